@@ -1,0 +1,165 @@
+//! Who asks: one file per verb, one rendering of errors, and the exit codes.
+
+mod check;
+mod completions;
+mod demo;
+mod desk;
+mod error;
+mod init;
+mod list;
+mod man;
+mod restore;
+mod run;
+mod schema;
+mod show;
+mod subject;
+mod verify;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::event::{Listener, Silence};
+use crate::report::{Json, Lines, Progress};
+use crate::run::exit;
+
+use error::CliError;
+
+/// Declarative backups of HitKeep: one plan says what is backed up, where to, and how it is verified.
+#[derive(Debug, Parser)]
+#[command(name = "hitkeep-plan", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = EXAMPLES_AND_CODES)]
+struct Arguments {
+    #[command(flatten)]
+    voice: Voice,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hitkeep-plan demo                                   see everything work, in ./hitkeep-demo
+  hitkeep-plan init plan.toml                         start a plan of your own
+  hitkeep-plan check plan.toml                        every problem of a plan, before anything is touched
+  hitkeep-plan run plan.toml --dry-run                what a run would do
+  hitkeep-plan run plan.toml                          do it
+  hitkeep-plan restore plan.toml --to /new/data       get everything back";
+
+const EXAMPLES_AND_CODES: &str = "\
+Examples:
+  hitkeep-plan demo                                   see everything work, in ./hitkeep-demo
+  hitkeep-plan init plan.toml                         start a plan of your own
+  hitkeep-plan check plan.toml                        every problem of a plan, before anything is touched
+  hitkeep-plan run plan.toml --dry-run                what a run would do
+  hitkeep-plan run plan.toml                          do it
+  hitkeep-plan restore plan.toml --to /new/data       get everything back
+
+Exit codes:
+  0 done
+  1 unexpected                       6 verification failed
+  2 usage, or the plan is rejected   7 another run holds the lock
+  3 partial: something is missing    9 refused rather than risk what is there
+  4 source unavailable             130 interrupted
+  5 destination failed             143 terminated";
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, Args)]
+struct Voice {
+    /// Say nothing but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say each step.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::Run),
+    Check(check::Check),
+    Show(show::Show),
+    List(list::List),
+    Verify(verify::Verify),
+    Restore(restore::Restore),
+    Init(init::Init),
+    Demo(demo::Demo),
+    Schema(schema::Schema),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+impl Verb {
+    async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
+        match self {
+            Self::Run(run) => run.carry_out(voice).await,
+            Self::Check(check) => check.carry_out(voice),
+            Self::Show(show) => show.carry_out(),
+            Self::List(list) => list.carry_out().await,
+            Self::Verify(verify) => verify.carry_out(voice).await,
+            Self::Restore(restore) => restore.carry_out(voice).await,
+            Self::Init(init) => init.carry_out(voice),
+            Self::Demo(demo) => demo.carry_out(voice).await,
+            Self::Schema(schema) => schema.carry_out(),
+            Self::Completions(completions) => completions.carry_out(),
+            Self::Man(man) => man.carry_out(),
+        }
+    }
+}
+
+impl Voice {
+    /// Returns who hears events: nobody, a log, or a terminal.
+    fn listener(self) -> Arc<dyn Listener> {
+        let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+        match (self.quiet, self.verbose, is_terminal) {
+            (true, _, _) => Arc::new(Silence),
+            (_, false, true) => Arc::new(Progress::default()),
+            (_, true, _) => Arc::new(Lines::tasks()),
+            (_, false, false) => Arc::new(Lines::problems()),
+        }
+    }
+
+    fn listener_or_json(self, json: bool) -> Arc<dyn Listener> {
+        if json { Arc::new(Json) } else { self.listener() }
+    }
+
+    /// Prints what a person asked for, unless that person wants to hear nothing.
+    fn say(self, text: &str) -> Result<(), CliError> {
+        if self.quiet { Ok(()) } else { print(text) }
+    }
+}
+
+/// Prints to standard output. A reader that has seen enough and gone away is no error.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(CliError::Output),
+    }
+}
+
+/// Runs the program with these arguments, and returns its exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    // Snapshots hold secrets in clear: whatever is made is its owner's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            drop(error.print());
+            return if error.use_stderr() { exit::REJECTED } else { exit::DONE };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return CliError::Runtime(error).tell(),
+    };
+    let code = runtime.block_on(arguments.verb.carry_out(arguments.voice)).unwrap_or_else(|error| error.tell());
+    // A call that was given up may still be on its way out of the kernel; nobody waits for what it returns.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
+}
+
+/// Returns the command line as a value, for completions and manual pages.
+fn command() -> clap::Command {
+    Arguments::command()
+}

@@ -1,0 +1,112 @@
+//! What verbs have in common: a plan read from its file, and the outside that it names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::error::CliError;
+use crate::duck::Limits;
+use crate::event::Listener;
+use crate::measure::{Bytes, Sha256};
+use crate::name::Name;
+use crate::plan::{self, Destination, Plan, Reading, Surroundings};
+use crate::record::PlanRecord;
+use crate::run::{About, Outside, Reason, Stop, exit};
+use crate::store::Store;
+use crate::store::local::Local;
+
+/// The memory of an engine where no plan says otherwise.
+const MEMORY: Bytes = Bytes(512 << 20);
+
+/// Reads a plan file in the surroundings of this process.
+pub(super) fn read_plan(path: &Path) -> Result<(Reading, String), CliError> {
+    let failed = |cause| CliError::File { doing: "read", path: path.to_owned(), cause };
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let around = Surroundings { host: host(), directory, variables: variables.collect(), real_path };
+    let reading = Plan::read(&text, &path.display().to_string(), &around)?;
+    Ok((reading, text))
+}
+
+/// Returns the name of this host.
+pub(super) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Resolves the symbolic links of a path as far as it exists.
+fn real_path(path: &Path) -> PathBuf {
+    let existing = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    match existing {
+        Some((above, real)) => path.strip_prefix(above).map_or(real.clone(), |rest| real.join(rest)),
+        None => path.to_owned(),
+    }
+}
+
+/// Returns the store of a destination.
+pub(super) fn store(destination: &Destination) -> Arc<dyn Store> {
+    match destination.store() {
+        plan::Store::Directory(root) => Arc::new(Local::new(root.clone())),
+    }
+}
+
+/// Returns what an engine may use where a plan says it.
+pub(super) fn limits(plan: &Plan, spill: PathBuf) -> Limits {
+    Limits { memory: plan.local().memory_limit(), spill }
+}
+
+/// Returns what an engine may use where no plan says it.
+pub(super) fn default_limits(spill: PathBuf) -> Limits {
+    Limits { memory: MEMORY, spill }
+}
+
+/// Returns whose work this is: the plan's, or nobody's.
+pub(super) fn about(plan: Option<&Plan>) -> About {
+    let plan = plan.map_or_else(
+        || PlanRecord { name: String::new(), sha256: Sha256::of(b"") },
+        |plan| PlanRecord { name: plan.name().to_owned(), sha256: plan.digest() },
+    );
+    About { plan, host: host(), tool: tool() }
+}
+
+/// Returns the program and its version.
+pub(super) fn tool() -> String {
+    concat!("hitkeep-plan ", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+/// Assembles everything outside that work touches, with a word to stop that signals give.
+pub(super) fn outside(
+    stores: BTreeMap<Name, Arc<dyn Store>>,
+    limits: Limits,
+    tell: Arc<dyn Listener>,
+    about: About,
+) -> Result<Outside, CliError> {
+    let stop = Stop::default();
+    listen_to_signals(&stop).map_err(CliError::Runtime)?;
+    Ok(Outside { stores, limits, clock: Timestamp::now, tell, stop, about })
+}
+
+/// Gives the word to stop at the first signal, and ends the process at the second.
+fn listen_to_signals(stop: &Stop) -> std::io::Result<()> {
+    let signals = [
+        (SignalKind::interrupt(), Reason::Interrupt, exit::INTERRUPTED),
+        (SignalKind::terminate(), Reason::Terminate, exit::TERMINATED),
+    ];
+    for (kind, reason, code) in signals {
+        let (mut signals, stop) = (signal(kind)?, stop.clone());
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if stop.reason().is_some() {
+                    std::process::exit(code.into());
+                }
+                stop.request(reason);
+            }
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! `list`: which sets there are, and one of them in detail.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::error::CliError;
+use super::print;
+use super::subject::{SetName, Spot, Subject};
+use crate::name::{Name, SnapshotId};
+use crate::record::{self, Catalogue, Manifest, RunRecord, Set, State};
+use crate::report::table;
+use crate::run::exit;
+use crate::store::Part;
+
+/// The number of the JSON document's format.
+const FORMAT: u32 = 1;
+
+/// List the sets of a plan's destinations, or of a directory; or show one set in detail.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// A plan, or a directory that holds a backup.
+    #[arg(value_name = "PLAN|DIR")]
+    target: PathBuf,
+    /// A set to be shown in detail: `latest`, or a name such as 2026-03-08T120000Z.
+    set: Option<SetName>,
+    /// Only this job's sets.
+    #[arg(long)]
+    job: Option<Name>,
+    /// Only the sets at this destination.
+    #[arg(long)]
+    from: Option<Name>,
+    /// Write one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'d> {
+    format: u32,
+    places: Vec<PlaceDocument<'d>>,
+}
+
+#[derive(Serialize)]
+struct PlaceDocument<'d> {
+    job: Option<&'d Name>,
+    destination: &'d Name,
+    at: &'d str,
+    sets: Vec<SetDocument<'d>>,
+}
+
+#[derive(Serialize)]
+struct SetDocument<'d> {
+    set: SnapshotId,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'d str>,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'d RunRecord>,
+}
+
+impl List {
+    pub(super) async fn carry_out(self) -> Result<u8, CliError> {
+        let subject = Subject::read(&self.target, self.job.as_ref(), self.from.as_ref())?;
+        let mut found = Vec::new();
+        for spot in &subject.spots {
+            found.push((spot, spot.catalogue().await?));
+        }
+        match (self.set, self.json) {
+            (Some(set), false) => show_one(&found, set).await?,
+            (set, true) => print(&json(&found, set)?)?,
+            (None, false) => print(&text(&found))?,
+        }
+        Ok(exit::DONE)
+    }
+}
+
+fn text(found: &[(&Spot, Catalogue)]) -> String {
+    let place = |(spot, catalogue): &(&Spot, Catalogue)| {
+        let heading = format!("{} in {}\n", spot.title(), spot.place.at);
+        if catalogue.sets.is_empty() {
+            return heading + "no set yet\n";
+        }
+        heading + &table::sets(catalogue, Timestamp::now())
+    };
+    found.iter().map(place).collect::<Vec<_>>().join("\n")
+}
+
+fn json(found: &[(&Spot, Catalogue)], wanted: Option<SetName>) -> Result<String, CliError> {
+    let mut places = Vec::new();
+    for (spot, catalogue) in found {
+        let id = wanted.map(|set| set.find(catalogue, &spot.place)).transpose()?;
+        let sets = catalogue.sets.iter().filter(|set| id.is_none_or(|id| set.id == id)).map(set_document).collect();
+        places.push(PlaceDocument { job: spot.job.as_ref(), destination: &spot.destination, at: &spot.place.at, sets });
+    }
+    let document = Document { format: FORMAT, places };
+    Ok(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n")
+}
+
+fn set_document(set: &Set) -> SetDocument<'_> {
+    let reason = match &set.state {
+        State::Damaged(reason) => Some(reason.as_str()),
+        _ => None,
+    };
+    let record = set.record.as_ref().map(|(record, _)| record);
+    SetDocument { set: set.id, state: set.state.to_string(), reason, bytes: set.bytes(), record }
+}
+
+/// Shows the first place's set of this name.
+async fn show_one(found: &[(&Spot, Catalogue)], wanted: SetName) -> Result<(), CliError> {
+    let mut refusal = None;
+    for (spot, catalogue) in found {
+        match wanted.find(catalogue, &spot.place) {
+            Ok(id) => {
+                let Some(set) = catalogue.find(id) else { continue };
+                return print(&table::set(set, &manifests(spot, set).await));
+            }
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    refusal.map_or(Ok(()), Err)
+}
+
+/// Reads the manifests of a set: those that can be read. `verify` says what is wrong with the others.
+async fn manifests(spot: &Spot, set: &Set) -> Vec<Manifest> {
+    let mut manifests = Vec::new();
+    for held in set.databases.iter().filter(|held| held.has_manifest) {
+        let key = spot.place.prefix.key(&record::manifest_key(held.database, set.id));
+        let bytes = spot.store.read(&key, Part::Whole).await;
+        manifests.extend(bytes.ok().and_then(|bytes| Manifest::read(&bytes).ok()));
+    }
+    manifests
+}

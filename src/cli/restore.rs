@@ -1,0 +1,146 @@
+//! `restore`: gets everything back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::error::CliError;
+use super::subject::{Spot, Subject};
+use super::{Voice, desk, print};
+use crate::hitkeep;
+use crate::measure::{Grouped, counted};
+use crate::name::{DatabaseId, Name, RunId};
+use crate::record::Catalogue;
+use crate::run;
+use crate::survey;
+use crate::work::{self, At, RestoreWork, Wanted};
+
+/// Restore a set, or some of its databases: fetched, compared, loaded, counted, and only then put in place.
+///
+/// Into an empty place by default. Where databases are already there, `--yes` sets them aside under the name
+/// `hitkeep.db.pre-restore.<time>`; HitKeep must be stopped then. Whatever fails, they stay in their place.
+#[derive(Debug, Args)]
+pub(super) struct Restore {
+    /// A plan, or a directory that holds a backup.
+    #[arg(value_name = "PLAN|DIR")]
+    target: PathBuf,
+    /// The data path to restore to: hitkeep.db and tenants/ go into it.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Where the shared database goes, when not to hitkeep.db in the data path (`HITKEEP_DB_PATH`).
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+    /// Which set: `latest`, a name such as 2026-03-08T120000Z, or a time such as 2026-03-08T15:00:00Z, which means
+    /// the newest complete set of before.
+    #[arg(long, default_value = "latest", value_parser = parse_at)]
+    at: At,
+    /// Only this database: `shared`, or a tenant's UUID. May be given several times.
+    #[arg(long)]
+    database: Vec<DatabaseId>,
+    /// The job whose sets are meant, when the plan has several.
+    #[arg(long)]
+    job: Option<Name>,
+    /// The destination to restore from; the first one of the job that answers where it is left out.
+    #[arg(long)]
+    from: Option<Name>,
+    /// Set aside what is there.
+    #[arg(long)]
+    yes: bool,
+    /// Print what would be done, and touch nothing.
+    #[arg(long = "dry-run")]
+    preview: bool,
+    /// Write events as JSON lines on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads what `--at` says.
+fn parse_at(text: &str) -> Result<At, String> {
+    if text == "latest" {
+        return Ok(At::Latest);
+    }
+    let moment = || text.parse::<Timestamp>().map(At::Moment).ok();
+    text.parse().map(At::Snapshot).ok().or_else(moment).ok_or_else(|| {
+        "say `latest`, a set's name such as 2026-03-08T120000Z, or a time such as 2026-03-08T15:00:00Z".to_owned()
+    })
+}
+
+impl Restore {
+    pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
+        let subject = Subject::read(&self.target, self.job.as_ref(), self.from.as_ref())?;
+        let (spot, catalogue) = self.choose_spot(&subject).await?;
+        let wanted = self.wanted()?;
+        let facts = survey::restore(spot.place.clone(), catalogue, &wanted)?;
+        let now = Timestamp::now();
+        let work = work::restore(&wanted, &facts, RunId::fresh(now), now)?;
+        if self.preview {
+            print(&work.to_string())?;
+            return Ok(run::exit::DONE);
+        }
+        let spill = work.staging.join("spill");
+        let limits = subject
+            .plan
+            .as_ref()
+            .map_or_else(|| desk::default_limits(spill.clone()), |plan| desk::limits(plan, spill.clone()));
+        let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
+        let tell = voice.listener_or_json(self.json);
+        let outside = desk::outside(stores, limits, tell, desk::about(subject.plan.as_ref()))?;
+        let rows = run::restore(&work, &spot.destination, &outside).await?;
+        if !self.json {
+            voice.say(&account(&work, &wanted, rows))?;
+        }
+        Ok(run::exit::DONE)
+    }
+
+    fn wanted(&self) -> Result<Wanted, CliError> {
+        let absolute = |path: &PathBuf| {
+            std::path::absolute(path).map_err(|cause| CliError::File { doing: "find", path: path.clone(), cause })
+        };
+        let data_path = absolute(&self.to)?;
+        let shared =
+            self.db.as_ref().map(absolute).transpose()?.unwrap_or_else(|| data_path.join(hitkeep::DATABASE_FILE));
+        Ok(Wanted { set: self.at, databases: self.database.clone(), shared, data_path, replace: self.yes })
+    }
+
+    /// Chooses the first place that can be read; several jobs must be told apart by the person.
+    async fn choose_spot<'s>(&self, subject: &'s Subject) -> Result<(&'s Spot, Catalogue), CliError> {
+        let first = &subject.spots[0];
+        if let Some(other) = subject.spots.iter().find(|spot| spot.job != first.job) {
+            return Err(CliError::Usage {
+                message: "the plan has several jobs".to_owned(),
+                help: format!("say which one's sets are meant: `--job`; there is {}, {}", first.title(), other.title()),
+            });
+        }
+        let mut refusal = None;
+        for spot in &subject.spots {
+            match spot.catalogue().await {
+                Ok(catalogue) if catalogue.latest().is_some() => return Ok((spot, catalogue)),
+                Ok(catalogue) if subject.spots.len() == 1 => return Ok((spot, catalogue)),
+                Ok(_) => {}
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        match refusal {
+            Some(error) => Err(error),
+            None => Ok((first, first.catalogue().await?)),
+        }
+    }
+}
+
+/// Says what is back and what to do next.
+fn account(work: &RestoreWork, wanted: &Wanted, rows: u64) -> String {
+    let (data_path, shared) = (wanted.data_path.display(), wanted.shared.display());
+    let databases = counted(work.chains.len(), "database");
+    let aside = work.swaps.iter().filter_map(|swap| swap.action.aside.first());
+    let aside: Vec<String> = aside.map(|(_, aside)| format!("the old database is {}\n", aside.display())).collect();
+    let aside = aside.concat();
+    format!(
+        "set {} is restored: {databases}, {} rows in {data_path}\n{aside}\
+         start HitKeep with HITKEEP_DATA_PATH={data_path} HITKEEP_DB_PATH={shared}\n",
+        work.snapshot,
+        Grouped(rows),
+    )
+}

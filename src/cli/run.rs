@@ -1,0 +1,226 @@
+//! `run`: does the jobs of a plan.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::error::{CliError, tell_problems};
+use super::{Voice, desk, print};
+use crate::diagnose::{Diagnostic, Problems};
+use crate::event::{Event, Listener};
+use crate::measure::{Bytes, Grouped, counted};
+use crate::name::{Name, RunId};
+use crate::plan::{Backup, Plan};
+use crate::record::{RunRecord, Status};
+use crate::run::staging::Staging;
+use crate::run::{self, Outside, Reason, exit};
+use crate::store::{Lock, Store, StoreError};
+use crate::survey;
+use crate::work::{self, BackupFacts, BackupWork};
+
+/// Do the jobs of a plan: capture, export, store, verify, seal.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The plan.
+    plan: PathBuf,
+    /// The jobs, by name; every job where none is named.
+    jobs: Vec<Name>,
+    /// Print what would be done, and touch nothing.
+    #[arg(long = "dry-run")]
+    preview: bool,
+    /// Write events as JSON lines on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
+        let (reading, text) = desk::read_plan(&self.plan)?;
+        let plan = reading.plan;
+        let jobs = choose_jobs(&plan, &self.jobs)?;
+        if self.preview || voice.verbose {
+            tell_problems(&reading.warnings);
+        }
+        let tell = voice.listener_or_json(self.json);
+        let mut code = exit::DONE;
+        for job in jobs {
+            let desk = JobDesk { plan: &plan, text: &text, file: &self.plan, job, tell: &tell };
+            let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
+            // One job that fails must not keep the next from its backup.
+            code = exit::worse(code, ended.unwrap_or_else(|error| error.tell()));
+        }
+        Ok(code)
+    }
+}
+
+fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<&'p Backup>, CliError> {
+    if names.is_empty() {
+        return Ok(plan.backups().iter().collect());
+    }
+    let find = |name: &Name| {
+        plan.backups().iter().find(|job| job.name() == name).ok_or_else(|| CliError::Usage {
+            message: format!("the plan has no job `{name}`"),
+            help: format!(
+                "it has {}",
+                plan.backups().iter().map(|job| format!("`{}`", job.name())).collect::<Vec<_>>().join(", ")
+            ),
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// Everything that one job is done with.
+struct JobDesk<'r> {
+    plan: &'r Plan,
+    text: &'r str,
+    file: &'r Path,
+    job: &'r Backup,
+    tell: &'r Arc<dyn Listener>,
+}
+
+impl JobDesk<'_> {
+    fn stores(&self) -> Vec<Arc<dyn Store>> {
+        self.job.to().iter().map(|destination| desk::store(destination)).collect()
+    }
+
+    /// The dry run: looks, plans, prints.
+    async fn show_work(&self) -> Result<u8, CliError> {
+        let staging = self.plan.local().staging();
+        let limits = desk::limits(self.plan, staging.join("hitkeep-plan-spill"));
+        let facts = survey::backup(self.job, &self.stores(), staging, &limits).await?;
+        let now = Timestamp::now();
+        let work = work::backup(self.job, &facts, &staging.join("hitkeep-plan-…"), RunId::fresh(now), now)?;
+        print(&work.to_string())?;
+        Ok(if work.missing.is_empty() { exit::DONE } else { exit::PARTIAL })
+    }
+
+    /// The real run: takes the locks, looks, plans, does, and writes down what happened.
+    async fn carry_out(&self, voice: Voice, json: bool) -> Result<u8, CliError> {
+        let now = Timestamp::now();
+        let run = RunId::fresh(now);
+        let (stores, unlocked, _locks) = self.lock_all(run, now).await?;
+        let staging = Staging::make(self.plan.local().staging(), run)?;
+        let outside = self.outside(&stores, staging.path())?;
+        let facts = match survey::backup(self.job, &stores, staging.path(), &outside.limits).await {
+            Ok(facts) => without(facts, &unlocked),
+            Err(error) => return Err(self.note_unbegun(run, now, &outside, error.into())),
+        };
+        let work = match work::backup(self.job, &facts, staging.path(), run, now) {
+            Ok(work) => work,
+            Err(refusal) => return Err(self.note_unbegun(run, now, &outside, refusal.into())),
+        };
+        self.limit_time(&outside);
+        let records = run::backup(&work, &outside).await;
+        drop(staging);
+        self.keep_records(&records);
+        self.tell_failures(&records);
+        if !json {
+            voice.say(&summary(&work, &facts, &records))?;
+        }
+        Ok(records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse))
+    }
+
+    /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left
+    /// to be a fact.
+    async fn lock_all(
+        &self,
+        run: RunId,
+        now: Timestamp,
+    ) -> Result<(Vec<Arc<dyn Store>>, BTreeMap<Name, String>, Vec<Lock>), CliError> {
+        let (stores, mut unlocked, mut locks) = (self.stores(), BTreeMap::new(), Vec::new());
+        let holder = format!(
+            "process {} on {} since {now} (run {run}, job {})",
+            std::process::id(),
+            desk::host(),
+            self.job.name()
+        );
+        for (destination, store) in self.job.to().iter().zip(&stores) {
+            match store.lock(self.job.prefix(), &holder).await {
+                Ok(lock) => locks.push(lock),
+                Err(busy @ StoreError::Busy { .. }) => return Err(busy.into()),
+                Err(error) => drop(unlocked.insert(destination.name().clone(), error.to_string())),
+            }
+        }
+        Ok((stores, unlocked, locks))
+    }
+
+    fn outside(&self, stores: &[Arc<dyn Store>], staging: &Path) -> Result<Outside, CliError> {
+        let names = self.job.to().iter().map(|destination| destination.name().clone());
+        let stores = names.zip(stores.iter().map(Arc::clone)).collect();
+        let limits = desk::limits(self.plan, staging.join("spill"));
+        desk::outside(stores, limits, Arc::clone(self.tell), desk::about(Some(self.plan)))
+    }
+
+    fn limit_time(&self, outside: &Outside) {
+        if let Some(limit) = self.job.timeout() {
+            let stop = outside.stop.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(limit.0).await;
+                stop.request(Reason::Timeout(limit));
+            });
+        }
+    }
+
+    /// Writes down that a run ended before it began, and hands the error back.
+    fn note_unbegun(&self, run: RunId, now: Timestamp, outside: &Outside, error: CliError) -> CliError {
+        let records = run::unbegun(self.job, run, now, outside, &error.to_string(), error.exit_code());
+        self.keep_records(&records);
+        error
+    }
+
+    /// Keeps each record in the state directory too: also those of runs that sealed nothing.
+    fn keep_records(&self, records: &[RunRecord]) {
+        let folder = self.plan.local().state().join("runs");
+        for record in records {
+            let path = folder.join(format!("{}.{}.{}.json", record.snapshot, record.job, record.destination));
+            let kept = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, record.write()));
+            if let Err(cause) = kept {
+                let message = format!("the run's record could not be kept in `{}`: {cause}", path.display());
+                self.tell.hear(&Event::Warned { message });
+            }
+        }
+    }
+
+    /// Shows what failed at the line of the plan that asked for it.
+    fn tell_failures(&self, records: &[RunRecord]) {
+        let problem = |record: &RunRecord, failed: &crate::record::Failed| {
+            let task = failed.task.split_whitespace().collect::<Vec<_>>().join(" ");
+            let asked = format!("this job, at destination `{}`", record.destination);
+            Diagnostic::error("run::failed", format!("{task}: {}", failed.cause)).at(self.job.place(), asked)
+        };
+        let problems =
+            records.iter().flat_map(|record| record.failures.iter().map(move |failed| problem(record, failed)));
+        tell_problems(&Problems::new(&self.file.display().to_string(), self.text, problems.collect()));
+    }
+}
+
+/// Turns destinations that could not be locked into such that cannot be reached.
+fn without(mut facts: BackupFacts, unlocked: &BTreeMap<Name, String>) -> BackupFacts {
+    for fact in &mut facts.destinations {
+        if let Some(cause) = unlocked.get(&fact.name) {
+            fact.reached = Err(cause.clone());
+        }
+    }
+    facts
+}
+
+/// Says in a line per destination what there is now.
+fn summary(work: &BackupWork, facts: &BackupFacts, records: &[RunRecord]) -> String {
+    let line = |(record, fact): (&RunRecord, &work::DestinationFact)| match record.status {
+        Status::Failed => format!("{}: nothing was sealed at {}\n", work.job, fact.place.at),
+        status => format!(
+            "{}: set {} is {status}: {} of {}, {} rows, {} at {}\n",
+            work.job,
+            work.snapshot,
+            record.captured.len(),
+            counted(record.expected.len(), "database"),
+            Grouped(record.rows()),
+            Bytes(record.bytes()),
+            fact.place.at
+        ),
+    };
+    records.iter().zip(&facts.destinations).map(line).collect()
+}

@@ -1,0 +1,24 @@
+//! `show`: the effective plan, with the origin of each value.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::error::CliError;
+use super::{desk, print};
+use crate::run::exit;
+
+/// Show the plan as it is understood: every value, and where it comes from.
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The plan.
+    plan: PathBuf,
+}
+
+impl Show {
+    pub(super) fn carry_out(self) -> Result<u8, CliError> {
+        let (reading, _) = desk::read_plan(&self.plan)?;
+        print(&reading.plan.show())?;
+        Ok(exit::DONE)
+    }
+}

@@ -1,0 +1,133 @@
+//! Where sets are looked for: what a plan names, or a directory given on the command line.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::desk;
+use super::error::CliError;
+use crate::name::{Name, Prefix, SnapshotId};
+use crate::plan::Plan;
+use crate::record::Catalogue;
+use crate::store::Store;
+use crate::store::local::Local;
+use crate::survey;
+use crate::work::Place;
+
+/// One backup prefix at one destination.
+pub(super) struct Spot {
+    /// The job that writes there; nothing where no plan was given.
+    pub(super) job: Option<Name>,
+    /// The destination's name; `here` where no plan was given.
+    pub(super) destination: Name,
+    /// The destination's store.
+    pub(super) store: Arc<dyn Store>,
+    /// The prefix.
+    pub(super) place: Place,
+}
+
+/// What a person pointed at.
+pub(super) struct Subject {
+    /// The plan, where it is one.
+    pub(super) plan: Option<Plan>,
+    /// The places where its sets lie, in the plan's order; at least one.
+    pub(super) spots: Vec<Spot>,
+}
+
+impl Subject {
+    /// Reads PLAN or DIR, and keeps the places that `job` and `destination` name, where they name any.
+    pub(super) fn read(target: &Path, job: Option<&Name>, destination: Option<&Name>) -> Result<Self, CliError> {
+        let text = target.to_string_lossy();
+        if text.starts_with("s3://") {
+            return Err(CliError::Usage {
+                message: format!("`{text}`: this version reads local directories only"),
+                help: "give a directory, or a plan".to_owned(),
+            });
+        }
+        let directory = text.strip_prefix("file://").map_or_else(|| target.to_owned(), PathBuf::from);
+        if directory.is_dir() || text.starts_with("file://") {
+            return Self::directory(&directory);
+        }
+        let (reading, _) = desk::read_plan(target)?;
+        let mut spots = plan_spots(&reading.plan);
+        let known: Vec<String> = spots.iter().map(Spot::title).collect();
+        spots.retain(|spot| job.is_none_or(|job| spot.job.as_ref() == Some(job)));
+        spots.retain(|spot| destination.is_none_or(|destination| spot.destination == *destination));
+        if spots.is_empty() {
+            return Err(CliError::Usage {
+                message: "the plan has no such job and destination".to_owned(),
+                help: format!("it has {}", known.join(", ")),
+            });
+        }
+        Ok(Self { plan: Some(reading.plan), spots })
+    }
+
+    fn directory(directory: &Path) -> Result<Self, CliError> {
+        let failed = |cause| CliError::File { doing: "read", path: directory.to_owned(), cause };
+        let root = directory.canonicalize().map_err(failed)?;
+        let store: Arc<dyn Store> = Arc::new(Local::new(root));
+        let place = survey::place(store.as_ref(), &Prefix::default());
+        let destination = "here".parse().map_err(|_| CliError::Differs("`here` is a name".to_owned()))?;
+        Ok(Self { plan: None, spots: vec![Spot { job: None, destination, store, place }] })
+    }
+}
+
+fn plan_spots(plan: &Plan) -> Vec<Spot> {
+    let spots = plan.backups().iter().flat_map(|job| {
+        job.to().iter().map(move |destination| {
+            let store = desk::store(destination);
+            let place = survey::place(store.as_ref(), job.prefix());
+            Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place }
+        })
+    });
+    spots.collect()
+}
+
+impl Spot {
+    /// Names the place the way the plan does: `nightly → disk`.
+    pub(super) fn title(&self) -> String {
+        match &self.job {
+            Some(job) => format!("{job} → {}", self.destination),
+            None => "sets".to_owned(),
+        }
+    }
+
+    /// Reads which sets lie there.
+    pub(super) async fn catalogue(&self) -> Result<Catalogue, CliError> {
+        Ok(survey::catalogue(self.store.as_ref(), &self.place.prefix).await?)
+    }
+}
+
+/// A set by name on the command line: `latest` or a timestamp.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SetName {
+    /// The newest whole one.
+    Latest,
+    /// This one.
+    Named(SnapshotId),
+}
+
+impl std::str::FromStr for SetName {
+    type Err = crate::name::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "latest" { Ok(Self::Latest) } else { text.parse().map(Self::Named) }
+    }
+}
+
+impl SetName {
+    /// Returns the set's id in a catalogue.
+    pub(super) fn find(self, catalogue: &Catalogue, place: &Place) -> Result<SnapshotId, CliError> {
+        let found = match self {
+            Self::Latest => catalogue.latest(),
+            Self::Named(id) => catalogue.find(id),
+        };
+        let missing = || {
+            let what = match self {
+                Self::Latest => "complete set".to_owned(),
+                Self::Named(id) => format!("set {id}"),
+            };
+            crate::work::Refusal::NoSet(format!("there is no {what} in {}", place.at))
+        };
+        Ok(found.ok_or_else(missing)?.id)
+    }
+}

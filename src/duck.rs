@@ -1,0 +1,248 @@
+//! DuckDB databases: looked at, exported, loaded, and whether anyone has them open.
+//!
+//! Every session is an engine of its own in memory, with a bounded memory and a scratch folder to spill to; the
+//! databases that matter are attached to it, the sources read-only. All calls block: callers that may not wait
+//! enter through one door in `run`.
+
+pub mod check;
+pub mod compare;
+pub mod export;
+pub mod load;
+pub mod lock;
+mod script;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use duckdb::{Config, Connection, InterruptHandle};
+
+use crate::measure::Bytes;
+
+pub use script::data_files;
+
+/// What an engine may use.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How much memory, in bytes.
+    pub memory: Bytes,
+    /// The folder for what does not fit into it.
+    pub spill: PathBuf,
+}
+
+/// A DuckDB engine without a database of its own.
+#[derive(Debug)]
+pub struct Session {
+    connection: Connection,
+}
+
+/// Why DuckDB did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DuckError {
+    /// Another process has the database open.
+    #[error("`{}` is open in {holder}", path.display())]
+    Locked {
+        /// The database.
+        path: PathBuf,
+        /// The process, as far as it is known.
+        holder: String,
+    },
+    /// There is no such database.
+    #[error("`{}` does not exist", path.display())]
+    Missing {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The file cannot be opened as a database.
+    #[error("`{}` cannot be opened: {message}", path.display())]
+    Unopenable {
+        /// The database.
+        path: PathBuf,
+        /// What the engine says.
+        message: String,
+    },
+    /// The call was interrupted from outside.
+    #[error("stopped while {doing}")]
+    Interrupted {
+        /// What was being done.
+        doing: String,
+    },
+    /// The engine refused a statement.
+    #[error("{doing}: {message}")]
+    Refused {
+        /// What was being done.
+        doing: String,
+        /// What the engine says.
+        message: String,
+    },
+    /// What came out is not what went in.
+    #[error("{0}")]
+    Differs(String),
+    /// A file could not be read, written or synced.
+    #[error("cannot {doing} `{}`: {cause}", path.display())]
+    File {
+        /// The verb.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+}
+
+impl Session {
+    /// Opens an engine that loads nothing from outside and keeps to `limits`.
+    ///
+    /// # Errors
+    /// When the engine refuses its settings.
+    pub fn open(limits: &Limits) -> Result<Self, DuckError> {
+        let open = || {
+            let config = Config::default()
+                .enable_autoload_extension(false)?
+                .with("autoinstall_known_extensions", "false")?
+                .with("allow_community_extensions", "false")?
+                .with("preserve_insertion_order", "false")?
+                .with("temp_directory", limits.spill.to_string_lossy())?
+                .max_memory(&format!("{}B", limits.memory.0))?;
+            Connection::open_in_memory_with_flags(config)
+        };
+        let connection = open().map_err(|error| refused("opening an engine", &error))?;
+        Ok(Self { connection })
+    }
+
+    /// Returns what another thread needs to interrupt a call of this session.
+    #[must_use]
+    pub fn interrupter(&self) -> Arc<InterruptHandle> {
+        self.connection.interrupt_handle()
+    }
+
+    /// Attaches the database at `path` under `alias`, read-only: neither it nor its write-ahead log is changed.
+    fn attach_source(&self, path: &Path, alias: &str) -> Result<(), DuckError> {
+        if !path.exists() {
+            return Err(DuckError::Missing { path: path.to_owned() });
+        }
+        self.attach(path, alias, "READ_ONLY")
+    }
+
+    fn attach(&self, path: &Path, alias: &str, option: &str) -> Result<(), DuckError> {
+        let file = quoted(path)?;
+        self.connection.execute_batch(&format!("ATTACH {file} AS {alias} ({option})")).map_err(|error| {
+            let message = message(&error);
+            match holder(&message) {
+                Some(holder) => DuckError::Locked { path: path.to_owned(), holder },
+                None => DuckError::Unopenable { path: path.to_owned(), message },
+            }
+        })
+    }
+
+    fn run(&self, doing: &str, sql: &str) -> Result<(), DuckError> {
+        self.connection.execute_batch(sql).map_err(|error| refused(doing, &error))
+    }
+
+    /// Returns every row of a query, each read by `row`.
+    fn rows<T>(
+        &self,
+        doing: &str,
+        sql: &str,
+        row: impl FnMut(&duckdb::Row<'_>) -> duckdb::Result<T>,
+    ) -> Result<Vec<T>, DuckError> {
+        let read = || self.connection.prepare(sql)?.query_map([], row)?.collect::<duckdb::Result<Vec<T>>>();
+        read().map_err(|error| refused(doing, &error))
+    }
+
+    /// Returns the one value of a query of one row and one column.
+    fn value<T: duckdb::types::FromSql>(&self, doing: &str, sql: &str) -> Result<T, DuckError> {
+        self.connection.query_row(sql, [], |row| row.get(0)).map_err(|error| refused(doing, &error))
+    }
+}
+
+/// Calls an engine on a thread that may wait: the one door between async code and DuckDB.
+///
+/// When `stop` is ready first, the engine is interrupted, and the call ends with [`DuckError::Interrupted`]; it has
+/// always ended when this returns, so that its files may be removed.
+///
+/// # Errors
+/// Those of opening a session and of `work`.
+pub async fn enter<T: Send + 'static>(
+    limits: &Limits,
+    stop: impl Future<Output = ()>,
+    work: impl FnOnce(&Session) -> Result<T, DuckError> + Send + 'static,
+) -> Result<T, DuckError> {
+    let session = Session::open(limits)?;
+    let interrupter = session.interrupter();
+    let mut call = tokio::task::spawn_blocking(move || work(&session));
+    let ended = tokio::select! {
+        ended = &mut call => ended,
+        () = stop => {
+            interrupter.interrupt();
+            call.await
+        }
+    };
+    ended.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+}
+
+/// Returns the version of the engine that is built in or linked, such as `v2.0.0`.
+///
+/// # Errors
+/// When no engine can be opened at all.
+pub fn engine_version() -> Result<String, DuckError> {
+    let ask = || Connection::open_in_memory()?.query_row("SELECT version()", [], |row| row.get(0));
+    ask().map_err(|error| refused("asking for the engine's version", &error))
+}
+
+/// Returns a path as an SQL string.
+fn quoted(path: &Path) -> Result<String, DuckError> {
+    let text = path.to_str().ok_or_else(|| DuckError::Unopenable {
+        path: path.to_owned(),
+        message: "its path is not UTF-8, and DuckDB takes no other".to_owned(),
+    })?;
+    Ok(literal(text))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn refused(doing: &str, error: &duckdb::Error) -> DuckError {
+    let message = message(error);
+    let doing = doing.to_owned();
+    if message.starts_with("INTERRUPT") {
+        DuckError::Interrupted { doing }
+    } else {
+        DuckError::Refused { doing, message }
+    }
+}
+
+/// Returns the engine's words on one line, without its pointer to a web page.
+fn message(error: &duckdb::Error) -> String {
+    let text = match error {
+        duckdb::Error::DuckDBFailure(_, Some(message)) => message.clone(),
+        other => other.to_string(),
+    };
+    let text = text.split(" See also https://").next().unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Finds the process in `Conflicting lock is held in <program> (PID <number>)`.
+fn holder(message: &str) -> Option<String> {
+    if !message.contains("Could not set lock") {
+        return None;
+    }
+    let held = message.split("Conflicting lock is held in ").nth(1).map(|rest| rest.trim_end_matches('.'));
+    Some(held.unwrap_or("another process").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_lock_is_named() {
+        let said = "IO Error: Could not set lock on file \"/d/hitkeep.db\": Conflicting lock is held in /usr/bin/hitkeep (PID 812).";
+        assert_eq!(holder(said).as_deref(), Some("/usr/bin/hitkeep (PID 812)"));
+        assert_eq!(holder("IO Error: Cannot open file"), None);
+    }
+}

@@ -1,0 +1,88 @@
+//! What an installation holds, asked of its databases without changing them.
+
+use std::path::Path;
+
+use super::{DuckError, Session, literal};
+use crate::hitkeep::{self, Layout, Tenant};
+use crate::name::TenantId;
+
+const ALIAS: &str = "hitkeep_plan_source";
+
+/// What a look at a database finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// How many tables it has.
+    pub tables: u64,
+    /// How many rows they have together, by the engine's own estimate.
+    pub rows: u64,
+}
+
+/// Counts the tables and rows of the database at `path`.
+///
+/// # Errors
+/// When the database cannot be opened, or is not one.
+pub fn contents(session: &Session, path: &Path) -> Result<Contents, DuckError> {
+    reading(session, path, |session| {
+        let sql = format!(
+            "SELECT count(*)::UBIGINT, coalesce(sum(estimated_size), 0)::UBIGINT FROM duckdb_tables() \
+             WHERE database_name = {} AND NOT internal",
+            literal(ALIAS)
+        );
+        let counted =
+            session.rows("counting tables", &sql, |row| Ok(Contents { tables: row.get(0)?, rows: row.get(1)? }))?;
+        counted.into_iter().next().ok_or_else(|| DuckError::Differs("an aggregate without a row".to_owned()))
+    })
+}
+
+/// Reads which tenants the installation of the shared database at `path` has, and where its default one lies.
+///
+/// # Errors
+/// When the database cannot be opened, or holds no list of tenants: then it is not HitKeep's shared database.
+pub fn tenants(session: &Session, path: &Path) -> Result<(Vec<Tenant>, Layout), DuckError> {
+    reading(session, path, |session| {
+        session.run("reading the tenants", &format!("USE {ALIAS}"))?;
+        let read = read_tenants(session);
+        session.run("reading the tenants", "USE memory")?;
+        read
+    })
+}
+
+fn read_tenants(session: &Session) -> Result<(Vec<Tenant>, Layout), DuckError> {
+    let archived: Vec<String> = if has_table(session, "tenant_archives")? {
+        session.rows("reading the archived tenants", hitkeep::ARCHIVED_QUERY, |row| row.get(0))?
+    } else {
+        Vec::new()
+    };
+    let is_split =
+        has_table(session, "data_migrations")? && session.value("reading the layout", hitkeep::SPLIT_QUERY)?;
+    let listed: Vec<(String, String, bool)> = session
+        .rows("reading the tenants", hitkeep::TENANTS_QUERY, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let tenant = |(id, name, is_default): (String, String, bool)| {
+        let is_archived = archived.contains(&id);
+        let id: TenantId = id.parse().map_err(|error| DuckError::Differs(format!("tenant `{id}`: {error}")))?;
+        Ok(Tenant { id, name, is_default, is_archived })
+    };
+    let layout = if is_split { Layout::Split } else { Layout::Joined };
+    Ok((listed.into_iter().map(tenant).collect::<Result<_, DuckError>>()?, layout))
+}
+
+fn has_table(session: &Session, name: &str) -> Result<bool, DuckError> {
+    let sql = format!(
+        "SELECT count(*) > 0 FROM duckdb_tables() WHERE database_name = {} AND table_name = {}",
+        literal(ALIAS),
+        literal(name)
+    );
+    session.value("looking for a table", &sql)
+}
+
+/// Attaches a source for the length of `work`.
+fn reading<T>(
+    session: &Session,
+    path: &Path,
+    work: impl FnOnce(&Session) -> Result<T, DuckError>,
+) -> Result<T, DuckError> {
+    session.attach_source(path, ALIAS)?;
+    let done = work(session);
+    session.run("letting go of the database", &format!("DETACH {ALIAS}"))?;
+    done
+}

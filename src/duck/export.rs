@@ -1,0 +1,158 @@
+//! A database becomes a snapshot: `EXPORT DATABASE` in one transaction, counted on both sides.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::script::{self, Copy};
+use super::{DuckError, Session, literal, quoted};
+use crate::hitkeep;
+use crate::plan::Codec;
+
+const ALIAS: &str = "hitkeep_plan_source";
+const TRIAL: &str = "hitkeep_plan_trial";
+
+/// What an export wrote, besides its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// The engine's version, such as `v2.0.0`: other versions write other bytes for the same rows.
+    pub engine: String,
+    /// HitKeep's last migration, where the database has any.
+    pub migration: Option<String>,
+    /// The tables in the order in which they must be loaded.
+    pub tables: Vec<Table>,
+    /// What the database holds and the export cannot express, in words.
+    pub lost: Vec<String>,
+}
+
+/// A table and its rows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Table {
+    /// Its schema, unless that is `main`.
+    pub schema: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// How many rows it holds.
+    pub rows: u64,
+}
+
+/// Exports the database at `source` into the folder `into`, which exists and is empty.
+///
+/// The export, the counting and the look at what gets lost happen in one transaction: they see one state. Every
+/// table's rows are compared with the footer of its file.
+///
+/// # Errors
+/// When the database cannot be opened, the folder cannot be written, or the counts differ.
+pub fn export(session: &Session, source: &Path, into: &Path, codec: Codec) -> Result<Exported, DuckError> {
+    session.attach_source(source, ALIAS)?;
+    session.run("beginning a transaction", &format!("USE {ALIAS}; BEGIN TRANSACTION READ ONLY"))?;
+    write_files(session, into, codec)?;
+    let load_script = read_script(into, hitkeep::LOAD_FILE)?;
+    let copies = script::statements(&load_script).into_iter().filter_map(script::copy).collect::<Vec<_>>();
+    let tables = count_rows(session, &copies)?;
+    let migration = last_migration(session, &tables)?;
+    let mut lost = lost_in_export(session)?;
+    session.run("ending the transaction", &format!("COMMIT; USE memory; DETACH {ALIAS}"))?;
+
+    compare_with_files(session, into, &copies, &tables)?;
+    lost.extend(try_schema(session, into)?);
+    Ok(Exported { engine: session.value("asking for the version", "SELECT version()")?, migration, tables, lost })
+}
+
+fn write_files(session: &Session, into: &Path, codec: Codec) -> Result<(), DuckError> {
+    let codec = match codec {
+        Codec::Zstd => "zstd",
+        Codec::Snappy => "snappy",
+    };
+    let folder = quoted(into)?;
+    session.run("exporting", &format!("EXPORT DATABASE {ALIAS} TO {folder} (FORMAT parquet, COMPRESSION {codec})"))
+}
+
+pub(super) fn read_script(folder: &Path, name: &str) -> Result<String, DuckError> {
+    let path = folder.join(name);
+    std::fs::read_to_string(&path).map_err(|cause| DuckError::File { doing: "read", path, cause })
+}
+
+/// Counts the rows of every table that a script names, in its order; a table that it names twice is counted once.
+pub(super) fn count_rows(session: &Session, copies: &[Copy<'_>]) -> Result<Vec<Table>, DuckError> {
+    let mut tables: Vec<Table> = Vec::new();
+    for copy in copies {
+        let (schema, name) = copy.names();
+        let schema = schema.filter(|schema| schema != "main");
+        if tables.iter().any(|table| (&table.schema, &table.name) == (&schema, &name)) {
+            continue;
+        }
+        let qualified =
+            format!("{}.{}", super::identifier(schema.as_deref().unwrap_or("main")), super::identifier(&name));
+        let rows = session
+            .value(&format!("counting the rows of `{name}`"), &format!("SELECT count(*)::UBIGINT FROM {qualified}"))?;
+        tables.push(Table { schema, name, rows });
+    }
+    Ok(tables)
+}
+
+fn last_migration(session: &Session, tables: &[Table]) -> Result<Option<String>, DuckError> {
+    if tables.iter().any(|table| table.schema.is_none() && table.name == "migrations") {
+        return session.value("reading the last migration", hitkeep::MIGRATION_QUERY);
+    }
+    Ok(None)
+}
+
+/// Compares each table's rows with what the footer of its file says was written.
+fn compare_with_files(session: &Session, into: &Path, copies: &[Copy<'_>], tables: &[Table]) -> Result<(), DuckError> {
+    if copies.is_empty() {
+        return Ok(());
+    }
+    let paths: Vec<String> = copies.iter().map(|copy| quoted(&into.join(&copy.file))).collect::<Result<_, _>>()?;
+    let sql = format!("SELECT file_name, num_rows::UBIGINT FROM parquet_file_metadata([{}])", paths.join(", "));
+    let written: BTreeMap<String, u64> =
+        session.rows("reading the files' footers", &sql, |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().collect();
+    for (copy, table) in copies.iter().zip(tables) {
+        let path = into.join(&copy.file).display().to_string();
+        if written.get(&path) != Some(&table.rows) {
+            let found = written.get(&path).map_or_else(|| "no file".to_owned(), |rows| format!("{rows} rows"));
+            return Err(DuckError::Differs(format!(
+                "`{}` has {} rows and its export has {found}",
+                table.name, table.rows
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Names what the attached database holds and `EXPORT DATABASE` is known to drop or to round.
+fn lost_in_export(session: &Session) -> Result<Vec<String>, DuckError> {
+    let alias = literal(ALIAS);
+    let commented = ["tables", "views", "columns", "indexes", "schemas", "sequences"].map(|kind| {
+        format!("SELECT comment FROM duckdb_{kind}() WHERE database_name = {alias} AND comment IS NOT NULL")
+    });
+    let comments: u64 = session
+        .value("looking for comments", &format!("SELECT count(*)::UBIGINT FROM ({})", commented.join(" UNION ALL ")))?;
+    let mut lost = Vec::new();
+    if comments > 0 {
+        lost.push(format!("{comments} comments on tables, columns or other things"));
+    }
+    for (kind, what) in [("TIME WITH TIME ZONE", "the offsets of"), ("INTERVAL", "what is below a millisecond in")] {
+        let sql = format!(
+            "SELECT table_name || '.' || column_name FROM duckdb_columns() \
+             WHERE database_name = {alias} AND NOT internal AND regexp_matches(data_type, '\\b{kind}\\b') \
+             ORDER BY ALL"
+        );
+        let columns: Vec<String> = session.rows("looking for types that change", &sql, |row| row.get(0))?;
+        lost.extend(columns.into_iter().map(|column| format!("{what} `{column}` ({kind})")));
+    }
+    Ok(lost)
+}
+
+/// Runs the exported schema in an empty database in memory, the way a plain `IMPORT DATABASE` would.
+fn try_schema(session: &Session, into: &Path) -> Result<Option<String>, DuckError> {
+    let schema = read_script(into, hitkeep::SCHEMA_FILE)?;
+    session.run("opening a trial database", &format!("ATTACH ':memory:' AS {TRIAL}; USE {TRIAL}"))?;
+    let refusal = script::statements(&schema).into_iter().find_map(|statement| session.run("", statement).err());
+    session.run("closing the trial database", &format!("USE memory; DETACH {TRIAL}"))?;
+    Ok(match refusal {
+        Some(DuckError::Refused { message, .. }) => Some(format!(
+            "the order of definitions: a plain IMPORT DATABASE stops at `{message}`; `hitkeep-plan restore` does not"
+        )),
+        _ => None,
+    })
+}

@@ -1,0 +1,100 @@
+//! A snapshot becomes a database again, in a new file.
+//!
+//! Not by `IMPORT DATABASE`: that maintains every index row by row while it loads, and stops where one definition
+//! needs a later one. Here tables come first, then rows, then indexes, and a definition that cannot be made yet
+//! waits for the others. The file has the storage format of DuckDB 1.0, which every DuckDB of HitKeep opens.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::export::{Table, count_rows, read_script};
+use super::script::{self, Copy};
+use super::{DuckError, Session, quoted};
+use crate::hitkeep;
+
+const ALIAS: &str = "hitkeep_plan_restored";
+
+/// What a load made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The tables and how many rows arrived in each.
+    pub tables: Vec<Table>,
+    /// Views that cannot be made of what there is, in the engine's words: the source tolerates a view on a table that
+    /// was dropped, and no data is in a view.
+    pub left_out: Vec<String>,
+}
+
+/// Loads the snapshot in the folder `from` into a new database file `into`, and counts what arrived.
+///
+/// `at` is told each table before it is loaded. When this returns, the file is checkpointed, closed and synced.
+///
+/// # Errors
+/// When a script or a data file cannot be read, the engine refuses a statement, or the file cannot be written.
+pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> Result<Loaded, DuckError> {
+    let schema_script = read_script(from, hitkeep::SCHEMA_FILE)?;
+    let load_script = read_script(from, hitkeep::LOAD_FILE)?;
+    let (indexes, definitions) =
+        script::statements(&schema_script).into_iter().partition(|one| script::creates_index(one));
+    let copies: Vec<Copy<'_>> =
+        script::statements(&load_script).into_iter().map(read_copy).collect::<Result<_, _>>()?;
+
+    session.attach(into, ALIAS, "STORAGE_VERSION 'v1.0.0'")?;
+    session.run("entering the new database", &format!("USE {ALIAS}"))?;
+    let left_out = define(session, definitions)?;
+    copies.iter().try_for_each(|copy| load_table(session, from, copy, at))?;
+    at("indexes");
+    define(session, indexes)?;
+    let tables = count_rows(session, &copies)?;
+    session.run("writing the new database", &format!("CHECKPOINT {ALIAS}; USE memory; DETACH {ALIAS}"))?;
+    make_durable(into)?;
+    Ok(Loaded { tables, left_out })
+}
+
+fn read_copy(statement: &str) -> Result<Copy<'_>, DuckError> {
+    script::copy(statement).ok_or_else(|| {
+        DuckError::Differs(format!("`{}` holds a statement that is no COPY: `{statement}`", hitkeep::LOAD_FILE))
+    })
+}
+
+/// Runs definitions in any order that works: each round tries what is left, until nothing is or nothing moves. Returns
+/// the views that are left then; anything else that is left is an error.
+fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, DuckError> {
+    loop {
+        let before = waiting.len();
+        let mut refusals = Vec::new();
+        waiting.retain(|statement| match session.run("defining", statement) {
+            Ok(()) => false,
+            Err(error) => {
+                refusals.push((script::creates_view(statement), error));
+                true
+            }
+        });
+        if let Some(stopped) = refusals.iter().position(|(_, error)| matches!(error, DuckError::Interrupted { .. })) {
+            return Err(refusals.swap_remove(stopped).1);
+        }
+        if waiting.len() < before && !waiting.is_empty() {
+            continue;
+        }
+        let (views, others): (Vec<_>, Vec<_>) = refusals.into_iter().partition(|(is_view, _)| *is_view);
+        return match others.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(views.into_iter().map(|(_, error)| error.to_string()).collect()),
+        };
+    }
+}
+
+fn load_table(session: &Session, from: &Path, copy: &Copy<'_>, at: &dyn Fn(&str)) -> Result<(), DuckError> {
+    let (_, name) = copy.names();
+    at(&name);
+    let file = quoted(&from.join(&copy.file))?;
+    session.run(&format!("loading `{name}`"), &format!("COPY {} FROM {file} {}", copy.table, copy.options))
+}
+
+/// Syncs the finished file, after making sure that nothing of it is left in a log beside it.
+fn make_durable(path: &Path) -> Result<(), DuckError> {
+    if let Some(log) = hitkeep::companions(path).into_iter().find(|log| log.exists()) {
+        return Err(DuckError::Differs(format!("`{}` is left after a checkpoint", log.display())));
+    }
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|cause| DuckError::File { doing: "sync", path: path.to_owned(), cause })
+}

@@ -1,0 +1,45 @@
+//! Who has a database open, and how to keep others from opening it.
+//!
+//! DuckDB holds a POSIX record lock on an open file, for the process: any process may ask who has it, and one that
+//! has it keeps DuckDB out. Closing *any* descriptor of the file drops the process's locks on it, so no lock is
+//! asked for on a file that this process itself has open in an engine.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
+
+use super::DuckError;
+
+/// A database that nobody else can open until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    _file: File,
+}
+
+/// Keeps every other process from opening the database at `path`, or says who has it open.
+///
+/// # Errors
+/// [`DuckError::Locked`] when a process has it open; `File` when it cannot be opened at all.
+pub fn hold(path: &Path) -> Result<Held, DuckError> {
+    let failed = |cause| DuckError::File { doing: "lock", path: path.to_owned(), cause };
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Held { _file: file }),
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
+            let holder = holder_of(&file).unwrap_or_else(|| "another process".to_owned());
+            Err(DuckError::Locked { path: PathBuf::from(path), holder })
+        }
+        Err(error) => Err(failed(io::Error::from(error))),
+    }
+}
+
+/// Names the process that has a lock on the file.
+fn holder_of(file: &File) -> Option<String> {
+    let wanted = Flock { start: 0, length: 0, pid: None, typ: FlockType::WriteLock, offset_type: FlockOffsetType::Set };
+    let pid = fcntl_getlk(file, &wanted).ok()??.pid?.as_raw_nonzero();
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).map(|exe| exe.display().to_string());
+    Some(format!("{} (PID {pid})", program.unwrap_or_else(|_| "a process".to_owned())))
+}

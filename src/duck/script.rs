@@ -1,0 +1,202 @@
+//! The two scripts of an exported snapshot, `schema.sql` and `load.sql`, as statements.
+//!
+//! DuckDB offers no way to split a script without running it, so this knows just enough of SQL to find where a
+//! statement ends: strings, quoted names and comments.
+
+use crate::hitkeep;
+
+/// Returns the statements of a script, trimmed, without their semicolons and without empty ones.
+pub(super) fn statements(script: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for token in tokens(script) {
+        if token.text == ";" {
+            found.push(&script[start..token.start]);
+            start = token.start + 1;
+        }
+    }
+    found.push(&script[start..]);
+    found.into_iter().map(str::trim).filter(|statement| tokens(statement).next().is_some()).collect()
+}
+
+/// A `COPY <table> FROM '<path>' <options>` of a `load.sql`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Copy<'s> {
+    /// The table and, where there is one, the list of columns: quoted as the script has it.
+    pub(super) table: &'s str,
+    /// The last part of the path: DuckDB's own IMPORT ignores the folders too.
+    pub(super) file: String,
+    /// What follows the path.
+    pub(super) options: &'s str,
+}
+
+/// Reads a statement of a `load.sql`; nothing when it is no COPY from a file.
+pub(super) fn copy(statement: &str) -> Option<Copy<'_>> {
+    let mut tokens = tokens(statement);
+    let first = tokens.next().filter(|token| token.text.eq_ignore_ascii_case("copy"))?;
+    let from = tokens.by_ref().find(|token| token.text.eq_ignore_ascii_case("from"))?;
+    let path = tokens.next().filter(|token| token.text.starts_with('\''))?;
+    let unquoted = path.text.trim_matches('\'').replace("''", "'");
+    Some(Copy {
+        table: statement[first.end()..from.start].trim(),
+        file: hitkeep::base_name(&unquoted).to_owned(),
+        options: statement[path.end()..].trim(),
+    })
+}
+
+impl Copy<'_> {
+    /// Returns the table's schema, where the script has one, and its name, both without quotes.
+    pub(super) fn names(&self) -> (Option<String>, String) {
+        let mut parts = tokens(self.table).map(|token| token.text).take_while(|text| *text != "(");
+        let mut parts: Vec<String> = parts.by_ref().filter(|text| *text != ".").map(unquoted_name).collect();
+        let name = parts.pop().unwrap_or_default();
+        (parts.pop(), name)
+    }
+}
+
+fn unquoted_name(text: &str) -> String {
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(inside) => inside.replace("\"\"", "\""),
+        None => text.to_owned(),
+    }
+}
+
+/// Returns the names of the data files that a `load.sql` names, in its order.
+#[must_use]
+pub fn data_files(load_script: &str) -> Vec<String> {
+    statements(load_script).into_iter().filter_map(copy).map(|copy| copy.file).collect()
+}
+
+/// Tells whether a statement creates an index: those wait until the rows are there.
+pub(super) fn creates_index(statement: &str) -> bool {
+    creates(statement, &["create", "index"]) || creates(statement, &["create", "unique", "index"])
+}
+
+/// Tells whether a statement creates a view.
+pub(super) fn creates_view(statement: &str) -> bool {
+    creates(statement, &["create", "view"]) || creates(statement, &["create", "recursive", "view"])
+}
+
+fn creates(statement: &str, words: &[&str]) -> bool {
+    let mut found = tokens(statement);
+    words.iter().all(|word| found.next().is_some_and(|token| token.text.eq_ignore_ascii_case(word)))
+}
+
+/// A piece of a script: a string, a quoted name, a word, or a single other character.
+struct Token<'s> {
+    start: usize,
+    text: &'s str,
+}
+
+impl Token<'_> {
+    fn end(&self) -> usize {
+        self.start + self.text.len()
+    }
+}
+
+/// Returns the tokens of a script; space and comments are none.
+fn tokens(script: &str) -> impl Iterator<Item = Token<'_>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = &script[at..];
+            let (length, is_token) = next_token(rest)?;
+            let token = Token { start: at, text: &rest[..length] };
+            at += length;
+            if is_token {
+                return Some(token);
+            }
+        }
+    })
+}
+
+/// Returns the length of what a script begins with, and whether it is a token; nothing at the end.
+fn next_token(rest: &str) -> Option<(usize, bool)> {
+    let first = rest.chars().next()?;
+    let until = |end: Option<usize>| end.unwrap_or(rest.len());
+    Some(match first {
+        c if c.is_whitespace() => (c.len_utf8(), false),
+        '-' if rest.starts_with("--") => (until(rest.find('\n')), false),
+        '/' if rest.starts_with("/*") => (until(rest.find("*/").map(|end| end + 2)), false),
+        '\'' | '"' => (quoted_length(rest, first), true),
+        c if is_word(c) => (until(rest.find(|c| !is_word(c))), true),
+        c => (c.len_utf8(), true),
+    })
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Returns the length of a quoted text; a doubled quote inside is part of it.
+fn quoted_length(rest: &str, quote: char) -> usize {
+    let mut at = 1;
+    while let Some(end) = rest[at..].find(quote) {
+        at += end + 1;
+        if !rest[at..].starts_with(quote) {
+            return at;
+        }
+        at += 1;
+    }
+    rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_semicolon_ends_a_statement_only_where_sql_says_so() {
+        let script = "CREATE TABLE \"a;\"\"b\"(x VARCHAR DEFAULT('it''s; so'));; -- not; this\n/* nor; that */\nCREATE INDEX i ON t(x);;\n\n";
+        assert_eq!(
+            statements(script),
+            [
+                "CREATE TABLE \"a;\"\"b\"(x VARCHAR DEFAULT('it''s; so'))",
+                "-- not; this\n/* nor; that */\nCREATE INDEX i ON t(x)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_copy_is_taken_apart() {
+        let read = |statement| copy(statement).map(|copy| (copy.table.to_owned(), copy.file, copy.options.to_owned()));
+        let expected = |table: &str, file: &str, options: &str| Some((table.into(), file.into(), options.into()));
+        assert_eq!(
+            read("COPY hits FROM '/b/shared/x/hits.parquet' (FORMAT 'parquet')"),
+            expected("hits", "hits.parquet", "(FORMAT 'parquet')")
+        );
+        assert_eq!(
+            read("copy \"from\"(a, \"b c\") From 'it''s.parquet'"),
+            expected("\"from\"(a, \"b c\")", "it's.parquet", "")
+        );
+        assert_eq!(read("-- first\nCOPY s2.b FROM 's__b.parquet' (x)"), expected("s2.b", "s__b.parquet", "(x)"));
+        assert_eq!(read("INSERT INTO hits VALUES (1)"), None);
+        assert_eq!(read("COPY hits TO 'x'"), None);
+    }
+
+    #[test]
+    fn a_table_has_a_name_without_quotes() {
+        let names = |table| Copy { table, file: String::new(), options: "" }.names();
+        assert_eq!(names("hits"), (None, "hits".into()));
+        assert_eq!(names("s2.b"), (Some("s2".into()), "b".into()));
+        assert_eq!(names("\"a.b\".\"c\"\"d (x)\"(i, j)"), (Some("a.b".into()), "c\"d (x)".into()));
+    }
+
+    #[test]
+    fn indexes_are_told_from_other_things() {
+        let made = [
+            "CREATE INDEX a ON t(x)",
+            "create unique index a on t(x)",
+            "CREATE TABLE \"index\"(x INT)",
+            "CREATE VIEW v AS SELECT 1",
+        ];
+        assert_eq!(made.map(creates_index), [true, true, false, false]);
+    }
+
+    #[test]
+    fn unfinished_scripts_do_no_harm() {
+        for script in ["'", "\"", "/*", "--", "COPY", "COPY t FROM", "COPY t FROM '", ";", "'';", "é'"] {
+            let _ = statements(script).into_iter().filter_map(copy).count();
+        }
+    }
+}

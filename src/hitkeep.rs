@@ -1,0 +1,205 @@
+//! What HitKeep's tree looks like: the one place that knows its conventions and how versions differ.
+//!
+//! Paths, keys and rows come in, meaning comes out; nothing here reads a file. The facts are HitKeep's own
+//! code and files, versions 2.8 to 2.13.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::name::{DatabaseId, Key, Prefix, SnapshotId, TenantId};
+
+/// The name of every database file of an installation.
+pub const DATABASE_FILE: &str = "hitkeep.db";
+
+/// Lists the tenants of the shared database: id, name, whether it is the default one.
+pub const TENANTS_QUERY: &str =
+    "SELECT id::VARCHAR, name, coalesce(is_default, false) FROM tenants ORDER BY created_at, id";
+
+/// Lists the ids of the tenants that were archived; HitKeep keeps their files and serves them no more.
+pub const ARCHIVED_QUERY: &str = "SELECT tenant_id::VARCHAR FROM tenant_archives";
+
+/// Tells whether the default tenant has moved out of the shared database (HitKeep 2.13 and later).
+pub const SPLIT_QUERY: &str = "SELECT count(*) > 0 FROM data_migrations WHERE name = 'default_tenant_split_v1'";
+
+/// Names the last migration that ran, which is what HitKeep has for a schema version.
+pub const MIGRATION_QUERY: &str = "SELECT max(migration) FROM migrations";
+
+/// What a whole restore of an installation needs and no database holds.
+pub const NOT_INCLUDED: [&str; 3] = [
+    "QR code images (<data path>/assets)",
+    "the archive directory (HITKEEP_ARCHIVE_PATH)",
+    "configuration and secrets of the environment (HITKEEP_JWT_SECRET and the like)",
+];
+
+/// A tenant as the shared database knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name, as people see it.
+    pub name: String,
+    /// Whether it is the one that every installation begins with.
+    pub is_default: bool,
+    /// Whether it was archived.
+    pub is_archived: bool,
+}
+
+/// Where the default tenant's traffic lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// In the shared database: HitKeep up to 2.12.
+    Joined,
+    /// In a database of its own, like every other tenant's: HitKeep 2.13 and later.
+    Split,
+}
+
+/// Returns every database that a whole backup of the installation holds, the shared one first.
+///
+/// Archived tenants are left out, as HitKeep's own backup leaves them out.
+#[must_use]
+pub fn expected_databases(tenants: &[Tenant], layout: Layout) -> Vec<DatabaseId> {
+    let has_own_file = |tenant: &&Tenant| !tenant.is_archived && (layout == Layout::Split || !tenant.is_default);
+    let tenants = tenants.iter().filter(has_own_file).map(|tenant| DatabaseId::Tenant(tenant.id));
+    std::iter::once(DatabaseId::Shared).chain(tenants).collect()
+}
+
+/// Returns where a database lies, given the shared database's path and the data path.
+#[must_use]
+pub fn database_path(shared: &Path, data_path: &Path, database: DatabaseId) -> PathBuf {
+    match database {
+        DatabaseId::Shared => shared.to_owned(),
+        DatabaseId::Tenant(id) => tenants_path(data_path).join(id.to_string()).join(DATABASE_FILE),
+    }
+}
+
+/// Returns the folder that holds one folder per tenant.
+#[must_use]
+pub fn tenants_path(data_path: &Path) -> PathBuf {
+    data_path.join("tenants")
+}
+
+/// Returns the files that may lie beside a database and belong to it: its write-ahead logs.
+#[must_use]
+pub fn companions(database: &Path) -> [PathBuf; 2] {
+    [".wal", ".wal.checkpoint"].map(|ending| with_ending(database, ending))
+}
+
+/// Returns the name under which HitKeep and this program set an old database aside before a restore.
+#[must_use]
+pub fn aside_path(path: &Path, moment: SnapshotId) -> PathBuf {
+    with_ending(path, &format!(".pre-restore.{moment}"))
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Returns the folder of one snapshot relative to a backup prefix, as HitKeep names it.
+#[must_use]
+pub fn snapshot_folder(database: DatabaseId, snapshot: SnapshotId) -> Prefix {
+    Prefix::of(match database {
+        DatabaseId::Shared => format!("shared/{snapshot}"),
+        DatabaseId::Tenant(id) => format!("tenants/{id}/{snapshot}"),
+    })
+}
+
+/// The file of a snapshot that creates its tables, views, macros and indexes.
+pub const SCHEMA_FILE: &str = "schema.sql";
+
+/// The file of a snapshot that names its data files; DuckDB writes it last, so it marks a finished export.
+pub const LOAD_FILE: &str = "load.sql";
+
+/// The bytes that every Parquet file ends with.
+pub const PARQUET_END: &[u8] = b"PAR1";
+
+/// The size of the smallest Parquet file, in bytes: both magic words and the length of the footer between them.
+pub const PARQUET_SMALLEST: u64 = 12;
+
+/// Returns the key of [`LOAD_FILE`] inside a snapshot's folder.
+#[must_use]
+pub fn load_key() -> Key {
+    Key::of(LOAD_FILE.to_owned())
+}
+
+/// Where an object below a backup prefix belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Belongs {
+    /// A file of a snapshot: `shared/<snapshot>/<file>`.
+    Snapshot(DatabaseId, SnapshotId, String),
+    /// A plain file beside snapshots: `shared/<file>`, such as a manifest.
+    Beside(DatabaseId, String),
+    /// None of HitKeep's places.
+    Elsewhere,
+}
+
+/// Tells where an object lies, from its key relative to the backup prefix.
+#[must_use]
+pub fn place(key: &str) -> Belongs {
+    let parts: Vec<&str> = key.split('/').collect();
+    let (database, rest) = match parts.as_slice() {
+        ["shared", rest @ ..] => (DatabaseId::Shared, rest),
+        ["tenants", tenant, rest @ ..] => match tenant.parse() {
+            Ok(id) => (DatabaseId::Tenant(id), rest),
+            Err(_) => return Belongs::Elsewhere,
+        },
+        _ => return Belongs::Elsewhere,
+    };
+    match rest {
+        [file] => Belongs::Beside(database, (*file).to_owned()),
+        [snapshot, file @ ..] => match snapshot.parse() {
+            Ok(snapshot) => Belongs::Snapshot(database, snapshot, file.join("/")),
+            Err(_) => Belongs::Elsewhere,
+        },
+        [] => Belongs::Elsewhere,
+    }
+}
+
+/// Returns the last part of a path in a `load.sql`.
+///
+/// DuckDB's own IMPORT ignores the folders before it too, so that a snapshot can be moved.
+#[must_use]
+pub fn base_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(number: u128, is_default: bool, is_archived: bool) -> Tenant {
+        let id = format!("00000000-0000-4000-8000-{number:012}").parse().unwrap_or_else(|e| panic!("{e}"));
+        Tenant { id, name: format!("tenant {number}"), is_default, is_archived }
+    }
+
+    #[test]
+    fn both_generations_of_layout_name_the_databases_to_back_up() {
+        let tenants = [tenant(1, true, false), tenant(2, false, false), tenant(3, false, true)];
+        let names = |layout| {
+            expected_databases(&tenants, layout)
+                .iter()
+                .map(|id| id.to_string().split('0').next_back().map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(Layout::Joined), [Some("shared".into()), Some("2".into())]);
+        assert_eq!(names(Layout::Split), [Some("shared".into()), Some("1".into()), Some("2".into())]);
+    }
+
+    #[test]
+    fn keys_are_told_apart() {
+        let id: SnapshotId = "2026-03-08T120000Z".parse().unwrap_or_else(|e| panic!("{e}"));
+        let shared = DatabaseId::Shared;
+        assert_eq!(
+            place("shared/2026-03-08T120000Z/hits.parquet"),
+            Belongs::Snapshot(shared, id, "hits.parquet".into())
+        );
+        assert_eq!(
+            place("shared/2026-03-08T120000Z.manifest.json"),
+            Belongs::Beside(shared, "2026-03-08T120000Z.manifest.json".into())
+        );
+        for elsewhere in ["", "runs/x.json", "shared", "shared/tmp-1/x", "tenants/nobody/2026-03-08T120000Z/x"] {
+            assert_eq!(place(elsewhere), Belongs::Elsewhere, "{elsewhere}");
+        }
+    }
+}

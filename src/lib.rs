@@ -1,0 +1,46 @@
+//! `hitkeep-plan` backs up and restores HitKeep, self-hosted web analytics, as one TOML plan says.
+//!
+//! Work is a value. A plan (what is wanted) and facts (what is there) give a list of tasks (what will be done): a dry
+//! run prints that list, a run walks it, and what was measured on the way is written down as manifests and a run
+//! record, which are the next run's facts. Data flows one way, down this list; a module names modules above it only.
+//!
+//! | module | what it is about | outside? |
+//! |---|---|---|
+//! | [`name`], [`measure`], [`hitkeep`] | words: names, keys, sizes, digests; what HitKeep's tree looks like | no |
+//! | [`diagnose`] | a problem: what, where in the plan, what to do | no |
+//! | [`plan`] | what is wanted: text in, a plan out, or every problem at once | no |
+//! | [`record`] | what has happened: manifests, run records, the catalogue | no |
+//! | [`event`] | what is said while work is done | no |
+//! | [`work`] | what will be done: plan and facts to tasks | no |
+//! | [`store`], [`duck`], [`demo`] | objects in a directory; DuckDB databases; a made-up installation | yes |
+//! | [`survey`] | look: outside to facts | yes |
+//! | [`run`] | do: walk the work, send events, seal last | yes |
+//! | [`report`] | tell: events to a terminal, to JSON | yes |
+//! | [`cli`] | who asks: one file per verb, one rendering of errors, exit codes | yes |
+//!
+//! # The walk of one job
+//!
+//! 1. `cli/run.rs` reads the plan's file once and hands text and name to [`plan::Plan::read`]. Past that door nobody
+//!    sees TOML: names are resolved, prefixes rendered and proved disjoint, or every problem is returned.
+//! 2. It takes the lock of each destination, and [`survey::backup`] looks: which databases there should be, how large
+//!    they are, which sets the destinations hold.
+//! 3. [`work::backup`] chooses the set's name and writes the list of tasks. `run --dry-run` prints it and stops.
+//! 4. [`run::backup`] announces the set, and exports, stores, reads back and describes one database after another. A
+//!    failure ends that database's chain and no other. Last it seals: without the run record the set does not exist.
+//! 5. [`report`] hears every step as an [`event::Event`], and `cli` turns the outcome into an exit code.
+
+pub mod cli;
+pub mod demo;
+pub mod diagnose;
+pub mod duck;
+pub mod event;
+pub mod hitkeep;
+pub mod measure;
+pub mod name;
+pub mod plan;
+pub mod record;
+pub mod report;
+pub mod run;
+pub mod store;
+pub mod survey;
+pub mod work;

@@ -1,0 +1,200 @@
+//! The measures that things have: bytes, spans of time, digests, counts as people read them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+/// Why a text is no measure: a sentence without a full stop, ready to follow a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct MeasureError(&'static str);
+
+/// A number of bytes; written in plans with a binary unit: `512KiB`, `16MiB`, `1GiB`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bytes(pub u64);
+
+const UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+impl FromStr for Bytes {
+    type Err = MeasureError;
+
+    fn from_str(text: &str) -> Result<Self, MeasureError> {
+        let refused = MeasureError("a size is a whole number and a unit, as in `512KiB`, `16MiB` or `1GiB`");
+        let (digits, unit) = split_unit(text).ok_or(refused)?;
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(refused)?;
+        digits.checked_mul(*factor).map(Self).ok_or(MeasureError("this size is larger than any disk"))
+    }
+}
+
+/// Writes the size as people read it, with one decimal: `47.2 MiB`.
+impl fmt::Display for Bytes {
+    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown; 52 bits are plenty")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, factor) = UNITS.iter().find(|(_, factor)| self.0 >= *factor).unwrap_or(&("B", 1));
+        if *factor == 1 {
+            return f.pad(&format!("{} {unit}", self.0));
+        }
+        f.pad(&format!("{:.1} {unit}", self.0 as f64 / *factor as f64))
+    }
+}
+
+/// A span of time as plans write it: `90s`, `15m`, `2h`, `7d`, `4w`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(pub Duration);
+
+const SPANS: [(&str, u64); 5] = [("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+
+impl FromStr for Span {
+    type Err = MeasureError;
+
+    fn from_str(text: &str) -> Result<Self, MeasureError> {
+        let refused = MeasureError("a span is a whole number and a unit, as in `90s`, `15m`, `2h`, `7d` or `4w`");
+        let (digits, unit) = split_unit(text).ok_or(refused)?;
+        let (_, factor) = SPANS.iter().find(|(name, _)| *name == unit).ok_or(refused)?;
+        let seconds = digits.checked_mul(*factor).ok_or(MeasureError("this span is longer than anyone lives"))?;
+        Ok(Self(Duration::from_secs(seconds)))
+    }
+}
+
+/// Writes the span in the largest unit that divides it: what was read as `2h` is written as `2h`.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (unit, factor) =
+            SPANS.iter().find(|(_, factor)| seconds != 0 && seconds.is_multiple_of(*factor)).unwrap_or(&("s", 1));
+        f.pad(&format!("{}{unit}", seconds / factor))
+    }
+}
+
+/// Splits `16MiB` into its number and its unit; the number is not empty and has no sign, no space, no point.
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    let (digits, unit) = text.split_at(end);
+    Some((digits.parse().ok()?, unit))
+}
+
+/// The SHA-256 digest of some bytes; as text, 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sha256([u8; 32]);
+
+impl Sha256 {
+    /// Returns the digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// Returns the digest of everything that `hasher` was fed.
+    #[must_use]
+    pub fn finish(hasher: sha2::Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = MeasureError;
+
+    fn from_str(text: &str) -> Result<Self, MeasureError> {
+        let refused = MeasureError("a SHA-256 digest is 64 hexadecimal digits");
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()) {
+            return Err(refused);
+        }
+        let mut digest = [0; 32];
+        for (byte, index) in digest.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&text[index..index + 2], 16).map_err(|_| refused)?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+impl TryFrom<String> for Sha256 {
+    type Error = MeasureError;
+
+    fn try_from(text: String) -> Result<Self, MeasureError> {
+        text.parse()
+    }
+}
+
+impl From<Sha256> for String {
+    fn from(digest: Sha256) -> Self {
+        digest.to_string()
+    }
+}
+
+/// A count written with thin groups of three: `1 234 567`.
+#[derive(Clone, Copy, Debug)]
+pub struct Grouped(pub u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut text = String::with_capacity(digits.len() * 4 / 3);
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
+                text.push(' ');
+            }
+            text.push(digit);
+        }
+        f.pad(&text)
+    }
+}
+
+/// A count and its noun, in the singular or the plural: `1 table`, `68 tables`.
+#[must_use]
+pub fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", Grouped(count as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        let read = |text: &str| text.parse::<Bytes>().map(|bytes| bytes.0);
+        assert_eq!(read("512KiB"), Ok(524_288));
+        assert_eq!(read("0B"), Ok(0));
+        for bad in ["", "16", "MiB", "16 MiB", "1.5GiB", "-1KiB", "16MB", "99999999999TiB"] {
+            assert!(read(bad).is_err(), "{bad:?} was taken for a size");
+        }
+        assert_eq!(Bytes(49_492_787).to_string(), "47.2 MiB");
+        assert_eq!(Bytes(1023).to_string(), "1023 B");
+    }
+
+    #[test]
+    fn spans_are_read_and_written() {
+        for text in ["90s", "15m", "2h", "5d", "4w", "0s"] {
+            assert_eq!(text.parse::<Span>().map(|span| span.to_string()), Ok(text.to_owned()));
+        }
+        for bad in ["", "2", "h", "2 h", "1.5h", "-1h", "2H", "2h30m", "99999999999999999w"] {
+            assert!(bad.parse::<Span>().is_err(), "{bad:?} was taken for a span");
+        }
+    }
+
+    #[test]
+    fn digests_and_counts_are_written_as_people_compare_them() {
+        let digest = Sha256::of(b"abc");
+        assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!([Grouped(0), Grouped(999), Grouped(1_234_567)].map(|n| n.to_string()), ["0", "999", "1 234 567"]);
+        assert_eq!([counted(1, "table"), counted(68, "table")], ["1 table", "68 tables"]);
+    }
+}

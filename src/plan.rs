@@ -1,0 +1,194 @@
+//! What is wanted: text in, a [`Plan`] out, or every problem at once.
+//!
+//! There is one door, [`Plan::read`]. Past it nobody sees TOML: names are resolved, paths absolute, templates
+//! rendered, folders proved disjoint. Nothing here reads a clock, a file or the environment; what a plan needs to
+//! know of the world comes in as [`Surroundings`].
+
+mod backup;
+mod code;
+mod destination;
+mod document;
+mod local;
+mod raw;
+mod resolve;
+mod schema;
+mod shape;
+mod show;
+mod source;
+mod template;
+mod trees;
+mod words;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+pub use self::backup::{Backup, Codec, Selection, Verify};
+pub use self::code::CODES;
+pub use self::destination::{Destination, Store};
+pub use self::local::Local;
+pub use self::schema::{reference, schema};
+pub use self::source::{Capture, Source};
+use crate::diagnose::{Diagnostic, Problems, Rejected, Severity};
+use crate::measure::Sha256;
+
+/// What a plan may know of the world it is read in.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The name of this host, for templates.
+    pub host: String,
+    /// The directory of the plan file, absolute; relative paths of the plan start here.
+    pub directory: PathBuf,
+    /// The environment of the process.
+    pub variables: BTreeMap<String, String>,
+    /// Resolves the symbolic links of an absolute path as far as the path exists.
+    pub real_path: fn(&Path) -> PathBuf,
+}
+
+/// A plan that was read, and what is odd about it all the same.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The plan.
+    pub plan: Plan,
+    /// The warnings, often none.
+    pub warnings: Problems,
+}
+
+/// A plan: whole, consistent and resolved.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    name: String,
+    file: String,
+    text: String,
+    parts: Parts,
+}
+
+/// What the tables of a plan resolve to.
+#[derive(Clone, Debug)]
+struct Parts {
+    timezone: Chosen<TimeZone>,
+    variables: BTreeMap<String, Arc<Chosen<String>>>,
+    sources: Vec<Arc<Source>>,
+    destinations: Vec<Arc<Destination>>,
+    backups: Vec<Backup>,
+    local: Local,
+}
+
+impl Plan {
+    /// Reads the plan `text`, which is spoken of as `file`.
+    ///
+    /// # Errors
+    /// When anything is wrong with it, with everything that is.
+    pub fn read(text: &str, file: &str, around: &Surroundings) -> Result<Reading, Rejected> {
+        let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut problems = Vec::new();
+        let document = document::read(text, &mut problems);
+        let mut desk = resolve::Desk { text, plan: &name, around, problems };
+        let parts = document.and_then(|document| resolve::resolve(&mut desk, document));
+        let problems = Problems::new(file, text, desk.problems);
+        let refused = problems.list().iter().any(|problem| problem.severity() == Severity::Error);
+        match parts.filter(|_| !refused) {
+            Some(parts) => {
+                let plan = Self { name, file: file.to_owned(), text: text.to_owned(), parts };
+                Ok(Reading { plan, warnings: problems })
+            }
+            None => Err(Rejected::new(problems)),
+        }
+    }
+
+    /// Returns the name of the plan: that of its file, without the ending.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the digest of the plan's text.
+    #[must_use]
+    pub fn digest(&self) -> Sha256 {
+        Sha256::of(self.text.as_bytes())
+    }
+
+    /// Returns problems that the world has with this plan, to be shown at the lines that asked for what failed.
+    #[must_use]
+    pub fn problems(&self, list: Vec<Diagnostic>) -> Problems {
+        Problems::new(&self.file, &self.text, list)
+    }
+
+    /// Returns the time zone that the plan's times are meant in.
+    #[must_use]
+    pub fn timezone(&self) -> &TimeZone {
+        &self.parts.timezone.value
+    }
+
+    /// Returns the sources in the order of the text, also those that no job uses.
+    #[must_use]
+    pub fn sources(&self) -> &[Arc<Source>] {
+        &self.parts.sources
+    }
+
+    /// Returns the destinations in the order of the text, also those that no job uses.
+    #[must_use]
+    pub fn destinations(&self) -> &[Arc<Destination>] {
+        &self.parts.destinations
+    }
+
+    /// Returns the jobs in the order of the text: at least one.
+    #[must_use]
+    pub fn backups(&self) -> &[Backup] {
+        &self.parts.backups
+    }
+
+    /// Returns what the host provides for the work.
+    #[must_use]
+    pub fn local(&self) -> &Local {
+        &self.parts.local
+    }
+
+    /// Returns the effective plan as TOML: every value that holds, with its origin in a comment.
+    #[must_use]
+    pub fn show(&self) -> String {
+        show::show(self)
+    }
+}
+
+/// A value and who chose it.
+#[derive(Clone, Debug)]
+struct Chosen<T> {
+    value: T,
+    origin: Origin,
+}
+
+impl<T> Chosen<T> {
+    /// Returns where the plan says so, if it does.
+    fn place(&self) -> Option<Range<usize>> {
+        match &self.origin {
+            Origin::Plan { span, .. } => Some(span.clone()),
+            Origin::Default | Origin::Variable(_) => None,
+        }
+    }
+}
+
+/// Who chose a value.
+#[derive(Clone, Debug)]
+enum Origin {
+    /// The plan, in this line (from 1) and at this place.
+    Plan { line: usize, span: Range<usize> },
+    /// Nobody: the plan leaves the key out.
+    Default,
+    /// The environment, in the variable of this name.
+    Variable(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan { line, .. } => write!(f, "line {line}"),
+            Self::Default => f.write_str("default"),
+            Self::Variable(name) => write!(f, "${name}"),
+        }
+    }
+}

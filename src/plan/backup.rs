@@ -1,0 +1,275 @@
+//! A job: one source, backed up to some destinations.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::raw::{self, At, Databases};
+use super::resolve::{DESTINATION, Desk, SOURCE, Shelf};
+use super::template::{self, Scope};
+use super::trees::Tree;
+use super::words::written;
+use super::{Chosen, Destination, Origin, Source, code};
+use crate::diagnose::Diagnostic;
+use crate::measure::Span;
+use crate::name::{DatabaseId, Name, Prefix};
+
+/// The codec inside Parquet files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// Zstandard: small files.
+    Zstd,
+    /// Snappy: larger files, written faster.
+    Snappy,
+}
+
+impl Codec {
+    /// Returns the word that plans and DuckDB use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Snappy => "snappy",
+        }
+    }
+}
+
+/// How a set of snapshots is checked before it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Not at all.
+    None,
+    /// Every file is read back from the destination and its checksum compared.
+    Checksum,
+}
+
+impl Verify {
+    /// Returns the word that plans use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Checksum => "checksum",
+        }
+    }
+}
+
+/// The databases that a job is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Every database that the source has when the job runs.
+    All,
+    /// These, in the order of the plan: at least one, none twice.
+    Only(Vec<DatabaseId>),
+}
+
+/// A job: one source, backed up to some destinations.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    pub(super) name: Name,
+    pub(super) place: Range<usize>,
+    pub(super) line: usize,
+    pub(super) source: Chosen<Arc<Source>>,
+    pub(super) to: Chosen<Vec<Arc<Destination>>>,
+    pub(super) prefix: Chosen<Prefix>,
+    /// The template that `prefix` was rendered from.
+    pub(super) template: String,
+    pub(super) databases: Chosen<Selection>,
+    pub(super) compression: Chosen<Codec>,
+    pub(super) verify: Chosen<Verify>,
+    pub(super) timeout: Option<Chosen<Span>>,
+}
+
+impl Backup {
+    /// Reads `[backup.NAME]`; returns nothing when a part of it is missing or was refused.
+    pub(super) fn resolve(desk: &mut Desk<'_>, shelf: &mut Shelf, name: Name, table: At<raw::Backup>) -> Option<Self> {
+        let At { value: raw, span: header } = table;
+        let source = raw.source.as_ref().and_then(|at| resolve_source(desk, shelf, at));
+        let to = raw.to.as_ref().and_then(|at| resolve_to(desk, shelf, at));
+        let databases = match raw.databases {
+            Some(at) => resolve_databases(desk, at),
+            None => Some(Chosen { value: Selection::All, origin: Origin::Default }),
+        };
+        let timeout = raw.timeout.map(|at| resolve_timeout(desk, &at));
+        let template = desk.word(raw.prefix.clone(), "backups".to_owned());
+        let place = raw.prefix.map_or(header.clone(), |at| at.span);
+        // Without its source a template may still be judged by the name that was meant.
+        let meant = raw.source.map_or_else(|| "source".to_owned(), |at| at.value);
+        let scope = Scope { job: name.as_str(), source: &meant };
+        let text = At { value: template.value.clone(), span: place.clone() };
+        let prefix = template::prefix(desk, &mut shelf.variables, &text, scope);
+        if let (Some((places, to)), Some(prefix)) = (&to, &prefix) {
+            for (to_place, destination) in places.iter().zip(&to.value) {
+                shelf.trees.add(Tree::new(desk.around, &name, destination, prefix, &place, to_place));
+            }
+        }
+        Some(Self {
+            line: desk.line(&header),
+            place: header,
+            name,
+            source: source?,
+            to: to?.1,
+            prefix: Chosen { value: prefix?, origin: template.origin },
+            template: template.value,
+            databases: databases?,
+            compression: desk.word(raw.compression, Codec::Zstd),
+            verify: desk.word(raw.verify, Verify::Checksum),
+            timeout: timeout.map_or(Some(None), |timeout| timeout.map(Some))?,
+        })
+    }
+
+    /// Returns the name it has in the plan.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Returns the line of its table, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// Returns where its table begins, in bytes of the plan's text: for pointing at the job that asked for something.
+    #[must_use]
+    pub fn place(&self) -> Range<usize> {
+        self.place.clone()
+    }
+
+    /// Returns what is backed up.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source.value
+    }
+
+    /// Returns where it is backed up to, at least one place, in the order of the plan.
+    #[must_use]
+    pub fn to(&self) -> &[Arc<Destination>] {
+        &self.to.value
+    }
+
+    /// Returns the folder below each destination.
+    #[must_use]
+    pub fn prefix(&self) -> &Prefix {
+        &self.prefix.value
+    }
+
+    /// Returns the databases that are backed up.
+    #[must_use]
+    pub fn databases(&self) -> &Selection {
+        &self.databases.value
+    }
+
+    /// Returns the codec of the Parquet files.
+    #[must_use]
+    pub fn compression(&self) -> Codec {
+        self.compression.value
+    }
+
+    /// Returns how the set is checked before it counts.
+    #[must_use]
+    pub fn verify(&self) -> Verify {
+        self.verify.value
+    }
+
+    /// Returns how long a run may take; nothing when there is no limit.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Span> {
+        self.timeout.as_ref().map(|timeout| timeout.value)
+    }
+}
+
+fn resolve_source(desk: &mut Desk<'_>, shelf: &mut Shelf, at: &At<String>) -> Option<Chosen<Arc<Source>>> {
+    let source = shelf.sources.find(desk, at, &SOURCE)?;
+    Some(desk.chosen(source, &at.span))
+}
+
+/// The resolved list, and the place of each of its items.
+type Targets = (Vec<Range<usize>>, Chosen<Vec<Arc<Destination>>>);
+
+fn resolve_to(desk: &mut Desk<'_>, shelf: &mut Shelf, at: &At<Vec<At<String>>>) -> Option<Targets> {
+    let whole = check_list(desk, "to", at.span.clone(), &at.value, "name a destination, or several");
+    let found: Vec<_> = at.value.iter().map(|item| shelf.destinations.find(desk, item, &DESTINATION)).collect();
+    let destinations: Option<Vec<_>> = found.into_iter().collect();
+    let places = at.value.iter().map(|item| item.span.clone()).collect();
+    whole.then_some(())?;
+    Some((places, desk.chosen(destinations?, &at.span)))
+}
+
+fn resolve_databases(desk: &mut Desk<'_>, at: At<Databases>) -> Option<Chosen<Selection>> {
+    let Databases::Only(items) = at.value else {
+        return Some(desk.chosen(Selection::All, &at.span));
+    };
+    let whole = check_list(desk, "databases", at.span.clone(), &items, "leave the key out for all databases");
+    let read: Vec<_> = items.iter().map(|item| resolve_database(desk, item)).collect();
+    let ids: Vec<DatabaseId> = read.into_iter().collect::<Option<_>>()?;
+    whole.then_some(())?;
+    if ids == [DatabaseId::Shared] {
+        desk.problems.push(
+            Diagnostic::warning(code::SHARED_ONLY, "only the shared database is backed up, and no tenant's traffic")
+                .at(at.span.clone(), "the tenants are left out")
+                .help("leave `databases` out to back up every database, also those of tenants yet to come"),
+        );
+    }
+    Some(desk.chosen(Selection::Only(ids), &at.span))
+}
+
+fn resolve_database(desk: &mut Desk<'_>, at: &At<String>) -> Option<DatabaseId> {
+    at.value
+        .parse()
+        .map_err(|reason: crate::name::NameError| {
+            let problem =
+                Diagnostic::error(code::INVALID_DATABASE, format!("{} is not a database", written(&at.value)))
+                    .at(at.span.clone(), reason.to_string());
+            desk.problems.push(match at.value.as_str() {
+                "all" => problem.help("`all` stands alone: `databases = \"all\"`"),
+                _ => problem.help("write a UUID in lower case with hyphens, as in HitKeep's `tenants` directory"),
+            });
+        })
+        .ok()
+}
+
+/// Returns whether a list holds something, and nothing twice.
+fn check_list(desk: &mut Desk<'_>, key: &str, span: Range<usize>, items: &[At<String>], help: &str) -> bool {
+    if items.is_empty() {
+        let problem =
+            Diagnostic::error(code::EMPTY_ARRAY, format!("`{key}` is empty, where at least one item is expected"));
+        desk.problems.push(problem.at(span, "nothing in it").help(help));
+        return false;
+    }
+    let mut first = BTreeMap::new();
+    let mut once = true;
+    for item in items {
+        let Some(before) = first.insert(&item.value, item.span.clone()) else { continue };
+        once = false;
+        let message = format!("`{key}` names {} twice", written(&item.value));
+        desk.problems.push(
+            Diagnostic::error(code::DUPLICATE_ITEM, message)
+                .at(item.span.clone(), "again here")
+                .at(before, "named here")
+                .help("remove one of the two"),
+        );
+    }
+    once
+}
+
+fn resolve_timeout(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Span>> {
+    let problem = match at.value.parse::<Span>() {
+        Ok(span) if span.0.is_zero() => {
+            Diagnostic::error(code::TOO_SMALL, format!("a `timeout` of `{}` leaves no time to run", at.value))
+                .at(at.span.clone(), "at least `1s`")
+                .help("leave the key out for no limit")
+        }
+        Ok(span) => return Some(desk.chosen(span, &at.span)),
+        Err(reason) => Diagnostic::error(code::INVALID_SPAN, format!("{} is not a span of time", written(&at.value)))
+            .at(at.span.clone(), "not a span")
+            .help(reason.to_string()),
+    };
+    desk.problems.push(problem);
+    None
+}

@@ -1,0 +1,86 @@
+//! The codes of everything that can be wrong with a plan: stable for ever, since scripts compare them.
+
+/// Defines each code as a constant, and all of them as one list.
+macro_rules! codes {
+    ($($(#[doc = $meaning:literal])+ $name:ident = $code:literal;)+) => {
+        $($(#[doc = $meaning])+ pub(super) const $name: &str = $code;)+
+
+        /// Every code that reading a plan can give, in the order in which the README explains them.
+        pub const CODES: &[&str] = &[$($code),+];
+    };
+}
+
+codes! {
+    /// The text is not TOML.
+    SYNTAX = "plan::syntax";
+    /// A key or a table is written twice.
+    DUPLICATE_KEY = "plan::duplicate-key";
+    /// A key that the plan language does not have at this place.
+    UNKNOWN_KEY = "plan::unknown-key";
+    /// A key that must be there is not.
+    MISSING_KEY = "plan::missing-key";
+    /// The plan has no source, no destination or no job.
+    MISSING_TABLE = "plan::missing-table";
+    /// A number where a text is expected, and the like.
+    WRONG_TYPE = "plan::wrong-type";
+    /// A word that is none of the words this key takes.
+    UNKNOWN_WORD = "plan::unknown-word";
+    /// An array that must hold something is empty.
+    EMPTY_ARRAY = "plan::empty-array";
+    /// The same item is listed twice.
+    DUPLICATE_ITEM = "plan::duplicate-item";
+    /// A plan of a version that this program does not read.
+    UNKNOWN_VERSION = "plan::unknown-version";
+    /// A time zone that the IANA database does not have.
+    UNKNOWN_TIMEZONE = "plan::unknown-timezone";
+    /// A source, destination, job or variable has a name that names cannot have.
+    INVALID_NAME = "plan::invalid-name";
+    /// A job refers to a source that the plan does not have.
+    UNKNOWN_SOURCE = "plan::unknown-source";
+    /// A job refers to a destination that the plan does not have.
+    UNKNOWN_DESTINATION = "plan::unknown-destination";
+    /// A source, destination or variable that nothing refers to (a warning).
+    UNUSED = "plan::unused";
+    /// A text that is not the path of a directory or a file.
+    INVALID_PATH = "plan::invalid-path";
+    /// A destination in a bucket.
+    BUCKET = "plan::bucket";
+    /// A destination whose kind is not known.
+    UNKNOWN_SCHEME = "plan::unknown-scheme";
+    /// A `file:` address that does not name a directory plainly.
+    INVALID_URL = "plan::invalid-url";
+    /// A destination is the root of the file system.
+    ROOT_DESTINATION = "plan::root-destination";
+    /// An item of `databases` that is no database.
+    INVALID_DATABASE = "plan::invalid-database";
+    /// Only the shared database is backed up (a warning).
+    SHARED_ONLY = "plan::shared-only";
+    /// A text that is not a span of time.
+    INVALID_SPAN = "plan::invalid-span";
+    /// A text that is not a size.
+    INVALID_SIZE = "plan::invalid-size";
+    /// A span or a size that is too small to work with.
+    TOO_SMALL = "plan::too-small";
+    /// A template that is not written as templates are.
+    TEMPLATE_SYNTAX = "plan::template-syntax";
+    /// A name in a template that stands for nothing.
+    TEMPLATE_NAME = "plan::template-name";
+    /// An environment variable in a template that is not set.
+    TEMPLATE_UNSET = "plan::template-unset";
+    /// An environment variable in a template that may hold a secret.
+    TEMPLATE_SECRET = "plan::template-secret";
+    /// A template that cannot be worked out: an unknown filter, a sum of texts.
+    TEMPLATE_RENDER = "plan::template-render";
+    /// A rendered template is not a folder below a destination.
+    INVALID_PREFIX = "plan::invalid-prefix";
+    /// Two jobs, or one job twice, would write into the same folder or into each other's.
+    OVERLAP = "plan::overlap";
+    /// Something would be written inside a HitKeep data directory.
+    INSIDE_SOURCE = "plan::inside-source";
+    /// A source's data would lie inside a folder of backups.
+    HOLDS_SOURCE = "plan::holds-source";
+    /// The state or staging directory would lie inside a folder of backups.
+    HOLDS_LOCAL = "plan::holds-local";
+    /// There is no place for the state directory.
+    NO_STATE = "plan::no-state";
+}

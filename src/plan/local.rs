@@ -1,0 +1,103 @@
+//! What a host provides for the work: directories and memory.
+
+use std::path::{Path, PathBuf};
+
+use super::raw::{self, At};
+use super::resolve::{Desk, absolute};
+use super::words::written;
+use super::{Chosen, Origin, Surroundings, code};
+use crate::diagnose::Diagnostic;
+use crate::measure::Bytes;
+
+/// What DuckDB may use unless the plan says otherwise.
+const MEMORY: Bytes = Bytes(512 << 20);
+
+/// The least that a plan may let DuckDB use.
+const LEAST_MEMORY: Bytes = Bytes(64 << 20);
+
+/// The directories and the memory that the work may use.
+#[derive(Clone, Debug)]
+pub struct Local {
+    pub(super) state: Chosen<PathBuf>,
+    pub(super) staging: Chosen<PathBuf>,
+    pub(super) memory_limit: Chosen<Bytes>,
+}
+
+impl Local {
+    /// Reads `[local]`; returns nothing when a part of it was refused.
+    pub(super) fn resolve(desk: &mut Desk<'_>, raw: &raw::Local) -> Option<Self> {
+        let state = match &raw.state {
+            Some(at) => desk.path(at),
+            None => default_state(desk),
+        };
+        let staging = match &raw.staging {
+            Some(at) => desk.path(at),
+            None => Some(default_staging(desk.around)),
+        };
+        let memory_limit = match &raw.memory_limit {
+            Some(at) => memory_limit(desk, at),
+            None => Some(Chosen { value: MEMORY, origin: Origin::Default }),
+        };
+        Some(Self { state: state?, staging: staging?, memory_limit: memory_limit? })
+    }
+
+    /// Returns the directory of the lock and the run records, absolute.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state.value
+    }
+
+    /// Returns the directory that unfinished work lies in, absolute.
+    #[must_use]
+    pub fn staging(&self) -> &Path {
+        &self.staging.value
+    }
+
+    /// Returns the memory that DuckDB may use.
+    #[must_use]
+    pub fn memory_limit(&self) -> Bytes {
+        self.memory_limit.value
+    }
+}
+
+fn default_state(desk: &mut Desk<'_>) -> Option<Chosen<PathBuf>> {
+    // systemd gives a list when a unit has several state directories; the first is the chief one.
+    let of_unit = variable(desk.around, "STATE_DIRECTORY", |text| text.split(':').next().unwrap_or(text).to_owned());
+    let of_user = || variable(desk.around, "XDG_STATE_HOME", |text| format!("{text}/hitkeep-plan"));
+    let of_home = || variable(desk.around, "HOME", |text| format!("{text}/.local/state/hitkeep-plan"));
+    let found = of_unit.or_else(of_user).or_else(of_home);
+    if found.is_none() {
+        desk.problems.push(
+            Diagnostic::error(code::NO_STATE, "there is no place for the state directory")
+                .help("set `state` in `[local]`, or one of `$STATE_DIRECTORY`, `$XDG_STATE_HOME` and `$HOME`"),
+        );
+    }
+    found
+}
+
+fn default_staging(around: &Surroundings) -> Chosen<PathBuf> {
+    let fallback = || Chosen { value: PathBuf::from("/var/tmp"), origin: Origin::Default };
+    variable(around, "TMPDIR", str::to_owned).unwrap_or_else(fallback)
+}
+
+/// Returns the path that `form` makes of an environment variable, unless that is unset, empty or relative.
+fn variable(around: &Surroundings, name: &'static str, form: fn(&str) -> String) -> Option<Chosen<PathBuf>> {
+    let text = around.variables.get(name).filter(|text| text.starts_with('/'))?;
+    Some(Chosen { value: absolute(&around.directory, &form(text)), origin: Origin::Variable(name) })
+}
+
+fn memory_limit(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Bytes>> {
+    let problem = match at.value.parse::<Bytes>() {
+        Ok(size) if size >= LEAST_MEMORY => return Some(desk.chosen(size, &at.span)),
+        Ok(_) => {
+            Diagnostic::error(code::TOO_SMALL, format!("a `memory_limit` of `{}` is too small to work in", at.value))
+                .at(at.span.clone(), "at least `64MiB`")
+                .help("leave the key out for `512MiB`")
+        }
+        Err(reason) => Diagnostic::error(code::INVALID_SIZE, format!("{} is not a size", written(&at.value)))
+            .at(at.span.clone(), "not a size")
+            .help(reason.to_string()),
+    };
+    desk.problems.push(problem);
+    None
+}

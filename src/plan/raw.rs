@@ -1,0 +1,261 @@
+//! The plan language as it is written: its only definition in code.
+//!
+//! The reader, `schemas/plan.schema.json` and the reference table of the README all come from these types, so
+//! the comments here speak to the people who write plans. Every key is optional to serde: what is missing is
+//! reported together with everything else, by `shape`, which asks the schema what is required.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, de};
+use toml::Spanned;
+
+use super::backup::{Codec, Verify};
+use super::source::Capture;
+
+/// A value and the place of its text.
+#[derive(Clone, Debug)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) span: Range<usize>,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<T>::deserialize(deserializer)?;
+        Ok(Self { span: spanned.span(), value: spanned.into_inner() })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// The tables that share a kind, each under the name it was given, in the order of the text.
+#[derive(Debug)]
+pub(super) struct Named<T>(pub(super) Vec<(At<String>, At<T>)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(NamedVisitor(PhantomData))
+    }
+}
+
+struct NamedVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for NamedVisitor<T> {
+    type Value = Named<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of named entries")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry::<At<String>, At<T>>()? {
+            entries.push(entry);
+        }
+        entries.sort_by_key(|(name, _)| name.span.start);
+        Ok(Named(entries))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Named<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let entry = generator.subschema_for::<T>();
+        json_schema!({
+            "type": "object",
+            "patternProperties": { "^[a-z0-9][a-z0-9_-]{0,63}$": entry },
+            "additionalProperties": false,
+        })
+    }
+}
+
+/// A plan of `hitkeep-plan`: what is backed up, where to, and how.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "hitkeep-plan")]
+pub(super) struct Document {
+    /// The version of the plan language.
+    #[schemars(required, with = "i64", extend("const" = 1))]
+    pub(super) version: Option<At<i64>>,
+    /// The IANA name of the time zone that the plan's times are meant in.
+    #[schemars(extend("default" = "UTC", "examples" = ["Europe/Berlin"]))]
+    pub(super) timezone: Option<At<String>>,
+    /// Texts to use in templates, as `{{ vars.NAME }}`.
+    #[serde(default)]
+    #[schemars(schema_with = "variables")]
+    pub(super) vars: Option<Named<String>>,
+    /// HitKeep installations on this host, each under a name of your choice.
+    #[schemars(required, extend("minProperties" = 1))]
+    pub(super) source: Option<Named<Source>>,
+    /// Places that backups are written to, each under a name of your choice.
+    #[schemars(required, extend("minProperties" = 1))]
+    pub(super) destination: Option<Named<Destination>>,
+    /// Jobs: which source is backed up to which destinations, each under a name of your choice.
+    #[schemars(required, extend("minProperties" = 1))]
+    pub(super) backup: Option<Named<Backup>>,
+    /// What this host provides for the work.
+    pub(super) local: Option<Local>,
+}
+
+/// A HitKeep installation on this host.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Source {
+    /// HitKeep's data directory; a relative path starts at the plan file. Tenants are `tenants/UUID/hitkeep.db` in it.
+    #[schemars(required, length(min = 1), extend("examples" = ["/var/lib/hitkeep/data"]))]
+    pub(super) data_path: Option<At<String>>,
+    /// The shared database, where it is not `hitkeep.db` in the data directory.
+    #[schemars(length(min = 1), extend("default" = "DATA_PATH/hitkeep.db"))]
+    pub(super) db_path: Option<At<String>>,
+    /// How the databases are read.
+    #[schemars(extend("default" = "direct"))]
+    pub(super) capture: Option<At<Capture>>,
+}
+
+/// A place that backups are written to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Destination {
+    /// A directory, absolute or relative to the plan file, or `file:///directory`.
+    #[schemars(required, length(min = 1), extend("examples" = ["/srv/hitkeep", "file:///srv/hitkeep"]))]
+    pub(super) url: Option<At<String>>,
+}
+
+/// A job: one source, backed up to one or more destinations.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Backup {
+    /// The name of the source.
+    #[schemars(required, extend("examples" = ["main"]))]
+    pub(super) source: Option<At<String>>,
+    /// The names of the destinations; each gets the whole set of snapshots.
+    #[schemars(required, length(min = 1), extend("uniqueItems" = true, "examples" = [["disk"]]))]
+    pub(super) to: Option<At<Vec<At<String>>>>,
+    /// The folder below the destination: a template of `plan`, `job`, `source`, `host`, `vars.NAME` and `env.NAME`.
+    /// Empty for the destination itself. No two jobs may share a folder or lie in each other's.
+    #[schemars(extend("default" = "backups", "examples" = ["{{ host }}/backups", ""]))]
+    pub(super) prefix: Option<At<String>>,
+    /// The databases: all of them, or `shared` and tenants by their UUID.
+    #[schemars(extend("default" = "all"))]
+    pub(super) databases: Option<At<Databases>>,
+    /// The codec inside the Parquet files.
+    #[schemars(extend("default" = "zstd"))]
+    pub(super) compression: Option<At<Codec>>,
+    /// How a set of snapshots is checked before it counts.
+    #[schemars(extend("default" = "checksum"))]
+    pub(super) verify: Option<At<Verify>>,
+    /// How long a run may take before it is given up: `90s`, `15m`, `2h`, `1d`. No limit unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["2h"]))]
+    pub(super) timeout: Option<At<String>>,
+}
+
+/// What this host provides for the work.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Local {
+    /// The directory of the lock and the run records: unless set, `$STATE_DIRECTORY`, or `hitkeep-plan` in
+    /// `$XDG_STATE_HOME` or in `$HOME/.local/state`.
+    #[schemars(length(min = 1))]
+    pub(super) state: Option<At<String>>,
+    /// The directory that captures and exports lie in while they are written: unless set, `$TMPDIR` or `/var/tmp`.
+    #[schemars(length(min = 1))]
+    pub(super) staging: Option<At<String>>,
+    /// The memory that DuckDB may use, at least `64MiB`.
+    #[schemars(regex(pattern = r"^[0-9]+([KMGT]i)?B$"), extend("default" = "512MiB"))]
+    pub(super) memory_limit: Option<At<String>>,
+}
+
+/// The databases of a job as they are written: a word or a list.
+#[derive(Debug)]
+pub(super) enum Databases {
+    /// `"all"`; any other word has been refused before.
+    All,
+    /// A list of databases.
+    Only(Vec<At<String>>),
+}
+
+// By hand, since an untagged enum would lose the places of the list's items.
+impl<'de> Deserialize<'de> for Databases {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DatabasesVisitor)
+    }
+}
+
+struct DatabasesVisitor;
+
+impl<'de> Visitor<'de> for DatabasesVisitor {
+    type Value = Databases;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`all` or an array of databases")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Databases, E> {
+        if word == "all" { Ok(Databases::All) } else { Err(E::unknown_variant(word, &["all"])) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Databases, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Databases::Only(items))
+    }
+}
+
+impl JsonSchema for Databases {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Databases".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "const": "all" },
+                {
+                    "type": "array",
+                    "items": { "type": "string", "pattern": format!("^(shared|{uuid})$") },
+                    "minItems": 1,
+                    "uniqueItems": true,
+                },
+            ],
+        })
+    }
+}
+
+/// Returns the schema of `[vars]`: any text under any name that a template can spell.
+fn variables(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "patternProperties": { "^[A-Za-z_][A-Za-z0-9_]*$": { "type": "string" } },
+        "additionalProperties": false,
+    })
+}

@@ -1,0 +1,234 @@
+//! The catalogue: which sets a backup prefix holds, derived from a listing and the run records in it.
+//!
+//! It is never stored. A set exists by its run record; what lies there without one is HitKeep's own, or an orphan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::RunRecord;
+use super::run::Status;
+use crate::hitkeep::{self, Belongs};
+use crate::measure::Sha256;
+use crate::name::{DatabaseId, Key, SnapshotId};
+
+/// The sets of one backup prefix, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalogue {
+    /// The sets.
+    pub sets: Vec<Set>,
+}
+
+/// Every snapshot of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Its name.
+    pub id: SnapshotId,
+    /// What it is worth.
+    pub state: State,
+    /// The snapshots whose files lie there.
+    pub databases: Vec<Held>,
+    /// Its run record and that record's digest, where it has one that can be read.
+    pub record: Option<(RunRecord, Sha256)>,
+}
+
+/// What lies in one snapshot's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The database.
+    pub database: DatabaseId,
+    /// The names of the files in the folder, with their sizes in bytes.
+    pub files: BTreeMap<String, u64>,
+    /// Whether a manifest lies beside the folder.
+    pub has_manifest: bool,
+}
+
+/// What a set is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Sealed by this program; everything is there.
+    Complete,
+    /// Sealed by this program, and known to lack something: never the latest, restored only by name.
+    Partial,
+    /// HitKeep's own backup, complete by its signs: restored like a complete one, never deleted.
+    Foreign,
+    /// Sealed, but something of it is gone or changed since.
+    Damaged(String),
+    /// Neither sealed nor whole: what an interrupted run left behind.
+    Orphan,
+}
+
+impl State {
+    /// Tells whether "latest" may mean a set in this state.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Complete | Self::Foreign)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Foreign => "foreign",
+            Self::Damaged(_) => "damaged",
+            Self::Orphan => "orphan",
+        })
+    }
+}
+
+/// A run record as it was found: read, or why it could not be, with the digest of its bytes.
+pub type FoundRecord = (Result<RunRecord, String>, Sha256);
+
+impl Catalogue {
+    /// Derives the catalogue from the listed keys (relative to the backup prefix, with sizes in bytes), the run
+    /// records among them, and the data files that the `load.sql` of each unsealed snapshot names.
+    #[must_use]
+    pub fn derive(
+        listing: &BTreeMap<String, u64>,
+        mut records: BTreeMap<SnapshotId, FoundRecord>,
+        named_files: &BTreeMap<(DatabaseId, SnapshotId), BTreeSet<String>>,
+    ) -> Self {
+        let mut folders = group(listing);
+        let announced: BTreeSet<SnapshotId> = listing.keys().filter_map(|key| announced_id(key)).collect();
+        let ids: BTreeSet<SnapshotId> = folders.keys().chain(records.keys()).chain(&announced).copied().collect();
+        let set = |id| {
+            let databases = folders.remove(&id).unwrap_or_default();
+            let (state, record) = match records.remove(&id) {
+                None if announced.contains(&id) => (State::Orphan, None),
+                None => (unsealed_state(id, &databases, named_files), None),
+                Some((Err(cause), _)) => (State::Damaged(format!("its run record: {cause}")), None),
+                Some((Ok(record), digest)) => (sealed_state(&record, &databases), Some((record, digest))),
+            };
+            Set { id, state, databases, record }
+        };
+        Self { sets: ids.into_iter().map(set).collect() }
+    }
+
+    /// Returns the newest set that is whole.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Set> {
+        self.sets.iter().rev().find(|set| set.state.is_whole())
+    }
+
+    /// Returns the newest set that is whole and not younger than `moment`.
+    #[must_use]
+    pub fn latest_at(&self, moment: jiff::Timestamp) -> Option<&Set> {
+        self.sets.iter().rev().find(|set| set.state.is_whole() && set.id.moment() <= moment)
+    }
+
+    /// Returns the set of this name, whatever it is worth.
+    #[must_use]
+    pub fn find(&self, id: SnapshotId) -> Option<&Set> {
+        self.sets.iter().find(|set| set.id == id)
+    }
+
+    /// Returns the digest of the newest run record.
+    #[must_use]
+    pub fn newest_record(&self) -> Option<Sha256> {
+        self.sets.iter().rev().find_map(|set| set.record.as_ref().map(|(_, digest)| *digest))
+    }
+}
+
+impl Set {
+    /// Returns the sum of the sizes of everything in the set's folders, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.databases.iter().flat_map(|held| held.files.values()).sum()
+    }
+}
+
+/// Returns the key, relative to the backup prefix, of a set's run record.
+#[must_use]
+pub fn record_key(id: SnapshotId) -> Key {
+    Key::of(format!("runs/{id}.json"))
+}
+
+/// Returns the key, relative to the backup prefix, of the note that a run leaves before it writes anything else.
+///
+/// It tells an interrupted run's files from a backup of HitKeep's own, which has no run record either.
+#[must_use]
+pub fn announcement_key(id: SnapshotId) -> Key {
+    Key::of(format!("runs/{id}.started.json"))
+}
+
+/// Returns the key, relative to the backup prefix, of a snapshot's manifest.
+#[must_use]
+pub fn manifest_key(database: DatabaseId, id: SnapshotId) -> Key {
+    Key::of(format!("{}.manifest.json", hitkeep::snapshot_folder(database, id)))
+}
+
+/// Returns the set whose run record has this key, relative to the backup prefix.
+#[must_use]
+pub fn record_id(key: &str) -> Option<SnapshotId> {
+    key.strip_prefix("runs/")?.strip_suffix(".json")?.parse().ok()
+}
+
+fn announced_id(key: &str) -> Option<SnapshotId> {
+    key.strip_prefix("runs/")?.strip_suffix(".started.json")?.parse().ok()
+}
+
+/// Sorts the listed keys into sets and databases.
+fn group(listing: &BTreeMap<String, u64>) -> BTreeMap<SnapshotId, Vec<Held>> {
+    let mut sets: BTreeMap<SnapshotId, BTreeMap<DatabaseId, Held>> = BTreeMap::new();
+    let mut held = |id, database, change: &mut dyn FnMut(&mut Held)| {
+        let empty = || Held { database, files: BTreeMap::new(), has_manifest: false };
+        change(sets.entry(id).or_default().entry(database).or_insert_with(empty));
+    };
+    for (key, bytes) in listing {
+        match hitkeep::place(key) {
+            Belongs::Snapshot(database, id, file) => held(id, database, &mut |held| {
+                held.files.insert(file.clone(), *bytes);
+            }),
+            Belongs::Beside(database, file) => {
+                if let Some(id) = file.strip_suffix(".manifest.json").and_then(|id| id.parse().ok()) {
+                    held(id, database, &mut |held| held.has_manifest = true);
+                }
+            }
+            Belongs::Elsewhere => {}
+        }
+    }
+    sets.into_iter().map(|(id, databases)| (id, databases.into_values().collect())).collect()
+}
+
+/// Compares a run record with what lies there.
+fn sealed_state(record: &RunRecord, databases: &[Held]) -> State {
+    for snapshot in &record.snapshots {
+        let Some(held) = databases.iter().find(|held| held.database == snapshot.database) else {
+            return State::Damaged(format!("`{}` is gone", snapshot.path));
+        };
+        let bytes: u64 = held.files.values().sum();
+        if !held.has_manifest {
+            return State::Damaged(format!("the manifest of `{}` is gone", snapshot.path));
+        }
+        if (bytes, held.files.len() as u64) != (snapshot.bytes, snapshot.files) {
+            return State::Damaged(format!(
+                "`{}` holds {} files and {bytes} bytes, and held {} files and {} bytes when it was sealed",
+                snapshot.path,
+                held.files.len(),
+                snapshot.files,
+                snapshot.bytes,
+            ));
+        }
+    }
+    match record.status {
+        Status::Complete => State::Complete,
+        Status::Partial | Status::Failed => State::Partial,
+    }
+}
+
+/// Tells HitKeep's own finished backups from leftovers, by HitKeep's own signs.
+fn unsealed_state(
+    id: SnapshotId,
+    databases: &[Held],
+    named_files: &BTreeMap<(DatabaseId, SnapshotId), BTreeSet<String>>,
+) -> State {
+    let is_whole = |held: &Held| {
+        !held.has_manifest
+            && held.files.contains_key(hitkeep::SCHEMA_FILE)
+            && named_files
+                .get(&(held.database, id))
+                .is_some_and(|names| names.iter().all(|name| held.files.get(name).is_some_and(|bytes| *bytes > 0)))
+    };
+    let has_shared = databases.iter().any(|held| held.database == DatabaseId::Shared);
+    if has_shared && databases.iter().all(is_whole) { State::Foreign } else { State::Orphan }
+}

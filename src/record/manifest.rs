@@ -1,0 +1,132 @@
+//! The manifest: what is in one snapshot, file by file and table by table.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{FORMAT, RecordError, read, write};
+use crate::measure::Sha256;
+use crate::name::{DatabaseId, RunId, SnapshotId};
+
+/// What one snapshot holds. It lies beside the snapshot's folder, and is written after the folder's files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    /// The number of this format: 1.
+    pub format: u32,
+    /// What kind of copy this is.
+    pub kind: Kind,
+    /// The set that the snapshot belongs to, such as `2026-03-08T120000Z`.
+    #[schemars(with = "String")]
+    pub snapshot: SnapshotId,
+    /// `shared`, or the tenant's UUID.
+    #[schemars(with = "String")]
+    pub database: DatabaseId,
+    /// The tenant's name when it was captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The run that wrote it.
+    #[schemars(with = "String")]
+    pub run: RunId,
+    /// The moment whose state it holds.
+    #[schemars(with = "String")]
+    pub captured_at: Timestamp,
+    /// How the state was taken.
+    pub capture: Capture,
+    /// The size of the database when it was captured, with its write-ahead log, in bytes: about what a restore needs.
+    pub database_bytes: u64,
+    /// The engine that wrote the files, such as `v2.0.0`.
+    pub duckdb: String,
+    /// HitKeep's last migration, which is its schema version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hitkeep: Option<String>,
+    /// The SHA-256 of `schema.sql`.
+    #[schemars(with = "String")]
+    pub schema_digest: Sha256,
+    /// Every file of the snapshot's folder.
+    pub files: Vec<FileRecord>,
+    /// Every table, in the order in which they must be loaded.
+    pub tables: Vec<TableRecord>,
+    /// What the database held and an export cannot express, such as comments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
+    /// What a whole restore of the installation needs besides its databases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_included: Vec<String>,
+}
+
+/// The kinds of copies that have manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A restore point of a whole database.
+    Backup,
+}
+
+/// How a database's state was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capture {
+    /// Read from the database file itself, which nobody else had open.
+    Direct,
+}
+
+/// One file of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileRecord {
+    /// Its name inside the snapshot's folder.
+    pub path: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of its content.
+    #[schemars(with = "String")]
+    pub sha256: Sha256,
+}
+
+/// One table of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TableRecord {
+    /// Its schema; left out for `main`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// How many rows it holds.
+    pub rows: u64,
+}
+
+impl TableRecord {
+    /// Returns the name that a person would write: `hits`, or `other.hits` outside the schema `main`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        self.schema.as_ref().map_or_else(|| self.name.clone(), |schema| format!("{schema}.{}", self.name))
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest of any format that was ever written.
+    ///
+    /// # Errors
+    /// When the bytes are no manifest, or one of a newer format.
+    pub fn read(bytes: &[u8]) -> Result<Self, RecordError> {
+        read("manifest", bytes)
+    }
+
+    /// Returns the bytes to be stored.
+    #[must_use]
+    pub fn write(&self) -> Vec<u8> {
+        debug_assert_eq!(self.format, FORMAT);
+        write(self)
+    }
+
+    /// Returns the sum of the files' sizes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Returns the sum of the tables' rows.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.tables.iter().map(|table| table.rows).sum()
+    }
+}

@@ -1,0 +1,174 @@
+//! The run record: every snapshot of a set, written last. It is the commit marker: without it the set does not exist.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::manifest::Kind;
+use super::{FORMAT, RecordError, read, write};
+use crate::measure::Sha256;
+use crate::name::{DatabaseId, Name, RunId, SnapshotId};
+
+/// What one run of one job did at one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunRecord {
+    /// The number of this format: 1.
+    pub format: u32,
+    /// The run's id, the same at each of its destinations.
+    #[schemars(with = "String")]
+    pub run: RunId,
+    /// The plan that asked for it.
+    pub plan: PlanRecord,
+    /// The job's name in the plan.
+    #[schemars(with = "String")]
+    pub job: Name,
+    /// The destination's name in the plan.
+    #[schemars(with = "String")]
+    pub destination: Name,
+    /// What kind of job it was.
+    pub kind: Kind,
+    /// The set that the run wrote or would have written.
+    #[schemars(with = "String")]
+    pub snapshot: SnapshotId,
+    /// How it ended.
+    pub status: Status,
+    /// The exit code of the run as far as this destination goes.
+    pub exit_code: u8,
+    /// When it began.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[schemars(with = "String")]
+    pub finished_at: Timestamp,
+    /// The host that it ran on.
+    pub host: String,
+    /// The program and its version.
+    pub tool: String,
+    /// The databases that the set should hold.
+    #[schemars(with = "Vec<String>")]
+    pub expected: Vec<DatabaseId>,
+    /// The databases that it does hold.
+    #[schemars(with = "Vec<String>")]
+    pub captured: Vec<DatabaseId>,
+    /// Each snapshot of the set.
+    pub snapshots: Vec<SnapshotRecord>,
+    /// What was verified before the record was written.
+    pub verification: Verification,
+    /// The seconds between the first and the last database's capture.
+    #[serde(default)]
+    pub spread_seconds: u64,
+    /// What deserves a person's attention although it did not fail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failed>,
+    /// The SHA-256 of the run record before this one, so that a removed or swapped set is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub previous: Option<Sha256>,
+}
+
+/// The plan of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanRecord {
+    /// The plan file's name without its ending.
+    pub name: String,
+    /// The SHA-256 of its text.
+    #[schemars(with = "String")]
+    pub sha256: Sha256,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Everything expected is there.
+    Complete,
+    /// Something is there and something is missing.
+    Partial,
+    /// Nothing that could be restored was written.
+    Failed,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// One snapshot of a set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotRecord {
+    /// `shared`, or the tenant's UUID.
+    #[schemars(with = "String")]
+    pub database: DatabaseId,
+    /// The snapshot's folder, relative to the backup prefix.
+    pub path: String,
+    /// The SHA-256 of its manifest.
+    #[schemars(with = "String")]
+    pub manifest_sha256: Sha256,
+    /// The sum of its files' sizes, in bytes, without the manifest.
+    pub bytes: u64,
+    /// The number of its files, without the manifest.
+    pub files: u64,
+    /// The sum of its tables' rows.
+    pub rows: u64,
+    /// The size of the database when it was captured, in bytes: about what a restore needs.
+    pub database_bytes: u64,
+}
+
+/// What was verified of a set before it was sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verification {
+    /// Nothing was read back.
+    None,
+    /// Every file was read back from the destination and its SHA-256 compared.
+    Checksum,
+}
+
+/// One failure of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failed {
+    /// What was being done, in words.
+    pub task: String,
+    /// The line of the plan that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_line: Option<usize>,
+    /// Why it failed.
+    pub cause: String,
+}
+
+impl RunRecord {
+    /// Reads a run record of any format that was ever written.
+    ///
+    /// # Errors
+    /// When the bytes are no run record, or one of a newer format.
+    pub fn read(bytes: &[u8]) -> Result<Self, RecordError> {
+        read("run record", bytes)
+    }
+
+    /// Returns the bytes to be stored.
+    #[must_use]
+    pub fn write(&self) -> Vec<u8> {
+        debug_assert_eq!(self.format, FORMAT);
+        write(self)
+    }
+
+    /// Returns the sum of the snapshots' sizes, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.snapshots.iter().map(|snapshot| snapshot.bytes).sum()
+    }
+
+    /// Returns the sum of the snapshots' rows.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.snapshots.iter().map(|snapshot| snapshot.rows).sum()
+    }
+}

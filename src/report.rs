@@ -1,0 +1,10 @@
+//! Tells: events to a terminal, to a log, to another program.
+
+mod json;
+mod lines;
+mod progress;
+pub mod table;
+
+pub use json::Json;
+pub use lines::Lines;
+pub use progress::Progress;

@@ -1,0 +1,81 @@
+//! Events as moving bars on a terminal: the task at hand with its bytes and rate, and a line for each one done.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::event::{Event, Listener, TaskId};
+use crate::measure::Bytes;
+
+/// Draws events on standard error, which is a terminal.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bars: Mutex<BTreeMap<TaskId, Bar>>,
+}
+
+#[derive(Debug)]
+struct Bar {
+    bar: ProgressBar,
+    title: String,
+}
+
+impl Listener for Progress {
+    fn hear(&self, event: &Event) {
+        let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::TaskStarted { task, title, total } => {
+                bars.insert(*task, Bar { bar: bar(title, *total), title: title.clone() });
+            }
+            Event::TaskMoved { task, moved, at } => {
+                if let Some(Bar { bar, .. }) = bars.get(task) {
+                    bar.set_position(moved.0);
+                    bar.set_message(at.clone());
+                }
+            }
+            Event::TaskDone { task, result, took } => {
+                if let Some(Bar { bar, title }) = bars.remove(task) {
+                    bar.println(done(&title, result, took.as_secs_f64()));
+                    bar.finish_and_clear();
+                }
+            }
+            Event::TaskFailed { task, .. } => {
+                if let Some(Bar { bar, title }) = bars.remove(task) {
+                    bar.println(format!("✗ {title}"));
+                    bar.finish_and_clear();
+                }
+            }
+            Event::Warned { message } => match bars.values().next() {
+                Some(Bar { bar, .. }) => bar.println(format!("warning: {message}")),
+                None => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+                    .println(format!("warning: {message}")),
+            },
+            Event::RunStarted { .. } | Event::TaskSkipped { .. } | Event::RunFinished { .. } => {}
+        }
+    }
+}
+
+fn bar(title: &str, total: Option<Bytes>) -> ProgressBar {
+    // The place is what tells most when the line is cut: it comes before the numbers.
+    let short = title.split(" (").next().unwrap_or(title);
+    let short = short.split(" at ").next().unwrap_or(short);
+    let (bar, template) = match total {
+        Some(Bytes(total)) => {
+            (ProgressBar::new(total), "{spinner} {prefix}  {wide_msg} {bytes}/{total_bytes}  {binary_bytes_per_sec}")
+        }
+        None => (ProgressBar::no_length(), "{spinner} {prefix}  {wide_msg} {bytes}  {elapsed}"),
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = bar.with_style(style).with_prefix(short.split_whitespace().collect::<Vec<_>>().join(" "));
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn done(title: &str, result: &str, seconds: f64) -> String {
+    let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
+    let result = if result.is_empty() { String::new() } else { format!(": {result}") };
+    let took = if seconds < 1.0 { String::new() } else { format!(" in {seconds:.1} s") };
+    format!("✓ {title}{result}{took}")
+}

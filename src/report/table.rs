@@ -1,0 +1,106 @@
+//! Tables for people: what `list` prints.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::measure::{Bytes, Grouped};
+use crate::record::{Catalogue, Held, Manifest, RunRecord, Set, State};
+
+/// Draws columns of text under their headings, without lines; the columns from `first_number` on are numbers.
+#[must_use]
+pub fn columns(headings: &[&str], rows: Vec<Vec<String>>, first_number: usize) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headings.iter().copied());
+    table.add_rows(rows);
+    for column in table.column_iter_mut().skip(first_number) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// Lists the sets of a catalogue, the newest last.
+#[must_use]
+pub fn sets(catalogue: &Catalogue, now: Timestamp) -> String {
+    let row = |set: &Set| {
+        let expected = set.record.as_ref().map(|(record, _)| record.expected.len());
+        let databases = match expected {
+            Some(expected) if expected != set.databases.len() => format!("{} of {expected}", set.databases.len()),
+            _ => set.databases.len().to_string(),
+        };
+        let rows = set.record.as_ref().map_or_else(|| "?".to_owned(), |(record, _)| Grouped(record.rows()).to_string());
+        vec![
+            set.id.to_string(),
+            set.state.to_string(),
+            age(now, set.id.moment()),
+            databases,
+            rows,
+            Bytes(set.bytes()).to_string(),
+        ]
+    };
+    columns(&["SET", "STATE", "AGE", "DATABASES", "ROWS", "SIZE"], catalogue.sets.iter().map(row).collect(), 3)
+}
+
+/// Lists the snapshots of one set and what the run says about it.
+#[must_use]
+pub fn set(set: &Set, manifests: &[Manifest]) -> String {
+    let record = set.record.as_ref().map(|(record, _)| record);
+    let blocks = [heading(set, record), snapshots(set, manifests), remarks(record, manifests)];
+    blocks.into_iter().filter(|block| !block.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn heading(set: &Set, record: Option<&RunRecord>) -> String {
+    let state = match &set.state {
+        State::Damaged(reason) => format!("{}, {reason}", set.state),
+        state => state.to_string(),
+    };
+    let run = |record: &RunRecord| {
+        format!(
+            "run {} of job {} on {}, by {}\n{} to {}\n",
+            record.run, record.job, record.host, record.tool, record.started_at, record.finished_at
+        )
+    };
+    format!("set {}: {state}\n{}", set.id, record.map(run).unwrap_or_default())
+}
+
+fn snapshots(set: &Set, manifests: &[Manifest]) -> String {
+    if manifests.is_empty() {
+        let row = |held: &Held| vec![held.database.to_string(), held.files.len().to_string()];
+        return columns(&["DATABASE", "FILES"], set.databases.iter().map(row).collect(), 1);
+    }
+    let row = |manifest: &Manifest| {
+        vec![
+            manifest.database.to_string(),
+            manifest.name.clone().unwrap_or_default(),
+            manifest.tables.len().to_string(),
+            Grouped(manifest.rows()).to_string(),
+            Bytes(manifest.bytes()).to_string(),
+        ]
+    };
+    columns(&["DATABASE", "NAME", "TABLES", "ROWS", "SIZE"], manifests.iter().map(row).collect(), 2)
+}
+
+/// Says what is missing, what deserves attention, and what no export holds.
+fn remarks(record: Option<&RunRecord>, manifests: &[Manifest]) -> String {
+    let missing = record.iter().flat_map(|record| &record.failures);
+    let missing = missing.map(|failed| format!("missing: {}: {}\n", failed.task, failed.cause));
+    let warnings = record.iter().flat_map(|record| &record.warnings).map(|warning| format!("warning: {warning}\n"));
+    let lost = manifests.iter().flat_map(|manifest| {
+        manifest.lost.iter().map(|lost| format!("not in the snapshot of {}: {lost}\n", manifest.database))
+    });
+    missing.chain(warnings).chain(lost).collect()
+}
+
+/// Says how long ago something was, in its largest unit.
+fn age(now: Timestamp, then: Timestamp) -> String {
+    let seconds = now.duration_since(then).max(SignedDuration::ZERO).as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,329 @@
+//! Does: walks the work, sends events, seals last.
+//!
+//! Each kind of work has one file with one function per action. A failure ends the chain that it is in and no other;
+//! what an unfinished chain has stored is taken away again; nothing is sealed after a word to stop. Deleting comes
+//! last, and never touches what another run has written.
+
+mod backup;
+mod files;
+mod restore;
+pub mod staging;
+mod verify;
+
+pub use backup::{backup, unbegun};
+pub use restore::restore;
+pub use verify::{Finding, verify};
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::duck::{self, DuckError, Limits, Session};
+use crate::event::{Event, Listener, Meter};
+use crate::measure::{Bytes, Span};
+use crate::name::Name;
+use crate::record::PlanRecord;
+use crate::store::{Store, StoreError};
+use crate::work::Task;
+
+/// How often a task that takes long says where it is.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Everything outside that work touches, and who is told.
+#[derive(Clone)]
+pub struct Outside {
+    /// The destinations' stores.
+    pub stores: BTreeMap<Name, Arc<dyn Store>>,
+    /// What an engine may use.
+    pub limits: Limits,
+    /// What time it is.
+    pub clock: fn() -> Timestamp,
+    /// Who is told.
+    pub tell: Arc<dyn Listener>,
+    /// The word to stop.
+    pub stop: Stop,
+    /// Whose work this is, for the records.
+    pub about: About,
+}
+
+/// Whose work this is, as records say it.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The plan.
+    pub plan: PlanRecord,
+    /// The host.
+    pub host: String,
+    /// The program and its version.
+    pub tool: String,
+}
+
+/// The word to stop, which anyone may give and everyone who works listens for.
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<watch::Sender<Option<Reason>>>);
+
+/// Why work was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// The job's own time limit.
+    Timeout(Span),
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Stop {
+    /// Gives the word. The first reason stays.
+    pub fn request(&self, reason: Reason) {
+        self.0.send_if_modified(|current| {
+            let is_first = current.is_none();
+            current.get_or_insert(reason);
+            is_first
+        });
+    }
+
+    /// Returns why work is to stop, if it is.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        *self.0.borrow()
+    }
+
+    /// Waits for the word.
+    pub async fn wait(&self) {
+        // The sender lives as long as this, so the wait ends only with a reason.
+        drop(self.0.subscribe().wait_for(Option::is_some).await);
+    }
+}
+
+/// Why a task failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// A database could not be read or made.
+    #[error(transparent)]
+    Duck(#[from] DuckError),
+    /// A destination failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A folder of this run could not be made or removed.
+    #[error("cannot use the folder `{at}`: {cause}")]
+    Folder {
+        /// The folder.
+        at: String,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// A database that is to be replaced cannot be had for it.
+    #[error("{0}: stop HitKeep first")]
+    Living(DuckError),
+    /// What is there is not what was sealed.
+    #[error("{0}")]
+    Differs(String),
+    /// Something that it needs failed before.
+    #[error("{cause}")]
+    Before {
+        /// What failed.
+        cause: String,
+        /// The exit code that it asks for.
+        exit_code: u8,
+    },
+    /// The word to stop was given.
+    #[error("{}", stopped(*.0))]
+    Stopped(Reason),
+}
+
+fn stopped(reason: Reason) -> String {
+    match reason {
+        Reason::Interrupt => "interrupted".to_owned(),
+        Reason::Terminate => "terminated".to_owned(),
+        Reason::Timeout(limit) => format!("not done within the job's `timeout` of {limit}"),
+    }
+}
+
+/// A task that failed, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{task}: {cause}")]
+pub struct Failure {
+    /// What was being done, in words.
+    pub task: String,
+    /// Why it failed.
+    pub cause: Cause,
+}
+
+/// The exit codes of the program, each with one meaning for ever.
+pub mod exit {
+    /// Done.
+    pub const DONE: u8 = 0;
+    /// Something that no other code names.
+    pub const UNEXPECTED: u8 = 1;
+    /// The command line or the plan is wrong.
+    pub const REJECTED: u8 = 2;
+    /// Something was captured, something is missing.
+    pub const PARTIAL: u8 = 3;
+    /// The source cannot be read.
+    pub const SOURCE: u8 = 4;
+    /// A destination failed.
+    pub const DESTINATION: u8 = 5;
+    /// What was read back is not what was written.
+    pub const VERIFICATION: u8 = 6;
+    /// Another run holds the lock.
+    pub const LOCKED: u8 = 7;
+    /// Refused rather than put at risk what is there.
+    pub const REFUSED: u8 = 9;
+    /// Stopped by Ctrl-C.
+    pub const INTERRUPTED: u8 = 130;
+    /// Stopped by SIGTERM.
+    pub const TERMINATED: u8 = 143;
+
+    /// Returns the worse of two codes: a signal, then the unexpected, then verification, destination, source, partial.
+    #[must_use]
+    pub fn worse(one: u8, other: u8) -> u8 {
+        const ORDER: [u8; 11] = [
+            DONE,
+            PARTIAL,
+            SOURCE,
+            REJECTED,
+            LOCKED,
+            REFUSED,
+            DESTINATION,
+            VERIFICATION,
+            UNEXPECTED,
+            TERMINATED,
+            INTERRUPTED,
+        ];
+        let rank = |code| ORDER.iter().position(|known| *known == code).unwrap_or(ORDER.len());
+        if rank(other) > rank(one) { other } else { one }
+    }
+}
+
+impl Cause {
+    /// Returns the exit code that this asks for.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Duck(DuckError::File { .. }) | Self::Folder { .. } | Self::Stopped(Reason::Timeout(_)) => {
+                exit::UNEXPECTED
+            }
+            Self::Duck(_) => exit::SOURCE,
+            Self::Store(_) => exit::DESTINATION,
+            Self::Differs(_) => exit::VERIFICATION,
+            Self::Living(_) => exit::REFUSED,
+            Self::Before { exit_code, .. } => *exit_code,
+            Self::Stopped(Reason::Interrupt) => exit::INTERRUPTED,
+            Self::Stopped(Reason::Terminate) => exit::TERMINATED,
+        }
+    }
+}
+
+/// Where a task is: how many bytes have moved, and what it is at.
+#[derive(Clone, Debug, Default)]
+struct Gauge {
+    meter: Meter,
+    at: Arc<Mutex<String>>,
+}
+
+impl Gauge {
+    fn set_place(&self, place: &str) {
+        place.clone_into(&mut self.at.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn place(&self) -> String {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Outside {
+    /// Carries out one task: told when it begins, while it moves, and how it ends.
+    ///
+    /// `work` returns what the task made and a few words about it. When the word to stop comes, the gauge's meter is
+    /// told, and the task fails as stopped whatever `work` makes of it.
+    async fn perform<A: Display, T>(
+        &self,
+        task: &Task<A>,
+        total: Option<Bytes>,
+        gauge: &Gauge,
+        work: impl Future<Output = Result<(T, String), Cause>>,
+    ) -> Result<T, Failure> {
+        let title = task.action.to_string();
+        if let Some(reason) = self.stop.reason() {
+            self.tell.hear(&Event::TaskSkipped { task: task.id, why: stopped(reason) });
+            return Err(Failure { task: title, cause: Cause::Stopped(reason) });
+        }
+        self.tell.hear(&Event::TaskStarted { task: task.id, title: title.clone(), total });
+        let begun = Instant::now();
+        let ended = self.watch(task, gauge, work).await;
+        let ended = match (ended, self.stop.reason()) {
+            (Err(_), Some(reason)) => Err(Cause::Stopped(reason)),
+            (ended, _) => ended,
+        };
+        match ended {
+            Ok((made, result)) => {
+                self.tell.hear(&Event::TaskDone { task: task.id, result, took: begun.elapsed() });
+                Ok(made)
+            }
+            Err(cause) => {
+                self.tell.hear(&Event::TaskFailed { task: task.id, cause: cause.to_string() });
+                Err(Failure { task: title, cause })
+            }
+        }
+    }
+
+    /// Waits for `work`, says now and then where it is, and hands the word to stop on to it.
+    async fn watch<A, T>(&self, task: &Task<A>, gauge: &Gauge, work: impl Future<Output = T>) -> T {
+        let mut ticks = tokio::time::interval(TICK);
+        let mut is_stopping = false;
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                ended = &mut work => return ended,
+                _ = ticks.tick() => self.tell.hear(&Event::TaskMoved { task: task.id, moved: gauge.meter.moved(), at: gauge.place() }),
+                () = self.stop.wait(), if !is_stopping => {
+                    is_stopping = true;
+                    gauge.meter.stop();
+                }
+            }
+        }
+    }
+
+    fn warn(&self, message: String) {
+        self.tell.hear(&Event::Warned { message });
+    }
+
+    /// Calls an engine; the word to stop interrupts it.
+    async fn engine<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Session) -> Result<T, DuckError> + Send + 'static,
+    ) -> Result<T, DuckError> {
+        duck::enter(&self.limits, self.stop.wait(), work).await
+    }
+
+    fn store(&self, destination: &Name) -> Result<&Arc<dyn Store>, Cause> {
+        let unknown = || format!("there is no destination `{destination}`");
+        self.stores.get(destination).ok_or_else(|| Cause::Before { cause: unknown(), exit_code: exit::UNEXPECTED })
+    }
+}
+
+/// Makes a fresh folder that only its owner can read, and those above it that are missing.
+///
+/// # Errors
+/// When it exists already: what lies in it would be taken for this run's.
+pub fn make_private_folder(folder: &Path) -> Result<(), Cause> {
+    use std::os::unix::fs::DirBuilderExt;
+    let failed = |cause| Cause::Folder { at: folder.display().to_string(), cause };
+    let mut builder = std::fs::DirBuilder::new();
+    builder.mode(0o700);
+    if let Some(above) = folder.parent() {
+        builder.recursive(true).create(above).map_err(failed)?;
+    }
+    builder.recursive(false).create(folder).map_err(failed)
+}

@@ -1,0 +1,486 @@
+//! Carries out a backup: announce, then database by database export, store, check and describe, then seal.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Cause, Failure, Gauge, Outside, exit, files, make_private_folder};
+use crate::duck::export::{self, Exported};
+use crate::event::Event;
+use crate::hitkeep;
+use crate::measure::{Bytes, Grouped, Sha256, counted};
+use crate::name::{DatabaseId, Key, Name, RunId, SnapshotId};
+use crate::plan::{Backup, Destination};
+use crate::record::{
+    Capture, FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord, Verification,
+};
+use crate::store::{Body, Mode, Part, StoreError};
+use crate::work::{BackupWork, Chain, Delivery, Export, Seal, Series, Task};
+
+/// Carries out `work`, and returns the record of what came of it at each destination, sealed there or not.
+pub async fn backup(work: &BackupWork, outside: &Outside) -> Vec<RunRecord> {
+    outside.tell.hear(&Event::RunStarted { title: title(work), tasks: work.task_count() });
+    work.warnings.iter().for_each(|warning| outside.warn(warning.clone()));
+    let mut walk = Walk { work, outside, started_at: (outside.clock)(), places: BTreeMap::new() };
+    walk.announce().await;
+    for chain in &work.chains {
+        walk.capture(chain).await;
+    }
+    let mut records = Vec::new();
+    for series in &work.series {
+        records.push(walk.finish(series).await);
+    }
+    let exit_code = records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse);
+    outside.tell.hear(&Event::RunFinished { result: result(work, &records), exit_code });
+    records
+}
+
+fn title(work: &BackupWork) -> String {
+    format!("backup {}: set {}, {}", work.job, work.snapshot, counted(work.expected.len(), "database"))
+}
+
+fn result(work: &BackupWork, records: &[RunRecord]) -> String {
+    let at = |record: &RunRecord| {
+        format!(
+            "set {} at `{}` is {}: {} of {}, {} rows, {}",
+            work.snapshot,
+            record.destination,
+            record.status,
+            record.captured.len(),
+            counted(record.expected.len(), "database"),
+            Grouped(record.rows()),
+            Bytes(record.bytes()),
+        )
+    };
+    records.iter().map(at).collect::<Vec<_>>().join("; ")
+}
+
+/// Returns the records of a run that ended before it began, one for each destination of the job.
+#[must_use]
+pub fn unbegun(
+    job: &Backup,
+    run: RunId,
+    now: Timestamp,
+    outside: &Outside,
+    cause: &str,
+    exit_code: u8,
+) -> Vec<RunRecord> {
+    let failed =
+        || Failed { task: "look at the installation".to_owned(), plan_line: Some(job.line()), cause: cause.to_owned() };
+    let record = |destination: &Arc<Destination>| RunRecord {
+        format: FORMAT,
+        run,
+        plan: outside.about.plan.clone(),
+        job: job.name().clone(),
+        destination: destination.name().clone(),
+        kind: Kind::Backup,
+        snapshot: SnapshotId::at(now),
+        status: Status::Failed,
+        exit_code,
+        started_at: now,
+        finished_at: (outside.clock)(),
+        host: outside.about.host.clone(),
+        tool: outside.about.tool.clone(),
+        expected: Vec::new(),
+        captured: Vec::new(),
+        snapshots: Vec::new(),
+        verification: Verification::None,
+        spread_seconds: 0,
+        warnings: Vec::new(),
+        failures: vec![failed()],
+        previous: None,
+    };
+    job.to().iter().map(record).collect()
+}
+
+/// A backup on its way.
+struct Walk<'w> {
+    work: &'w BackupWork,
+    outside: &'w Outside,
+    started_at: Timestamp,
+    places: BTreeMap<Name, Progress>,
+}
+
+/// How far a backup has come at one destination.
+#[derive(Default)]
+struct Progress {
+    /// What has been stored there or may have been, in order, so that it can be taken away again.
+    written: Vec<Key>,
+    snapshots: Vec<SnapshotRecord>,
+    captured_at: Vec<Timestamp>,
+    failures: Vec<Failure>,
+    /// Whether nothing more is to be stored there.
+    is_given_up: bool,
+}
+
+impl Walk<'_> {
+    /// Leaves the note at each destination that tells an unfinished set of ours from a backup of HitKeep's own.
+    async fn announce(&mut self) {
+        for series in &self.work.series {
+            let mut progress = Progress::default();
+            let announced = match &series.unreachable {
+                Some(cause) => Err(Failure {
+                    task: format!("look at destination `{}`", series.seal.action.destination),
+                    cause: Cause::Before { cause: cause.clone(), exit_code: exit::DESTINATION },
+                }),
+                None => self.write_note(series, &mut progress).await,
+            };
+            if let Err(failure) = announced {
+                progress.is_given_up = true;
+                progress.failures.push(failure);
+            }
+            self.places.insert(series.seal.action.destination.clone(), progress);
+        }
+    }
+
+    async fn write_note(&self, series: &Series, progress: &mut Progress) -> Result<(), Failure> {
+        let (gauge, action) = (Gauge::default(), &series.announce.action);
+        let note = serde_json::json!({
+            "format": FORMAT,
+            "run": self.work.run,
+            "job": self.work.job,
+            "host": self.outside.about.host,
+            "started_at": self.started_at,
+        });
+        progress.written.push(action.key.clone());
+        let put = async {
+            let body = Body::Bytes(format!("{note}\n").into_bytes());
+            self.outside.store(&action.destination)?.put(&action.key, body, Mode::Create, &gauge.meter).await?;
+            Ok(((), String::new()))
+        };
+        self.outside.perform(&series.announce, None, &gauge, put).await
+    }
+
+    /// Exports one database and delivers it everywhere; the export does not outlive this.
+    async fn capture(&mut self, chain: &Chain) {
+        let folder = &chain.export.action.into;
+        match self.export(&chain.export).await {
+            Ok((captured_at, exported)) => {
+                for delivery in &chain.deliveries {
+                    self.deliver(chain, delivery, captured_at, &exported).await;
+                }
+            }
+            Err(failure) => self.fail_everywhere(chain, &failure),
+        }
+        if let Err(cause) = remove_folder(folder) {
+            self.outside.warn(format!("`{}` could not be removed: {cause}", folder.display()));
+        }
+    }
+
+    async fn export(&self, task: &Task<Export>) -> Result<(Timestamp, Exported), Failure> {
+        let (gauge, action) = (Gauge::default(), task.action.clone());
+        let (source, into, codec) = (action.source.clone(), action.into.clone(), action.codec);
+        let export = async {
+            make_private_folder(&action.into)?;
+            let captured_at = (self.outside.clock)();
+            let export = self.outside.engine(move |session| export::export(session, &source, &into, codec));
+            let exported = watch_folder(&action.into, &gauge, export).await?;
+            let rows: u64 = exported.tables.iter().map(|table| table.rows).sum();
+            let result = format!("{}, {} rows", counted(exported.tables.len(), "table"), Grouped(rows));
+            Ok(((captured_at, exported), result))
+        };
+        self.outside.perform(task, None, &gauge, export).await
+    }
+
+    /// Tells every destination that a database could not be exported.
+    fn fail_everywhere(&mut self, chain: &Chain, failure: &Failure) {
+        for delivery in &chain.deliveries {
+            let cause = Cause::Before { cause: failure.cause.to_string(), exit_code: failure.cause.exit_code() };
+            if let Some(progress) = self.places.get_mut(&delivery.put.action.destination) {
+                progress.failures.push(Failure { task: failure.task.clone(), cause });
+            }
+        }
+    }
+
+    /// Stores one database at one destination, whole or not at all.
+    async fn deliver(&mut self, chain: &Chain, delivery: &Delivery, captured_at: Timestamp, exported: &Exported) {
+        let destination = &delivery.put.action.destination;
+        let Some(mut progress) = self.places.remove(destination) else { return };
+        if !progress.is_given_up {
+            let before = progress.written.len();
+            match self.store_snapshot(chain, delivery, captured_at, exported, &mut progress.written).await {
+                Ok(snapshot) => {
+                    progress.snapshots.push(snapshot);
+                    progress.captured_at.push(captured_at);
+                }
+                Err(failure) => {
+                    progress.failures.push(failure);
+                    let half = progress.written.split_off(before);
+                    self.take_away(destination, half).await;
+                }
+            }
+        }
+        self.places.insert(destination.clone(), progress);
+    }
+
+    async fn store_snapshot(
+        &self,
+        chain: &Chain,
+        delivery: &Delivery,
+        captured_at: Timestamp,
+        exported: &Exported,
+        written: &mut Vec<Key>,
+    ) -> Result<SnapshotRecord, Failure> {
+        let stored = self.put(delivery, written).await?;
+        self.check(delivery, &stored).await?;
+        let manifest = self.manifest(&chain.export.action, captured_at, exported, stored);
+        self.describe(delivery, &manifest, written).await
+    }
+
+    async fn put(&self, delivery: &Delivery, written: &mut Vec<Key>) -> Result<Vec<FileRecord>, Failure> {
+        let (gauge, action) = (Gauge::default(), &delivery.put.action);
+        let fail = |cause| Failure { task: action.to_string(), cause };
+        let names = files::names_in_order(&action.from).map_err(fail)?;
+        let size = |name: &String| std::fs::metadata(action.from.join(name)).map_or(0, |about| about.len());
+        let total = Bytes(names.iter().map(size).sum());
+        for name in &names {
+            written.push(files::key(&action.prefix, name).map_err(|error| fail(error.into()))?);
+        }
+        let put = async {
+            let store = self.outside.store(&action.destination)?;
+            let stored = files::put(store, &action.from, &names, &action.prefix, &gauge).await?;
+            let result = format!("{}, {total}", counted(stored.len(), "file"));
+            Ok((stored, result))
+        };
+        self.outside.perform(&delivery.put, Some(total), &gauge, put).await
+    }
+
+    async fn check(&self, delivery: &Delivery, stored: &[FileRecord]) -> Result<(), Failure> {
+        let Some(task) = &delivery.check else { return Ok(()) };
+        let (gauge, action) = (Gauge::default(), &task.action);
+        let total = Bytes(stored.iter().map(|file| file.bytes).sum());
+        let check = async {
+            files::check(self.outside.store(&action.destination)?, &action.prefix, stored, &gauge).await?;
+            Ok(((), format!("{} read back and equal", counted(stored.len(), "file"))))
+        };
+        self.outside.perform(task, Some(total), &gauge, check).await
+    }
+
+    async fn describe(
+        &self,
+        delivery: &Delivery,
+        manifest: &Manifest,
+        written: &mut Vec<Key>,
+    ) -> Result<SnapshotRecord, Failure> {
+        let (gauge, action) = (Gauge::default(), &delivery.describe.action);
+        let bytes = manifest.write();
+        let snapshot = SnapshotRecord {
+            database: manifest.database,
+            path: action.path.clone(),
+            manifest_sha256: Sha256::of(&bytes),
+            bytes: manifest.bytes(),
+            files: manifest.files.len() as u64,
+            rows: manifest.rows(),
+            database_bytes: manifest.database_bytes,
+        };
+        written.push(action.key.clone());
+        let put = async {
+            self.outside
+                .store(&action.destination)?
+                .put(&action.key, Body::Bytes(bytes), Mode::Create, &gauge.meter)
+                .await?;
+            Ok((snapshot, String::new()))
+        };
+        self.outside.perform(&delivery.describe, None, &gauge, put).await
+    }
+
+    fn manifest(
+        &self,
+        export: &Export,
+        captured_at: Timestamp,
+        exported: &Exported,
+        files: Vec<FileRecord>,
+    ) -> Manifest {
+        let schema = files.iter().find(|file| file.path == hitkeep::SCHEMA_FILE);
+        let table = |table: &export::Table| TableRecord {
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            rows: table.rows,
+        };
+        Manifest {
+            format: FORMAT,
+            kind: Kind::Backup,
+            snapshot: self.work.snapshot,
+            database: export.database,
+            name: export.name.clone(),
+            run: self.work.run,
+            captured_at,
+            capture: Capture::Direct,
+            database_bytes: export.bytes.0,
+            duckdb: exported.engine.clone(),
+            hitkeep: exported.migration.clone(),
+            schema_digest: schema.map_or_else(|| Sha256::of(b""), |file| file.sha256),
+            files,
+            tables: exported.tables.iter().map(table).collect(),
+            lost: exported.lost.clone(),
+            not_included: hitkeep::NOT_INCLUDED.map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// Seals what was stored at a destination, or takes it away where there is nothing to seal.
+    async fn finish(&mut self, series: &Series) -> RunRecord {
+        let seal = &series.seal.action;
+        let mut progress = self.places.remove(&seal.destination).unwrap_or_default();
+        let mut may_stay = false;
+        if !progress.is_given_up && !progress.snapshots.is_empty() && self.outside.stop.reason().is_none() {
+            let record = self.record(series, &progress);
+            let Err(failure) = self.seal(&series.seal, &record).await else { return record };
+            match self.is_sealed(seal, &record).await {
+                Some(true) => return record,
+                Some(false) => {}
+                None => may_stay = true,
+            }
+            progress.failures.push(failure);
+        }
+        if !may_stay {
+            self.take_away(&seal.destination, std::mem::take(&mut progress.written)).await;
+        }
+        self.unsealed(series, &progress)
+    }
+
+    async fn seal(&self, task: &Task<Seal>, record: &RunRecord) -> Result<(), Failure> {
+        let (gauge, action) = (Gauge::default(), &task.action);
+        let put = async {
+            let store = self.outside.store(&action.destination)?;
+            store.put(&action.key, Body::Bytes(record.write()), Mode::Create, &gauge.meter).await?;
+            Ok(((), record.status.to_string()))
+        };
+        self.outside.perform(task, None, &gauge, put).await?;
+        let removed = match self.outside.store(&action.destination) {
+            Ok(store) => store.delete(&action.announcement).await.map_err(|error| error.to_string()),
+            Err(cause) => Err(cause.to_string()),
+        };
+        if let Err(cause) = removed {
+            // The record outweighs the note; `list` does not even look at it.
+            self.outside.warn(format!("the note of the run stays: {cause}"));
+        }
+        Ok(())
+    }
+
+    /// Tells whether the record is there although storing it failed: an answer can be lost after the deed is done.
+    async fn is_sealed(&self, seal: &Seal, record: &RunRecord) -> Option<bool> {
+        match self.outside.store(&seal.destination).ok()?.read(&seal.key, Part::Whole).await {
+            Ok(found) => Some(found == record.write()),
+            Err(StoreError::Missing { .. }) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// Deletes what this run has stored, the last first, so that what is left half-way looks unfinished to everyone.
+    async fn take_away(&self, destination: &Name, written: Vec<Key>) {
+        let Ok(store) = self.outside.store(destination) else { return };
+        for key in written.into_iter().rev() {
+            if let Err(cause) = store.delete(&key).await {
+                self.outside.warn(format!("what this run had stored at `{destination}` could not be removed: {cause}"));
+                return;
+            }
+        }
+    }
+
+    /// Returns the record of a destination where nothing was sealed.
+    fn unsealed(&self, series: &Series, progress: &Progress) -> RunRecord {
+        let stopped = self.outside.stop.reason().map_or(exit::DONE, |reason| Cause::Stopped(reason).exit_code());
+        let codes = progress.failures.iter().map(|failure| failure.cause.exit_code());
+        let exit_code = match codes.fold(stopped, exit::worse) {
+            // Nothing failed on the way: there was nothing to capture to begin with.
+            exit::DONE => exit::SOURCE,
+            code => code,
+        };
+        let record = self.record(series, progress);
+        RunRecord { status: Status::Failed, exit_code, captured: Vec::new(), snapshots: Vec::new(), ..record }
+    }
+
+    fn record(&self, series: &Series, progress: &Progress) -> RunRecord {
+        let captured: Vec<DatabaseId> = progress.snapshots.iter().map(|snapshot| snapshot.database).collect();
+        let is_complete = self.work.expected.iter().all(|database| captured.contains(database));
+        let differs = progress
+            .failures
+            .iter()
+            .map(|failure| failure.cause.exit_code())
+            .filter(|code| *code == exit::VERIFICATION);
+        let (status, code) =
+            if is_complete { (Status::Complete, exit::DONE) } else { (Status::Partial, exit::PARTIAL) };
+        RunRecord {
+            format: FORMAT,
+            run: self.work.run,
+            plan: self.outside.about.plan.clone(),
+            job: self.work.job.clone(),
+            destination: series.seal.action.destination.clone(),
+            kind: Kind::Backup,
+            snapshot: self.work.snapshot,
+            status,
+            exit_code: differs.fold(code, exit::worse),
+            started_at: self.started_at,
+            finished_at: (self.outside.clock)(),
+            host: self.outside.about.host.clone(),
+            tool: self.outside.about.tool.clone(),
+            expected: self.work.expected.clone(),
+            captured,
+            snapshots: progress.snapshots.clone(),
+            verification: self.work.verification,
+            spread_seconds: spread(&progress.captured_at),
+            warnings: self.work.warnings.clone(),
+            failures: self.failures(progress),
+            previous: series.seal.action.previous,
+        }
+    }
+
+    fn failures(&self, progress: &Progress) -> Vec<Failed> {
+        let plan_line = Some(self.work.plan_line);
+        let missing = self.work.missing.iter().map(|missing| Failed {
+            task: format!("export {}", missing.database),
+            plan_line,
+            cause: missing.cause.clone(),
+        });
+        let failed = progress.failures.iter().map(|failure| Failed {
+            task: failure.task.clone(),
+            plan_line,
+            cause: failure.cause.to_string(),
+        });
+        missing.chain(failed).collect()
+    }
+}
+
+/// Returns the whole seconds between the first and the last moment.
+fn spread(moments: &[Timestamp]) -> u64 {
+    match (moments.iter().min(), moments.iter().max()) {
+        (Some(first), Some(last)) => last.duration_since(*first).unsigned_abs().as_secs(),
+        _ => 0,
+    }
+}
+
+/// Waits for an export while reading off its folder how far it is: DuckDB writes one table after another.
+async fn watch_folder<T>(folder: &Path, gauge: &Gauge, export: impl Future<Output = T>) -> T {
+    let mut ticks = tokio::time::interval(super::TICK);
+    let mut seen = 0;
+    tokio::pin!(export);
+    loop {
+        tokio::select! {
+            ended = &mut export => return ended,
+            _ = ticks.tick() => seen = read_off(folder, gauge, seen),
+        }
+    }
+}
+
+fn read_off(folder: &Path, gauge: &Gauge, seen: u64) -> u64 {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sized = files.filter_map(|file| Some((file.metadata().ok()?, file.file_name().to_string_lossy().into_owned())));
+    let mut sized: Vec<_> =
+        sized.filter_map(|(about, name)| Some((about.modified().ok()?, about.len(), name))).collect();
+    sized.sort();
+    if let Some((_, _, name)) = sized.last() {
+        gauge.set_place(name.trim_end_matches(".parquet"));
+    }
+    let total: u64 = sized.iter().map(|(_, bytes, _)| bytes).sum();
+    let _ = gauge.meter.add(total.saturating_sub(seen));
+    total.max(seen)
+}
+
+fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}

@@ -1,0 +1,150 @@
+//! Folders of files on their way to and from a store, several at a time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::{Cause, Gauge};
+use crate::hitkeep;
+use crate::name::{Key, Prefix};
+use crate::record::FileRecord;
+use crate::store::{Body, Mode, Moved, Store, StoreError};
+
+/// How many files move at the same time.
+const ABREAST: usize = 4;
+
+/// Returns the names of the files in a folder, in the order in which they are stored: data, then the schema, then the
+/// script that marks a finished export. Whoever looks at a half-stored snapshot sees an unfinished one.
+pub(super) fn names_in_order(folder: &Path) -> Result<Vec<String>, Cause> {
+    let failed = |cause| Cause::Folder { at: folder.display().to_string(), cause };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    let rank = |name: &String| {
+        [hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE].iter().position(|last| last == name).map_or(0, |at| at + 1)
+    };
+    names.sort_by_key(|name| (rank(name), name.clone()));
+    Ok(names)
+}
+
+/// Stores the named files of a folder, and returns what was measured of each on the way.
+pub(super) async fn put(
+    store: &Arc<dyn Store>,
+    folder: &Path,
+    names: &[String],
+    prefix: &Prefix,
+    gauge: &Gauge,
+) -> Result<Vec<FileRecord>, Cause> {
+    let is_data = |name: &&String| ![hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE].contains(&name.as_str());
+    let count = names.iter().take_while(is_data).count();
+    let (data, scripts) = names.split_at(count);
+    let put = |name: &String| {
+        let (body, key) = (Body::File(folder.join(name)), key(prefix, name));
+        async move { store.put(&key?, body, Mode::Create, &gauge.meter).await }
+    };
+    let mut stored = each(data, ABREAST, gauge, put).await?;
+    stored.extend(each(scripts, 1, gauge, put).await?);
+    Ok(stored)
+}
+
+/// Reads back stored files and compares each with what went in.
+pub(super) async fn check(
+    store: &Arc<dyn Store>,
+    prefix: &Prefix,
+    files: &[FileRecord],
+    gauge: &Gauge,
+) -> Result<(), Cause> {
+    let names: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+    let digest = |name: &String| {
+        let key = key(prefix, name);
+        async move { store.digest(&key?, &gauge.meter).await }
+    };
+    let found = each(&names, ABREAST, gauge, digest).await?;
+    compare(store, prefix, files, &found)
+}
+
+/// Fetches the files of a snapshot into a folder, and compares each with its record.
+pub(super) async fn get(
+    store: &Arc<dyn Store>,
+    prefix: &Prefix,
+    files: &[FileRecord],
+    folder: &Path,
+    gauge: &Gauge,
+) -> Result<(), Cause> {
+    let names: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+    let found = fetch(store, prefix, &names, folder, gauge).await?;
+    compare(store, prefix, files, &found)
+}
+
+/// Fetches files into a folder, and returns what was measured of each on the way.
+pub(super) async fn fetch(
+    store: &Arc<dyn Store>,
+    prefix: &Prefix,
+    names: &[String],
+    folder: &Path,
+    gauge: &Gauge,
+) -> Result<Vec<FileRecord>, Cause> {
+    let get = |name: &String| {
+        let (key, into) = (key(prefix, name), folder.join(name));
+        async move { store.get(&key?, into, &gauge.meter).await }
+    };
+    each(names, ABREAST, gauge, get).await
+}
+
+/// Moves files, up to `abreast` at a time, and waits for all of them even when one fails: nothing moves afterwards.
+async fn each<'n, F>(
+    names: &'n [String],
+    abreast: usize,
+    gauge: &Gauge,
+    work: impl Fn(&'n String) -> F,
+) -> Result<Vec<FileRecord>, Cause>
+where
+    F: Future<Output = Result<Moved, StoreError>>,
+{
+    let moved = stream::iter(names).map(|name| {
+        let work = work(name);
+        async move {
+            gauge.set_place(name);
+            let moved = work.await.inspect_err(|_| gauge.meter.stop())?;
+            Ok(FileRecord { path: name.clone(), bytes: moved.bytes, sha256: moved.sha256 })
+        }
+    });
+    let moved: Vec<Result<FileRecord, StoreError>> = moved.buffered(abreast).collect().await;
+    let (done, mut failed): (Vec<_>, Vec<_>) = moved.into_iter().partition(Result::is_ok);
+    // The others were only told to stop: the one that broke is the one to tell.
+    failed.sort_by_key(|error| matches!(error, Err(StoreError::Stopped { .. })));
+    match failed.into_iter().next() {
+        Some(Err(error)) => Err(error.into()),
+        _ => Ok(done.into_iter().flatten().collect()),
+    }
+}
+
+fn compare(store: &Arc<dyn Store>, prefix: &Prefix, files: &[FileRecord], found: &[FileRecord]) -> Result<(), Cause> {
+    match files.iter().zip(found).find(|(wanted, found)| wanted != found) {
+        None => Ok(()),
+        Some((wanted, found)) => Err(Cause::Differs(format!(
+            "`{}` is damaged: it has {} bytes with SHA-256 {}, and was stored as {} bytes with SHA-256 {}",
+            store.locate(prefix.join(&folder_of(wanted)).as_str()),
+            found.bytes,
+            found.sha256,
+            wanted.bytes,
+            wanted.sha256
+        ))),
+    }
+}
+
+fn folder_of(file: &FileRecord) -> Prefix {
+    file.path.parse().unwrap_or_default()
+}
+
+/// Returns the key of a file; a name that no key allows cannot be stored.
+pub(super) fn key(prefix: &Prefix, name: &str) -> Result<Key, StoreError> {
+    let name: Key = name.parse().map_err(|error| StoreError::Io {
+        doing: "name",
+        at: name.to_owned(),
+        cause: std::io::Error::new(std::io::ErrorKind::InvalidInput, error),
+    })?;
+    Ok(prefix.key(&name))
+}

@@ -1,0 +1,111 @@
+//! Carries out a verification: every file of every snapshot is read and compared with what was sealed.
+
+use std::sync::Arc;
+
+use super::{Cause, Failure, Gauge, Outside, exit, files};
+use crate::event::Event;
+use crate::hitkeep;
+use crate::measure::{Sha256, counted};
+use crate::name::{Name, SnapshotId};
+use crate::record::{Manifest, State};
+use crate::store::{Part, Store, StoreError};
+use crate::work::{SnapshotCheck, Task, VerifyWork};
+
+/// What a verification found about one set.
+#[derive(Debug)]
+pub struct Finding {
+    /// The set.
+    pub set: SnapshotId,
+    /// What the catalogue says it is worth.
+    pub state: State,
+    /// What is wrong with it; empty when it is what was sealed.
+    pub failures: Vec<Failure>,
+}
+
+impl Finding {
+    /// Returns the exit code that this asks for.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let by_state = match self.state {
+            State::Complete | State::Foreign => exit::DONE,
+            State::Partial => exit::PARTIAL,
+            State::Damaged(_) | State::Orphan => exit::VERIFICATION,
+        };
+        self.failures.iter().map(|failure| failure.cause.exit_code()).fold(by_state, exit::worse)
+    }
+}
+
+/// Carries out `work` at `destination`, and returns what was found of each set.
+pub async fn verify(work: &VerifyWork, destination: &Name, outside: &Outside) -> Vec<Finding> {
+    let title = format!("verify {} in {}", counted(work.sets.len(), "set"), work.at);
+    outside.tell.hear(&Event::RunStarted { title, tasks: work.task_count() });
+    let mut findings = Vec::new();
+    for (set, state, checks) in &work.sets {
+        let mut failures = Vec::new();
+        for check in checks {
+            failures.extend(snapshot(check, destination, outside).await.err());
+        }
+        findings.push(Finding { set: *set, state: state.clone(), failures });
+    }
+    let exit_code = findings.iter().map(Finding::exit_code).fold(exit::DONE, exit::worse);
+    let good = findings.iter().filter(|finding| finding.exit_code() == exit::DONE).count();
+    let result = format!("{good} of {} verified", counted(findings.len(), "set"));
+    outside.tell.hear(&Event::RunFinished { result, exit_code });
+    findings
+}
+
+async fn snapshot(task: &Task<SnapshotCheck>, destination: &Name, outside: &Outside) -> Result<(), Failure> {
+    let (gauge, check) = (Gauge::default(), &task.action);
+    let work = async {
+        let store = outside.store(destination)?;
+        let Some(manifest) = sealed_manifest(store, check).await? else {
+            return foreign(store, check, &gauge).await;
+        };
+        files::check(store, &check.prefix, &manifest.files, &gauge).await?;
+        Ok(((), format!("{} as sealed", counted(manifest.files.len(), "file"))))
+    };
+    outside.perform(task, Some(check.bytes), &gauge, work).await
+}
+
+/// Reads the manifest of a snapshot and proves that it is the one that was sealed, and that its files are those there;
+/// nothing for a backup of HitKeep's own, which has none.
+pub(super) async fn sealed_manifest(store: &Arc<dyn Store>, check: &SnapshotCheck) -> Result<Option<Manifest>, Cause> {
+    let Some((key, sealed)) = &check.manifest else { return Ok(None) };
+    let at = store.locate(key.as_str());
+    let bytes = store.read(key, Part::Whole).await.map_err(|error| match error {
+        StoreError::Missing { at } => Cause::Differs(format!("`{at}` is gone")),
+        other => other.into(),
+    })?;
+    if Sha256::of(&bytes) != *sealed {
+        return Err(Cause::Differs(format!("`{at}` is not the manifest that was sealed")));
+    }
+    let manifest = Manifest::read(&bytes).map_err(|error| Cause::Differs(format!("`{at}`: {error}")))?;
+    let is_known = |name: &&String| manifest.files.iter().any(|file| file.path == **name);
+    if let Some(extra) = check.files.iter().find(|name| !is_known(name)) {
+        return Err(Cause::Differs(format!("`{}/{extra}` was not there when the set was sealed", check.at)));
+    }
+    if let Some(gone) = manifest.files.iter().find(|file| !check.files.contains(&file.path)) {
+        return Err(Cause::Differs(format!("`{}/{}` is gone", check.at, gone.path)));
+    }
+    Ok(Some(manifest))
+}
+
+/// Verifies a backup of HitKeep's own by the only signs it has: every data file ends as Parquet does.
+async fn foreign(store: &Arc<dyn Store>, check: &SnapshotCheck, gauge: &Gauge) -> Result<((), String), Cause> {
+    for name in &check.files {
+        gauge.set_place(name);
+        let key = files::key(&check.prefix, name)?;
+        let moved = store.digest(&key, &gauge.meter).await?;
+        let end = store.read(&key, Part::Last(hitkeep::PARQUET_END.len() as u64)).await?;
+        if name.ends_with(".parquet") && (end != hitkeep::PARQUET_END || moved.bytes < hitkeep::PARQUET_SMALLEST) {
+            return Err(Cause::Differs(format!("`{}/{name}` does not end as a Parquet file does", check.at)));
+        }
+    }
+    Ok((
+        (),
+        format!(
+            "{} readable; HitKeep's own backups have no digests to compare with",
+            counted(check.files.len(), "file")
+        ),
+    ))
+}

@@ -1,0 +1,151 @@
+//! What every store keeps: a suite that takes a fresh, empty store and panics at the first broken promise.
+//!
+//! A new kind of store is finished when it passes this, and nothing above this layer knows which kind it has.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test suite: a broken promise is a panic")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Body, Mode, Part, Store, StoreError};
+use crate::event::Meter;
+use crate::measure::Sha256;
+use crate::name::{Key, Prefix};
+
+/// Puts `store` through every promise; `scratch` is an empty folder for files on this side.
+///
+/// # Panics
+/// At the first promise that is not kept.
+pub async fn check(store: Arc<dyn Store>, scratch: &Path) {
+    what_is_put_comes_back(&*store, scratch).await;
+    a_taken_key_is_not_created_again(&*store).await;
+    one_of_many_creators_wins(&store).await;
+    what_is_missing_is_said(&*store, scratch).await;
+    a_listing_is_whole_and_ends_at_segments(&*store).await;
+    deleting_twice_is_deleting_once(&*store).await;
+    a_stopped_put_leaves_nothing(&*store, scratch).await;
+    a_place_has_one_writer(&*store).await;
+}
+
+fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}
+
+async fn put(store: &dyn Store, name: &str, bytes: &[u8], mode: Mode) -> Result<super::Moved, StoreError> {
+    store.put(&key(name), Body::Bytes(bytes.to_vec()), mode, &Meter::default()).await
+}
+
+async fn what_is_put_comes_back(store: &dyn Store, scratch: &Path) {
+    let long: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let cases =
+        [("back/empty", &b""[..]), ("back/short", b"x"), ("back/long", &long), ("back/a b+c%20/ü/日本", b"odd name")];
+    for (index, (name, bytes)) in cases.into_iter().enumerate() {
+        let (file, copy) = (scratch.join(format!("in-{index}")), scratch.join(format!("out-{index}")));
+        std::fs::write(&file, bytes).unwrap();
+        let meter = Meter::default();
+        let moved = store.put(&key(name), Body::File(file), Mode::Create, &meter).await.unwrap();
+        assert_eq!(
+            (moved.bytes, moved.sha256),
+            (bytes.len() as u64, Sha256::of(bytes)),
+            "{name}: measured on the way in"
+        );
+        assert_eq!(meter.moved().0, bytes.len() as u64, "{name}: the meter counts each byte once");
+        assert_eq!(
+            store.get(&key(name), copy.clone(), &Meter::default()).await.unwrap(),
+            moved,
+            "{name}: on the way out"
+        );
+        assert_eq!(std::fs::read(&copy).unwrap(), bytes, "{name}: the content");
+        assert_eq!(store.digest(&key(name), &Meter::default()).await.unwrap(), moved, "{name}: read through");
+        assert_eq!(store.read(&key(name), Part::Whole).await.unwrap(), bytes, "{name}: read whole");
+        let end = &bytes[bytes.len().saturating_sub(4)..];
+        assert_eq!(store.read(&key(name), Part::Last(4)).await.unwrap(), end, "{name}: read at its end");
+    }
+    let taken = store.get(&key("back/short"), scratch.join("out-0"), &Meter::default()).await;
+    assert!(matches!(taken, Err(StoreError::Exists { .. })), "a file in the way is not overwritten: {taken:?}");
+    assert_eq!(std::fs::read(scratch.join("out-0")).unwrap(), b"", "nor removed");
+}
+
+async fn a_taken_key_is_not_created_again(store: &dyn Store) {
+    put(store, "taken", b"first", Mode::Create).await.unwrap();
+    let second = put(store, "taken", b"second", Mode::Create).await;
+    assert!(matches!(second, Err(StoreError::Exists { .. })), "created twice: {second:?}");
+    assert_eq!(store.read(&key("taken"), Part::Whole).await.unwrap(), b"first", "the first stays");
+    put(store, "taken", b"third", Mode::Replace).await.unwrap();
+    assert_eq!(store.read(&key("taken"), Part::Whole).await.unwrap(), b"third", "replaced when asked to");
+}
+
+async fn one_of_many_creators_wins(store: &Arc<dyn Store>) {
+    let creators: Vec<_> = (0..16_u8)
+        .map(|number| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move { put(&*store, "race", &[number; 1000], Mode::Create).await.is_ok() })
+        })
+        .collect();
+    let mut winners = Vec::new();
+    for (number, creator) in creators.into_iter().enumerate() {
+        if creator.await.unwrap() {
+            winners.push(number);
+        }
+    }
+    let [winner] = winners[..] else { panic!("{} creators won", winners.len()) };
+    let expected = vec![u8::try_from(winner).unwrap(); 1000];
+    assert_eq!(store.read(&key("race"), Part::Whole).await.unwrap(), expected, "the winner's bytes are there");
+}
+
+async fn what_is_missing_is_said(store: &dyn Store, scratch: &Path) {
+    let missing = key("not/there");
+    let target = scratch.join("missing");
+    let answers = [
+        store.get(&missing, target.clone(), &Meter::default()).await.map(drop),
+        store.digest(&missing, &Meter::default()).await.map(drop),
+        store.read(&missing, Part::Whole).await.map(drop),
+        store.read(&missing, Part::Last(1)).await.map(drop),
+    ];
+    for answer in answers {
+        assert!(matches!(answer, Err(StoreError::Missing { .. })), "{answer:?}");
+    }
+    assert!(!target.exists(), "a fetch of nothing leaves no file");
+}
+
+async fn a_listing_is_whole_and_ends_at_segments(store: &dyn Store) {
+    let names: Vec<String> = (0..40).map(|n| format!("list/deep/{n:02}/file")).collect();
+    for name in names.iter().map(String::as_str).chain(["list/deep-beside/x", "list/deep.txt"]) {
+        put(store, name, name.as_bytes(), Mode::Create).await.unwrap();
+    }
+    let listed = store.list(&"list/deep".parse().unwrap()).await.unwrap();
+    let keys: Vec<&str> = listed.keys().map(Key::as_str).collect();
+    assert_eq!(keys, names, "every key inside, in order, and none beside");
+    assert!(listed.iter().all(|(key, bytes)| key.as_str().len() as u64 == *bytes), "sizes are sizes");
+    assert!(store.list(&"nowhere".parse().unwrap()).await.unwrap().is_empty(), "nothing is an empty list");
+    assert!(store.list(&Prefix::default()).await.unwrap().len() > names.len(), "the root is a prefix too");
+}
+
+async fn deleting_twice_is_deleting_once(store: &dyn Store) {
+    put(store, "gone/file", b"x", Mode::Create).await.unwrap();
+    store.delete(&key("gone/file")).await.unwrap();
+    store.delete(&key("gone/file")).await.unwrap();
+    assert!(store.list(&"gone".parse().unwrap()).await.unwrap().is_empty());
+    put(store, "gone", b"a folder's name is free again", Mode::Create).await.unwrap();
+}
+
+async fn a_stopped_put_leaves_nothing(store: &dyn Store, scratch: &Path) {
+    let file = scratch.join("large");
+    std::fs::write(&file, vec![7; 5_000_000]).unwrap();
+    let meter = Meter::default();
+    meter.stop();
+    let stopped = store.put(&key("stopped/file"), Body::File(file), Mode::Create, &meter).await;
+    assert!(matches!(stopped, Err(StoreError::Stopped { .. })), "{stopped:?}");
+    assert!(store.list(&"stopped".parse().unwrap()).await.unwrap().is_empty(), "a stopped put left an object");
+}
+
+async fn a_place_has_one_writer(store: &dyn Store) {
+    let (place, beside) = ("locked/place".parse().unwrap(), "locked/beside".parse().unwrap());
+    let first = store.lock(&place, "the first").await.unwrap();
+    let second = store.lock(&place, "the second").await;
+    assert!(matches!(&second, Err(StoreError::Busy { holder, .. }) if holder == "the first"), "{second:?}");
+    store.lock(&beside, "another place").await.unwrap();
+    drop(first);
+    store.lock(&place, "the next").await.unwrap();
+    assert!(store.list(&"locked".parse().unwrap()).await.unwrap().is_empty(), "a lock is no object");
+}

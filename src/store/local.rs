@@ -1,0 +1,311 @@
+//! Objects as files below a directory.
+//!
+//! A file is written under a temporary name in the folder it belongs to, synced, renamed, and the folder synced;
+//! folders are 0700 and files 0600, because snapshots hold secrets in clear. Temporary names begin with `.` and end
+//! with `.partial`: like the lock file they are no objects, and a listing does not show them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use sha2::Digest;
+use uuid::Uuid;
+
+use super::{Body, Lock, Mode, Moved, Part, Store, StoreError};
+use crate::event::Meter;
+use crate::measure::{Bytes, Sha256};
+use crate::name::{Key, Prefix};
+
+/// How much is read, hashed and written at a time, in bytes.
+const CHUNK: usize = 1 << 20;
+
+/// The file in a prefix's folder that a writer locks.
+const LOCK_FILE: &str = ".lock";
+
+/// Objects as files below one directory, which need not exist before something is put.
+#[derive(Clone, Debug)]
+pub struct Local {
+    root: PathBuf,
+}
+
+impl Local {
+    /// Returns the store below `root`.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+}
+
+#[async_trait]
+impl Store for Local {
+    fn locate(&self, key: &str) -> String {
+        self.root.join(key).display().to_string()
+    }
+
+    async fn put(&self, key: &Key, body: Body, mode: Mode, meter: &Meter) -> Result<Moved, StoreError> {
+        let (target, meter) = (self.path(key), meter.clone());
+        blocking(move || put(&target, &body, mode, &meter)).await
+    }
+
+    async fn get(&self, key: &Key, into: PathBuf, meter: &Meter) -> Result<Moved, StoreError> {
+        let (path, meter) = (self.path(key), meter.clone());
+        blocking(move || {
+            let source = open(&path)?;
+            write_new(&into, source, &meter).inspect_err(|error| {
+                if !matches!(error, StoreError::Exists { .. }) {
+                    // The first error is the one to tell; a file that could not be removed is not whole and has no digest.
+                    drop(fs::remove_file(&into));
+                }
+            })
+        })
+        .await
+    }
+
+    async fn digest(&self, key: &Key, meter: &Meter) -> Result<Moved, StoreError> {
+        let (path, meter) = (self.path(key), meter.clone());
+        blocking(move || copy(open(&path)?, &mut io::sink(), &path, &meter)).await
+    }
+
+    async fn read(&self, key: &Key, part: Part) -> Result<Vec<u8>, StoreError> {
+        let path = self.path(key);
+        blocking(move || read(&path, part)).await
+    }
+
+    async fn list(&self, prefix: &Prefix) -> Result<BTreeMap<Key, u64>, StoreError> {
+        let (root, prefix) = (self.root.clone(), prefix.clone());
+        blocking(move || {
+            let mut found = BTreeMap::new();
+            list(&root, &prefix, &mut found)?;
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let (root, path) = (self.root.clone(), self.path(key));
+        blocking(move || delete(&root, &path)).await
+    }
+
+    async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
+        let (folder, holder) = (self.root.join(prefix.as_str()), holder.to_owned());
+        blocking(move || lock(&folder, &holder).map(Lock::new)).await
+    }
+
+    async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
+        let root = self.root.clone();
+        blocking(move || free_space(&root).map(Some).map_err(failed("ask for the free space of", &root))).await
+    }
+}
+
+/// Runs file work on a thread that may wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let at = path.display().to_string();
+    move |cause| match cause.kind() {
+        ErrorKind::NotFound => StoreError::Missing { at },
+        ErrorKind::AlreadyExists => StoreError::Exists { at },
+        _ => StoreError::Io { doing, at, cause },
+    }
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    File::open(path).map_err(failed("open", path))
+}
+
+fn put(target: &Path, body: &Body, mode: Mode, meter: &Meter) -> Result<Moved, StoreError> {
+    let folder = target.parent().unwrap_or(Path::new("/"));
+    make_folder(folder)?;
+    let partial = folder.join(format!(".{}.partial", Uuid::now_v7().simple()));
+    let put = || {
+        let moved = match body {
+            Body::File(path) => write_new(&partial, open(path)?, meter)?,
+            Body::Bytes(bytes) => write_new(&partial, bytes.as_slice(), meter)?,
+        };
+        publish(&partial, target, mode).map_err(failed("create", target))?;
+        sync_folder(folder)?;
+        Ok(moved)
+    };
+    put().inspect_err(|_| {
+        // Usually gone already; and a partial file that stays is no object.
+        drop(fs::remove_file(&partial));
+    })
+}
+
+/// Gives a finished file its name.
+fn publish(partial: &Path, target: &Path, mode: Mode) -> io::Result<()> {
+    match mode {
+        Mode::Replace => fs::rename(partial, target),
+        Mode::Create => match rustix::fs::renameat_with(CWD, partial, CWD, target, RenameFlags::NOREPLACE) {
+            // Some network file systems know no such rename; a hard link is as exclusive.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                fs::hard_link(partial, target)?;
+                fs::remove_file(partial)
+            }
+            done => Ok(done?),
+        },
+    }
+}
+
+/// Makes a folder and those above it; each new one is synced into the one above.
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        make_folder(above)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(cause) => Err(StoreError::Io { doing: "make the folder", at: folder.display().to_string(), cause }),
+        Ok(()) => folder.parent().map_or(Ok(()), sync_folder),
+    }
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// When the folder cannot be opened or synced.
+pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    open(folder)?.sync_all().map_err(failed("sync", folder))
+}
+
+/// Writes a new file of mode 0600 and syncs it.
+fn write_new(path: &Path, source: impl Read, meter: &Meter) -> Result<Moved, StoreError> {
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed("create", path))?;
+    let moved = copy(source, &mut file, path, meter)?;
+    file.sync_all().map_err(failed("sync", path))?;
+    Ok(moved)
+}
+
+/// Copies and hashes in one pass, a chunk at a time.
+fn copy(mut source: impl Read, target: &mut impl Write, path: &Path, meter: &Meter) -> Result<Moved, StoreError> {
+    let mut chunk = vec![0; CHUNK];
+    let mut hasher = sha2::Sha256::new();
+    let mut bytes = 0;
+    loop {
+        let count = match source.read(&mut chunk) {
+            Ok(0) => return Ok(Moved { bytes, sha256: Sha256::finish(hasher) }),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed("read", path)(error)),
+        };
+        hasher.update(&chunk[..count]);
+        target.write_all(&chunk[..count]).map_err(failed("write", path))?;
+        bytes += count as u64;
+        if !meter.add(count as u64) {
+            return Err(StoreError::Stopped { at: path.display().to_string() });
+        }
+    }
+}
+
+fn read(path: &Path, part: Part) -> Result<Vec<u8>, StoreError> {
+    let mut file = open(path)?;
+    let read = |file: &mut File| {
+        if let Part::Last(count) = part {
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(count)))?;
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read(&mut file).map_err(failed("read", path))
+}
+
+/// Adds every object below `prefix` to `found`. Names that are no keys, and partial files, are not ours and passed over.
+fn list(root: &Path, prefix: &Prefix, found: &mut BTreeMap<Key, u64>) -> Result<(), StoreError> {
+    let folder = root.join(prefix.as_str());
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+        entries => entries.map_err(failed("list", &folder))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed("list", &folder))?;
+        let Some(name) = entry.file_name().to_str().filter(|name| !is_hidden(name)).map(str::parse) else { continue };
+        let Ok(name) = name else { continue };
+        let key = prefix.key(&name);
+        let Some(about) = metadata(&entry.path())? else { continue };
+        if about.is_dir() {
+            let inside = key.as_str().parse().unwrap_or_default();
+            list(root, &inside, found)?;
+        } else if about.is_file() {
+            found.insert(key, about.len());
+        }
+    }
+    Ok(())
+}
+
+/// Looks at a file through links; one that vanished since it was listed is nothing.
+fn metadata(path: &Path) -> Result<Option<fs::Metadata>, StoreError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        about => about.map(Some).map_err(failed("look at", path)),
+    }
+}
+
+fn is_hidden(name: &str) -> bool {
+    name == LOCK_FILE || (name.starts_with('.') && name.rsplit('.').next() == Some("partial"))
+}
+
+/// Removes a file, and the folders above it that it leaves empty: an object store has no empty folders either.
+fn delete(root: &Path, path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        removed => removed.map_err(failed("delete", path))?,
+    }
+    let mut folder = path.parent();
+    while let Some(empty) = folder.filter(|folder| *folder != root && fs::remove_dir(folder).is_ok()) {
+        folder = empty.parent();
+    }
+    folder.map_or(Ok(()), sync_folder)
+}
+
+/// Takes the kernel's lock on a file in `folder`, which holds the holder's words. The kernel lets go of it when the
+/// process ends, however it ends; the file stays, because removing it would let two runs lock two files of one name.
+fn lock(folder: &Path, holder: &str) -> Result<File, StoreError> {
+    make_folder(folder)?;
+    let path = folder.join(LOCK_FILE);
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = open.map_err(failed("open", &path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed("read", &path))?;
+            return Err(StoreError::Busy { at: folder.display().to_string(), holder });
+        }
+        taken => taken.map_err(|error| failed("lock", &path)(error.into()))?,
+    }
+    let note = |file: &mut File| {
+        file.set_len(0)?;
+        file.write_all(holder.as_bytes())
+    };
+    note(&mut file).map_err(failed("write", &path))?;
+    Ok(file)
+}
+
+/// Returns how many bytes an unprivileged process may still write where `path` lies or will lie.
+///
+/// # Errors
+/// When no folder above `path` can be asked.
+pub fn free_space(path: &Path) -> io::Result<Bytes> {
+    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let about = rustix::fs::statvfs(existing)?;
+    Ok(Bytes(about.f_bavail.saturating_mul(about.f_frsize)))
+}

@@ -1,0 +1,163 @@
+//! Looks at the world and returns facts: what an installation holds, what a destination holds, what is in the way.
+//!
+//! Nothing is changed by looking: databases are opened read-only, places are listed and read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::duck::{self, DuckError, Limits, check};
+use crate::hitkeep;
+use crate::measure::{Bytes, Sha256};
+use crate::name::{DatabaseId, Prefix, SnapshotId};
+use crate::plan::{Backup, Source};
+use crate::record::{self, Catalogue, FoundRecord, RunRecord};
+use crate::store::{Part, Store, StoreError, local};
+use crate::work::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Wanted};
+
+/// Why there are no facts.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// The shared database does not say which databases there are.
+    #[error("which databases there are cannot be read: {0}")]
+    Source(#[from] DuckError),
+    /// A folder cannot be asked.
+    #[error("cannot look at `{at}`: {cause}")]
+    Folder {
+        /// The folder.
+        at: String,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+}
+
+/// Looks at everything that a backup job is about; `stores` are its destinations' stores, in the plan's order.
+///
+/// # Errors
+/// When the list of databases cannot be read, or the staging directory cannot be asked. A single database or
+/// destination that does not answer is a fact.
+pub async fn backup(
+    job: &Backup,
+    stores: &[Arc<dyn Store>],
+    staging: &Path,
+    limits: &Limits,
+) -> Result<BackupFacts, SurveyError> {
+    let databases = databases(job.source(), limits).await?;
+    let mut destinations = Vec::new();
+    for (destination, store) in job.to().iter().zip(stores) {
+        let place = place(store.as_ref(), job.prefix());
+        let reached = reach(store.as_ref(), job.prefix()).await.map_err(|error| error.to_string());
+        destinations.push(DestinationFact { name: destination.name().clone(), place, reached });
+    }
+    Ok(BackupFacts { databases, destinations, staging_free: free(staging)? })
+}
+
+/// Returns a backup prefix of a store with its name for people.
+#[must_use]
+pub fn place(store: &dyn Store, prefix: &Prefix) -> Place {
+    Place { prefix: prefix.clone(), at: store.locate(prefix.as_str()) }
+}
+
+async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError> {
+    Ok(Reached { catalogue: catalogue(store, prefix).await?, free: store.free_space().await? })
+}
+
+/// Reads which databases the installation has, and looks at each.
+async fn databases(source: &Source, limits: &Limits) -> Result<Vec<DatabaseFact>, DuckError> {
+    let shared = source.db_path().to_owned();
+    let (tenants, layout) =
+        duck::enter(limits, std::future::pending(), move |session| check::tenants(session, &shared)).await?;
+    let mut facts = Vec::new();
+    for id in hitkeep::expected_databases(&tenants, layout) {
+        let path = hitkeep::database_path(source.db_path(), source.data_path(), id);
+        let tenant = tenants.iter().find(|tenant| DatabaseId::Tenant(tenant.id) == id);
+        let bytes = database_size(&path, limits).await.map_err(|error| error.to_string());
+        facts.push(DatabaseFact { id, name: tenant.map(|tenant| tenant.name.clone()), path, bytes });
+    }
+    Ok(facts)
+}
+
+/// Returns the size of a database and its logs, after opening it to see that it can be.
+async fn database_size(path: &Path, limits: &Limits) -> Result<Bytes, DuckError> {
+    let opened = path.to_owned();
+    duck::enter(limits, std::future::pending(), move |session| check::contents(session, &opened)).await?;
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |about| about.len());
+    Ok(Bytes(size(path) + hitkeep::companions(path).iter().map(|log| size(log)).sum::<u64>()))
+}
+
+/// Reads which sets a backup prefix holds.
+///
+/// # Errors
+/// When the place cannot be listed or a record in it cannot be fetched. A record that cannot be understood is a fact.
+pub async fn catalogue(store: &dyn Store, prefix: &Prefix) -> Result<Catalogue, StoreError> {
+    let listed = store.list(prefix).await?;
+    let listing: BTreeMap<String, u64> =
+        listed.iter().filter_map(|(key, bytes)| Some((prefix.strip(key)?.to_owned(), *bytes))).collect();
+    let mut records: BTreeMap<SnapshotId, FoundRecord> = BTreeMap::new();
+    for key in listed.keys() {
+        if let Some(id) = prefix.strip(key).and_then(record::record_id) {
+            let bytes = store.read(key, Part::Whole).await?;
+            records.insert(id, (read_record(&bytes, id), Sha256::of(&bytes)));
+        }
+    }
+    let named = named_files(store, prefix, &listing, &records).await?;
+    Ok(Catalogue::derive(&listing, records, &named))
+}
+
+fn read_record(bytes: &[u8], id: SnapshotId) -> Result<RunRecord, String> {
+    let record = RunRecord::read(bytes).map_err(|error| error.to_string())?;
+    if record.snapshot != id {
+        return Err(format!("it is the record of set {}", record.snapshot));
+    }
+    Ok(record)
+}
+
+/// Reads the `load.sql` of every snapshot that no run record speaks for.
+async fn named_files(
+    store: &dyn Store,
+    prefix: &Prefix,
+    listing: &BTreeMap<String, u64>,
+    records: &BTreeMap<SnapshotId, FoundRecord>,
+) -> Result<BTreeMap<(DatabaseId, SnapshotId), BTreeSet<String>>, StoreError> {
+    let mut named = BTreeMap::new();
+    for key in listing.keys() {
+        let hitkeep::Belongs::Snapshot(database, id, file) = hitkeep::place(key) else { continue };
+        if file != hitkeep::LOAD_FILE || records.contains_key(&id) {
+            continue;
+        }
+        let load = prefix.join(&hitkeep::snapshot_folder(database, id)).key(&hitkeep::load_key());
+        let script = String::from_utf8_lossy(&store.read(&load, Part::Whole).await?).into_owned();
+        named.insert((database, id), duck::data_files(&script).into_iter().collect());
+    }
+    Ok(named)
+}
+
+/// Looks at everything that a restore is about.
+///
+/// # Errors
+/// When the place cannot be read, or the target cannot be asked.
+pub fn restore(place: Place, catalogue: Catalogue, wanted: &Wanted) -> Result<RestoreFacts, SurveyError> {
+    let existing_tenants: BTreeSet<_> = existing_tenants(&wanted.data_path);
+    let databases = catalogue.sets.iter().flat_map(|set| &set.databases).map(|held| held.database);
+    let mut existing = BTreeSet::new();
+    for database in databases.collect::<BTreeSet<_>>() {
+        let path = hitkeep::database_path(&wanted.shared, &wanted.data_path, database);
+        let files = hitkeep::companions(&path).into_iter().chain([path]);
+        existing.extend(files.filter(|file| file.symlink_metadata().is_ok()));
+    }
+    let target_free = free(&wanted.data_path)?;
+    Ok(RestoreFacts { place, catalogue, existing, existing_tenants, target_free })
+}
+
+fn existing_tenants(data_path: &Path) -> BTreeSet<crate::name::TenantId> {
+    let entries = std::fs::read_dir(hitkeep::tenants_path(data_path)).into_iter().flatten().flatten();
+    let tenant = |entry: std::fs::DirEntry| {
+        let has_database = entry.path().join(hitkeep::DATABASE_FILE).exists();
+        entry.file_name().to_str().filter(|_| has_database)?.parse().ok()
+    };
+    entries.filter_map(tenant).collect()
+}
+
+fn free(folder: &Path) -> Result<Bytes, SurveyError> {
+    local::free_space(folder).map_err(|cause| SurveyError::Folder { at: folder.display().to_string(), cause })
+}

@@ -1,0 +1,264 @@
+//! What will be done: a plan and facts become tasks, as a value that can be shown before it is carried out.
+//!
+//! Printing such a value is the dry run; `run` walks the same value. Paths and keys are final in it; only sizes,
+//! digests, rows and durations are learnt on the way. The shape of a value says what depends on what, so that
+//! nothing needs to be looked up while it is walked.
+
+mod backup;
+mod facts;
+mod restore;
+mod verify;
+
+pub use backup::{BackupWork, Chain, Delivery, Missing, Series, backup};
+pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts};
+pub use restore::{At, RestoreChain, RestoreWork, Wanted, restore};
+pub use verify::{SnapshotCheck, VerifyWork, verify};
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::event::TaskId;
+use crate::measure::{Bytes, Sha256};
+use crate::name::{DatabaseId, Key, Name, Prefix};
+use crate::plan::Codec;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task<A> {
+    /// Its number within the work.
+    pub id: TaskId,
+    /// What it does.
+    pub action: A,
+}
+
+impl<A: fmt::Display> fmt::Display for Task<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>4}  {}", self.id.0, self.action)
+    }
+}
+
+/// Gives tasks their numbers.
+#[derive(Debug, Default)]
+struct Numbering(u32);
+
+impl Numbering {
+    fn task<A>(&mut self, action: A) -> Task<A> {
+        self.0 += 1;
+        Task { id: TaskId(self.0), action }
+    }
+}
+
+/// Writes a database into a fresh folder as Parquet and SQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Which database.
+    pub database: DatabaseId,
+    /// Its tenant's name.
+    pub name: Option<String>,
+    /// Where it lies.
+    pub source: PathBuf,
+    /// Its size, in bytes.
+    pub bytes: Bytes,
+    /// The folder, made for this and removed afterwards.
+    pub into: PathBuf,
+    /// How the Parquet is compressed.
+    pub codec: Codec,
+}
+
+impl fmt::Display for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "export   {} ({}) from {}", self.database, self.bytes, self.source.display())
+    }
+}
+
+/// Leaves a note at a destination that a run has begun, and takes the set's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announce {
+    /// The destination.
+    pub destination: Name,
+    /// The note's key.
+    pub key: Key,
+    /// The note's place, for people.
+    pub at: String,
+}
+
+impl fmt::Display for Announce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "announce {}", self.at)
+    }
+}
+
+/// Stores the files of an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// Which database's.
+    pub database: DatabaseId,
+    /// The folder that they lie in.
+    pub from: PathBuf,
+    /// The destination.
+    pub destination: Name,
+    /// The folder of keys that they go to.
+    pub prefix: Prefix,
+    /// That folder's place, for people.
+    pub at: String,
+}
+
+impl fmt::Display for Put {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "store    {} at {}/", self.database, self.at)
+    }
+}
+
+/// Reads back what was stored and compares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Which database's files.
+    pub database: DatabaseId,
+    /// The destination.
+    pub destination: Name,
+    /// The folder of keys.
+    pub prefix: Prefix,
+    /// That folder's place, for people.
+    pub at: String,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "check    {} at {}/", self.database, self.at)
+    }
+}
+
+/// Writes the manifest of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Describe {
+    /// Which database's.
+    pub database: DatabaseId,
+    /// The destination.
+    pub destination: Name,
+    /// The snapshot's folder, relative to the backup prefix.
+    pub path: String,
+    /// The manifest's key.
+    pub key: Key,
+    /// The manifest's place, for people.
+    pub at: String,
+}
+
+impl fmt::Display for Describe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "describe {} in {}", self.database, self.at)
+    }
+}
+
+/// Writes the run record, which makes the set exist, and takes the announcement away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// The destination.
+    pub destination: Name,
+    /// The run record's key.
+    pub key: Key,
+    /// The announcement's key.
+    pub announcement: Key,
+    /// The run record's place, for people.
+    pub at: String,
+    /// The digest of the run record before it.
+    pub previous: Option<Sha256>,
+}
+
+impl fmt::Display for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seal     {}", self.at)
+    }
+}
+
+/// Fetches the files of a snapshot and compares them with what was sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// Which database's.
+    pub database: DatabaseId,
+    /// The snapshot, as the catalogue knows it.
+    pub snapshot: SnapshotCheck,
+    /// The folder that they go to, made for this and removed afterwards.
+    pub into: PathBuf,
+}
+
+impl fmt::Display for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fetch    {} ({}) from {}/", self.database, self.snapshot.bytes, self.snapshot.at)
+    }
+}
+
+/// Makes a new database file of fetched files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Which database.
+    pub database: DatabaseId,
+    /// The folder that the files lie in.
+    pub from: PathBuf,
+    /// The new file, under a temporary name beside its final one.
+    pub into: PathBuf,
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "load     {} into {}", self.database, self.into.display())
+    }
+}
+
+/// Gives a new database file its final name, after setting aside what has that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swap {
+    /// Which database.
+    pub database: DatabaseId,
+    /// The new file.
+    pub from: PathBuf,
+    /// Its final name.
+    pub to: PathBuf,
+    /// The files in the way, each with the name it is set aside under: the old database first, then its logs.
+    pub aside: Vec<(PathBuf, PathBuf)>,
+}
+
+impl fmt::Display for Swap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "place    {} at {}", self.database, self.to.display())?;
+        match self.aside.first() {
+            Some((_, aside)) => write!(f, ", the old one set aside as {}", aside.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why there will be no work: nothing was touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A place has too little room.
+    #[error("{place} has {free} free, and about {needed} are needed: make room, or choose another place")]
+    NoSpace {
+        /// The place, in words.
+        place: String,
+        /// Whether the place is a destination.
+        is_destination: bool,
+        /// What is free.
+        free: Bytes,
+        /// What is needed.
+        needed: Bytes,
+    },
+    /// There is no set to work on.
+    #[error("{0}")]
+    NoSet(String),
+    /// Something is in the way and must not be replaced unasked.
+    #[error("`{}` is there already: `--yes` sets it aside and puts the restored one in its place", path.display())]
+    InTheWay {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// The set lacks a database that was asked for.
+    #[error("set {set} holds no database `{database}`; it holds {held}")]
+    NotInSet {
+        /// The set.
+        set: crate::name::SnapshotId,
+        /// What was asked for.
+        database: DatabaseId,
+        /// What there is.
+        held: String,
+    },
+}

@@ -1,0 +1,286 @@
+//! A backup job and facts become the work of one set.
+
+use std::fmt;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::facts::{BackupFacts, DatabaseFact, DestinationFact, Reached};
+use super::{Announce, Check, Describe, Export, Numbering, Put, Refusal, Seal, Task};
+use crate::hitkeep;
+use crate::measure::{Bytes, counted};
+use crate::name::{DatabaseId, Name, RunId, SnapshotId};
+use crate::plan::{Backup, Selection, Verify};
+use crate::record::{self, Verification};
+
+/// The work of one set: announced, then one chain per database, then sealed at each destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupWork {
+    /// The run.
+    pub run: RunId,
+    /// The job that asked for it.
+    pub job: Name,
+    /// The line of the plan that the job begins at.
+    pub plan_line: usize,
+    /// The set's name.
+    pub snapshot: SnapshotId,
+    /// The databases that the set should hold.
+    pub expected: Vec<DatabaseId>,
+    /// Those of them that cannot be captured, with the reason.
+    pub missing: Vec<Missing>,
+    /// What is done for each database that can.
+    pub chains: Vec<Chain>,
+    /// What is done at each destination.
+    pub series: Vec<Series>,
+    /// What is verified before sealing.
+    pub verification: Verification,
+    /// What deserves attention although nothing failed.
+    pub warnings: Vec<String>,
+}
+
+/// A database that should be in the set and cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Which one.
+    pub database: DatabaseId,
+    /// Why.
+    pub cause: String,
+}
+
+/// What is done for one database; each step needs the one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// It is exported once …
+    pub export: Task<Export>,
+    /// … and delivered to each destination.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// What is done for one database at one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its files are stored …
+    pub put: Task<Put>,
+    /// … read back, where the job wants that …
+    pub check: Option<Task<Check>>,
+    /// … and described.
+    pub describe: Task<Describe>,
+}
+
+/// What is done once at one destination: its end of the series of sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// The first thing that is written there …
+    pub announce: Task<Announce>,
+    /// … and the last.
+    pub seal: Task<Seal>,
+    /// Why the destination is left out altogether, when it did not answer.
+    pub unreachable: Option<String>,
+}
+
+/// Plans a backup that begins at `now`, staging exports inside `staging`.
+///
+/// # Errors
+/// When a place has too little room.
+pub fn backup(
+    job: &Backup,
+    facts: &BackupFacts,
+    staging: &Path,
+    run: RunId,
+    now: Timestamp,
+) -> Result<BackupWork, Refusal> {
+    let (present, missing) = select(job.databases(), &facts.databases);
+    check_space(&present, facts)?;
+    let (snapshot, warnings) = choose_snapshot(facts, now);
+    let expected = present.iter().map(|fact| fact.id).chain(missing.iter().map(|missing| missing.database)).collect();
+
+    let mut numbering = Numbering::default();
+    let announces: Vec<_> = facts.destinations.iter().map(|fact| numbering.task(announce(fact, snapshot))).collect();
+    let chains = present.iter().map(|fact| chain(job, fact, facts, staging, snapshot, &mut numbering)).collect();
+    let series = facts.destinations.iter().zip(announces).map(|(fact, announce)| Series {
+        announce,
+        seal: numbering.task(seal(fact, snapshot)),
+        unreachable: fact.reached.as_ref().err().cloned(),
+    });
+    let series = series.collect();
+    let verification = match job.verify() {
+        Verify::None => Verification::None,
+        Verify::Checksum => Verification::Checksum,
+    };
+    let plan_line = job.line();
+    Ok(BackupWork {
+        run,
+        job: job.name().clone(),
+        plan_line,
+        snapshot,
+        expected,
+        missing,
+        chains,
+        series,
+        verification,
+        warnings,
+    })
+}
+
+/// Sorts the databases that the job wants into those that can be captured and those that cannot.
+fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f DatabaseFact>, Vec<Missing>) {
+    let mut present = Vec::new();
+    let mut missing = Vec::new();
+    let mut sort = |fact: &'f DatabaseFact| match &fact.bytes {
+        Ok(_) => present.push(fact),
+        Err(cause) => missing.push(Missing { database: fact.id, cause: cause.clone() }),
+    };
+    match wanted {
+        Selection::All => facts.iter().for_each(sort),
+        Selection::Only(ids) => {
+            facts.iter().filter(|fact| ids.contains(&fact.id)).for_each(&mut sort);
+            let unknown = ids.iter().filter(|id| !facts.iter().any(|fact| fact.id == **id));
+            let cause = "the installation has no active tenant of this id";
+            missing.extend(unknown.map(|id| Missing { database: *id, cause: cause.to_owned() }));
+        }
+    }
+    (present, missing)
+}
+
+/// Checks that the largest export fits into staging, and all of them into each destination.
+///
+/// An export takes less room than its database: Parquet has no indexes and no free blocks, and is compressed harder.
+fn check_space(present: &[&DatabaseFact], facts: &BackupFacts) -> Result<(), Refusal> {
+    let sizes = || present.iter().filter_map(|fact| fact.bytes.as_ref().ok()).map(|bytes| bytes.0);
+    let enough = |place: &str, is_destination, free: Bytes, needed: u64| {
+        if free.0 >= needed {
+            return Ok(());
+        }
+        Err(Refusal::NoSpace { place: place.to_owned(), is_destination, free, needed: Bytes(needed) })
+    };
+    enough("the staging directory", false, facts.staging_free, sizes().max().unwrap_or(0))?;
+    for fact in &facts.destinations {
+        if let Ok(Reached { free: Some(free), .. }) = fact.reached {
+            enough(&format!("destination `{}`", fact.name), true, free, sizes().sum())?;
+        }
+    }
+    Ok(())
+}
+
+/// Chooses a name that no destination has yet: the present second, or the next one that is free.
+fn choose_snapshot(facts: &BackupFacts, now: Timestamp) -> (SnapshotId, Vec<String>) {
+    let reached = || facts.destinations.iter().filter_map(|fact| fact.reached.as_ref().ok());
+    let mut id = SnapshotId::at(now);
+    while reached().any(|reached| reached.catalogue.find(id).is_some()) {
+        id = id.next();
+    }
+    let newest = reached().filter_map(|reached| reached.catalogue.sets.last()).map(|set| set.id).max();
+    let ahead = newest.filter(|newest| *newest > id);
+    let warning = |newest| {
+        format!(
+            "set {newest} is younger than this run: the clock has gone backwards, and \"latest\" means that set until it is past"
+        )
+    };
+    (id, ahead.map(warning).into_iter().collect())
+}
+
+fn chain(
+    job: &Backup,
+    database: &DatabaseFact,
+    facts: &BackupFacts,
+    staging: &Path,
+    snapshot: SnapshotId,
+    numbering: &mut Numbering,
+) -> Chain {
+    let into = staging.join(database.id.to_string());
+    let export = numbering.task(Export {
+        database: database.id,
+        name: database.name.clone(),
+        source: database.path.clone(),
+        bytes: database.bytes.clone().unwrap_or_default(),
+        into: into.clone(),
+        codec: job.compression(),
+    });
+    let reachable = facts.destinations.iter().filter(|fact| fact.reached.is_ok());
+    let deliveries = reachable.map(|fact| delivery(job, database.id, fact, &into, snapshot, numbering)).collect();
+    Chain { export, deliveries }
+}
+
+fn delivery(
+    job: &Backup,
+    database: DatabaseId,
+    fact: &DestinationFact,
+    from: &Path,
+    snapshot: SnapshotId,
+    numbering: &mut Numbering,
+) -> Delivery {
+    let folder = hitkeep::snapshot_folder(database, snapshot);
+    let prefix = fact.place.prefix.join(&folder);
+    let at = fact.place.locate(folder.as_str());
+    let destination = || fact.name.clone();
+    let put =
+        Put { database, from: from.to_owned(), destination: destination(), prefix: prefix.clone(), at: at.clone() };
+    let check = Check { database, destination: destination(), prefix, at };
+    let manifest = record::manifest_key(database, snapshot);
+    let describe = Describe {
+        database,
+        destination: destination(),
+        path: folder.to_string(),
+        key: fact.place.prefix.key(&manifest),
+        at: fact.place.locate(manifest.as_str()),
+    };
+    Delivery {
+        put: numbering.task(put),
+        check: (job.verify() == Verify::Checksum).then(|| numbering.task(check)),
+        describe: numbering.task(describe),
+    }
+}
+
+fn announce(fact: &DestinationFact, snapshot: SnapshotId) -> Announce {
+    let note = record::announcement_key(snapshot);
+    Announce { destination: fact.name.clone(), key: fact.place.prefix.key(&note), at: fact.place.locate(note.as_str()) }
+}
+
+fn seal(fact: &DestinationFact, snapshot: SnapshotId) -> Seal {
+    let record = record::record_key(snapshot);
+    Seal {
+        destination: fact.name.clone(),
+        key: fact.place.prefix.key(&record),
+        announcement: fact.place.prefix.key(&record::announcement_key(snapshot)),
+        at: fact.place.locate(record.as_str()),
+        previous: fact.reached.as_ref().ok().and_then(|reached| reached.catalogue.newest_record()),
+    }
+}
+
+/// Lists the work the way it will be done: this is the dry run.
+impl fmt::Display for BackupWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "backup {}: set {}, {}", self.job, self.snapshot, counted(self.expected.len(), "database"))?;
+        for series in self.series.iter().filter(|series| series.unreachable.is_none()) {
+            writeln!(f, "{}", series.announce)?;
+        }
+        for chain in &self.chains {
+            writeln!(f, "{}", chain.export)?;
+            for Delivery { put, check, describe } in &chain.deliveries {
+                writeln!(f, "{put}")?;
+                check.iter().try_for_each(|check| writeln!(f, "{check}"))?;
+                writeln!(f, "{describe}")?;
+            }
+        }
+        for series in self.series.iter().filter(|series| series.unreachable.is_none()) {
+            writeln!(f, "{}", series.seal)?;
+        }
+        for missing in &self.missing {
+            writeln!(f, "      missing  {}: {}", missing.database, missing.cause)?;
+        }
+        for series in &self.series {
+            if let Some(cause) = &series.unreachable {
+                writeln!(f, "      missing  destination {}: {cause}", series.seal.action.destination)?;
+            }
+        }
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "      warning  {warning}"))
+    }
+}
+
+impl BackupWork {
+    /// Returns how many tasks there are.
+    #[must_use]
+    pub fn task_count(&self) -> u32 {
+        self.series.last().map_or(0, |series| series.seal.id.0)
+    }
+}

@@ -1,0 +1,84 @@
+//! What the world looks like, as far as planning needs to know: the only way it enters.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::measure::Bytes;
+use crate::name::{DatabaseId, Name, Prefix, TenantId};
+use crate::record::Catalogue;
+
+/// Facts for a backup.
+#[derive(Clone, Debug)]
+pub struct BackupFacts {
+    /// The databases that a whole backup of the installation holds, the shared one first.
+    pub databases: Vec<DatabaseFact>,
+    /// The job's destinations, in the plan's order.
+    pub destinations: Vec<DestinationFact>,
+    /// What is free where exports are staged.
+    pub staging_free: Bytes,
+}
+
+/// One database of the installation.
+#[derive(Clone, Debug)]
+pub struct DatabaseFact {
+    /// Which one.
+    pub id: DatabaseId,
+    /// Its tenant's name.
+    pub name: Option<String>,
+    /// Where it lies or should lie.
+    pub path: PathBuf,
+    /// Its size with its write-ahead log, in bytes; or why it cannot be read.
+    pub bytes: Result<Bytes, String>,
+}
+
+/// One destination of a job.
+#[derive(Clone, Debug)]
+pub struct DestinationFact {
+    /// Its name.
+    pub name: Name,
+    /// Its own place and the backup prefix in it.
+    pub place: Place,
+    /// What it holds; or why it cannot be read.
+    pub reached: Result<Reached, String>,
+}
+
+/// A backup prefix, for keys and for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The backup prefix, as keys have it.
+    pub prefix: Prefix,
+    /// The backup prefix, as a person would look for it: a path or a URL.
+    pub at: String,
+}
+
+impl Place {
+    /// Names something inside the prefix, for people.
+    #[must_use]
+    pub fn locate(&self, path: &str) -> String {
+        format!("{}/{path}", self.at.trim_end_matches('/'))
+    }
+}
+
+/// What a destination that answers holds.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// The sets in it.
+    pub catalogue: Catalogue,
+    /// What more fits, where there is such a limit.
+    pub free: Option<Bytes>,
+}
+
+/// Facts for a restore.
+#[derive(Clone, Debug)]
+pub struct RestoreFacts {
+    /// The place that sets are restored from.
+    pub place: Place,
+    /// The sets in it.
+    pub catalogue: Catalogue,
+    /// The files that exist where a restore would write.
+    pub existing: BTreeSet<PathBuf>,
+    /// The tenants whose databases exist there.
+    pub existing_tenants: BTreeSet<TenantId>,
+    /// What is free where the databases go.
+    pub target_free: Bytes,
+}

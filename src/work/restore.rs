@@ -1,0 +1,206 @@
+//! A set of a catalogue and facts become the work of restoring it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::facts::RestoreFacts;
+use super::verify::{SnapshotCheck, snapshot_checks};
+use super::{Fetch, Load, Numbering, Refusal, Swap, Task};
+use crate::hitkeep;
+use crate::measure::{Bytes, counted};
+use crate::name::{DatabaseId, RunId, SnapshotId, TenantId};
+use crate::record::{Catalogue, Set};
+
+/// How many bytes of database one byte of snapshot may become, where no run record says better: HitKeep's hits take
+/// 46 bytes a row in Parquet and 128 in a database with its indexes.
+const GROWTH: u64 = 4;
+
+/// What a person wants restored.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Which set.
+    pub set: At,
+    /// Which of its databases; every one where this is empty.
+    pub databases: Vec<DatabaseId>,
+    /// Where the shared database goes.
+    pub shared: PathBuf,
+    /// The data path that the tenants' databases go below.
+    pub data_path: PathBuf,
+    /// Whether what is there may be set aside.
+    pub replace: bool,
+}
+
+/// Which set is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The newest whole one.
+    Latest,
+    /// The one of this name, whatever it is worth.
+    Snapshot(SnapshotId),
+    /// The newest whole one that is not younger.
+    Moment(Timestamp),
+}
+
+/// The work of a restore: every database is fetched and loaded before the first is put in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreWork {
+    /// The set.
+    pub snapshot: SnapshotId,
+    /// The place that it lies in, for people.
+    pub at: String,
+    /// The folder of fetched files, made for this and removed afterwards.
+    pub staging: PathBuf,
+    /// What is done for each database.
+    pub chains: Vec<RestoreChain>,
+    /// What is done when all of them are ready.
+    pub swaps: Vec<Task<Swap>>,
+    /// What deserves attention although nothing failed.
+    pub warnings: Vec<String>,
+}
+
+/// What is done for one database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreChain {
+    /// Its files are fetched and compared …
+    pub fetch: Task<Fetch>,
+    /// … and loaded.
+    pub load: Task<Load>,
+}
+
+/// Plans a restore that begins at `now`. Fetched files are staged below the data path, where the databases go too.
+///
+/// # Errors
+/// When there is no such set, it lacks what is wanted, something is in the way, or a place has too little room.
+pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp) -> Result<RestoreWork, Refusal> {
+    let staging = wanted.data_path.join(format!(".restore-{run}"));
+    let set = choose_set(wanted.set, &facts.catalogue, &facts.place.at)?;
+    let snapshots = choose_databases(wanted, set, snapshot_checks(&facts.place, set))?;
+    check_space(&snapshots, facts)?;
+
+    let mut numbering = Numbering::default();
+    let target = |database| hitkeep::database_path(&wanted.shared, &wanted.data_path, database);
+    let temporary = |database| temporary_path(&target(database), run);
+    let chains: Vec<RestoreChain> = snapshots
+        .into_iter()
+        .map(|snapshot| {
+            let (database, into) = (snapshot.database, staging.join(snapshot.database.to_string()));
+            RestoreChain {
+                fetch: numbering.task(Fetch { database, snapshot, into: into.clone() }),
+                load: numbering.task(Load { database, from: into, into: temporary(database) }),
+            }
+        })
+        .collect();
+    let databases: Vec<DatabaseId> = chains.iter().map(|chain| chain.load.action.database).collect();
+    let swap = |database| {
+        let aside = set_aside(&target(database), facts, wanted.replace, SnapshotId::at(now))?;
+        Ok(Swap { database, from: temporary(database), to: target(database), aside })
+    };
+    let swaps: Vec<Swap> = databases.iter().map(|database| swap(*database)).collect::<Result<_, Refusal>>()?;
+    let swaps = swaps.into_iter().map(|swap| numbering.task(swap)).collect();
+    let at = facts.place.at.clone();
+    Ok(RestoreWork { snapshot: set.id, at, staging, chains, swaps, warnings: warnings(set, wanted, facts) })
+}
+
+fn choose_set<'c>(at: At, catalogue: &'c Catalogue, place: &str) -> Result<&'c Set, Refusal> {
+    let (found, what) = match at {
+        At::Latest => (catalogue.latest(), "complete set".to_owned()),
+        At::Snapshot(id) => (catalogue.find(id), format!("set {id}")),
+        At::Moment(moment) => (catalogue.latest_at(moment), format!("complete set as old as {moment}")),
+    };
+    let ids: Vec<String> =
+        catalogue.sets.iter().rev().take(3).map(|set| format!("{} ({})", set.id, set.state)).collect();
+    let there_is = if ids.is_empty() {
+        "it holds no set at all".to_owned()
+    } else {
+        format!("the newest there: {}", ids.join(", "))
+    };
+    found.ok_or_else(|| Refusal::NoSet(format!("there is no {what} in {place}; {there_is}")))
+}
+
+/// Keeps what is wanted of a set's snapshots.
+fn choose_databases(wanted: &Wanted, set: &Set, snapshots: Vec<SnapshotCheck>) -> Result<Vec<SnapshotCheck>, Refusal> {
+    let holds = |database: &DatabaseId| snapshots.iter().any(|snapshot| snapshot.database == *database);
+    if let Some(database) = wanted.databases.iter().find(|database| !holds(database)) {
+        let held: Vec<String> = snapshots.iter().map(|snapshot| format!("`{}`", snapshot.database)).collect();
+        return Err(Refusal::NotInSet { set: set.id, database: *database, held: held.join(", ") });
+    }
+    if snapshots.is_empty() {
+        return Err(Refusal::NoSet(format!("set {} holds no database", set.id)));
+    }
+    let is_wanted =
+        |snapshot: &SnapshotCheck| wanted.databases.is_empty() || wanted.databases.contains(&snapshot.database);
+    Ok(snapshots.into_iter().filter(is_wanted).collect())
+}
+
+fn check_space(snapshots: &[SnapshotCheck], facts: &RestoreFacts) -> Result<(), Refusal> {
+    let grown = |snapshot: &SnapshotCheck| snapshot.bytes.0.saturating_mul(GROWTH);
+    let database = |snapshot: &SnapshotCheck| snapshot.database_bytes.map_or_else(|| grown(snapshot), |bytes| bytes.0);
+    let databases: u64 = snapshots.iter().map(database).sum();
+    let largest = snapshots.iter().map(|snapshot| snapshot.bytes.0).max().unwrap_or(0);
+    let (free, needed) = (facts.target_free, Bytes(databases.saturating_add(largest)));
+    if free >= needed {
+        return Ok(());
+    }
+    Err(Refusal::NoSpace { place: "the place to restore to".to_owned(), is_destination: false, free, needed })
+}
+
+/// Returns a name beside `target`, on the same file system, that nothing takes for a database.
+fn temporary_path(target: &Path, run: RunId) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!(".{name}.restore-{run}.tmp"))
+}
+
+/// Returns the files in the way of `target`, each with the name that it is set aside under.
+fn set_aside(
+    target: &Path,
+    facts: &RestoreFacts,
+    replace: bool,
+    moment: SnapshotId,
+) -> Result<Vec<(PathBuf, PathBuf)>, Refusal> {
+    let [log, checkpoint_log] = hitkeep::companions(target);
+    let [aside_log, aside_checkpoint_log] = hitkeep::companions(&hitkeep::aside_path(target, moment));
+    let pairs = [
+        (target.to_owned(), hitkeep::aside_path(target, moment)),
+        (log, aside_log),
+        (checkpoint_log, aside_checkpoint_log),
+    ];
+    let in_the_way: Vec<_> = pairs.into_iter().filter(|(path, _)| facts.existing.contains(path)).collect();
+    match in_the_way.first() {
+        Some((path, _)) if !replace => Err(Refusal::InTheWay { path: path.clone() }),
+        _ => Ok(in_the_way),
+    }
+}
+
+fn warnings(set: &Set, wanted: &Wanted, facts: &RestoreFacts) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !set.state.is_whole() {
+        warnings.push(format!("set {} is {}: what it lacks is not restored", set.id, set.state));
+    }
+    let is_left = |tenant: &&TenantId| !set.databases.iter().any(|held| held.database == DatabaseId::Tenant(**tenant));
+    if wanted.databases.is_empty() {
+        let left = facts.existing_tenants.iter().filter(is_left);
+        warnings.extend(left.map(|tenant| format!("tenant {tenant} is there and not in the set: it stays as it is")));
+    }
+    warnings
+}
+
+impl fmt::Display for RestoreWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "restore set {}, {}, from {}", self.snapshot, counted(self.chains.len(), "database"), self.at)?;
+        for RestoreChain { fetch, load } in &self.chains {
+            writeln!(f, "{fetch}\n{load}")?;
+        }
+        self.swaps.iter().try_for_each(|swap| writeln!(f, "{swap}"))?;
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "      warning  {warning}"))
+    }
+}
+
+impl RestoreWork {
+    /// Returns how many tasks there are.
+    #[must_use]
+    pub fn task_count(&self) -> u32 {
+        self.swaps.last().map_or(0, |swap| swap.id.0)
+    }
+}

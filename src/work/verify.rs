@@ -1,0 +1,106 @@
+//! Sets of a catalogue become the work of verifying them.
+
+use std::fmt;
+
+use super::facts::Place;
+use super::{Numbering, Refusal, Task};
+use crate::hitkeep;
+use crate::measure::{Bytes, Sha256, counted};
+use crate::name::{DatabaseId, Key, Prefix, SnapshotId};
+use crate::record::{self, Catalogue, Set, State};
+
+/// The work of verifying sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyWork {
+    /// The place that the sets lie in, for people.
+    pub at: String,
+    /// Each set with what is checked of it, oldest first.
+    pub sets: Vec<(SnapshotId, State, Vec<Task<SnapshotCheck>>)>,
+}
+
+/// Reads every file of a snapshot and compares it with what was sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotCheck {
+    /// Which database's.
+    pub database: DatabaseId,
+    /// The snapshot's folder of keys.
+    pub prefix: Prefix,
+    /// The manifest's key, and its digest by the run record; nothing for a backup of HitKeep's own, which has none.
+    pub manifest: Option<(Key, Sha256)>,
+    /// The names of the files that lie there.
+    pub files: Vec<String>,
+    /// The sum of their sizes.
+    pub bytes: Bytes,
+    /// The size of the database when it was captured, where the run record says it.
+    pub database_bytes: Option<Bytes>,
+    /// The folder's place, for people.
+    pub at: String,
+}
+
+impl fmt::Display for SnapshotCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "verify   {} ({}) at {}/", self.database, self.bytes, self.at)
+    }
+}
+
+/// Plans the verification of one set, or of every set that is sealed or whole.
+///
+/// # Errors
+/// When there is no such set, or none at all.
+pub fn verify(place: &Place, catalogue: &Catalogue, one: Option<SnapshotId>) -> Result<VerifyWork, Refusal> {
+    let wanted: Vec<&Set> = match one {
+        Some(id) => {
+            vec![catalogue.find(id).ok_or_else(|| Refusal::NoSet(format!("there is no set {id} in {}", place.at)))?]
+        }
+        None => catalogue.sets.iter().filter(|set| set.state != State::Orphan).collect(),
+    };
+    if wanted.is_empty() {
+        return Err(Refusal::NoSet(format!("there is no set to verify in {}", place.at)));
+    }
+    let mut numbering = Numbering::default();
+    let checks = |set: &Set| snapshot_checks(place, set).into_iter().map(|check| numbering.task(check)).collect();
+    let sets = wanted.into_iter().map({
+        let mut checks = checks;
+        move |set| (set.id, set.state.clone(), checks(set))
+    });
+    Ok(VerifyWork { at: place.at.clone(), sets: sets.collect() })
+}
+
+/// Returns what there is to check of a set: each snapshot of its run record, or each folder where it has none.
+pub(super) fn snapshot_checks(place: &Place, set: &Set) -> Vec<SnapshotCheck> {
+    let check = |database, manifest, database_bytes| {
+        let folder = hitkeep::snapshot_folder(database, set.id);
+        let held = set.databases.iter().find(|held| held.database == database);
+        let files = held.map(|held| held.files.keys().cloned().collect()).unwrap_or_default();
+        let bytes = held.map(|held| held.files.values().sum()).unwrap_or_default();
+        let at = place.locate(folder.as_str());
+        let prefix = place.prefix.join(&folder);
+        SnapshotCheck { database, prefix, manifest, files, bytes: Bytes(bytes), database_bytes, at }
+    };
+    match &set.record {
+        None => set.databases.iter().map(|held| check(held.database, None, None)).collect(),
+        Some((record, _)) => {
+            let manifest = |database| place.prefix.key(&record::manifest_key(database, set.id));
+            let sealed = |snapshot: &record::SnapshotRecord| {
+                let manifest = (manifest(snapshot.database), snapshot.manifest_sha256);
+                check(snapshot.database, Some(manifest), Some(Bytes(snapshot.database_bytes)))
+            };
+            record.snapshots.iter().map(sealed).collect()
+        }
+    }
+}
+
+impl fmt::Display for VerifyWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "verify {} in {}", counted(self.sets.len(), "set"), self.at)?;
+        self.sets.iter().flat_map(|(_, _, checks)| checks).try_for_each(|check| writeln!(f, "{check}"))
+    }
+}
+
+impl VerifyWork {
+    /// Returns how many tasks there are.
+    #[must_use]
+    pub fn task_count(&self) -> u32 {
+        self.sets.iter().flat_map(|(_, _, checks)| checks).last().map_or(0, |check| check.id.0)
+    }
+}

@@ -1,0 +1,4 @@
+//! The stories of `hitkeep-plan`: one binary, a module per feature.
+
+mod layers;
+mod plan;
