@@ -14,6 +14,10 @@ use crate::hitkeep;
 
 const ALIAS: &str = "hitkeep_plan_restored";
 
+/// How many rows are loaded in one transaction: two of DuckDB's row groups. What a transaction adds to the index of a
+/// primary key must stay in memory until it commits: 10 million hits at once need more than 512 MiB.
+const PIECE: u64 = 245_760;
+
 /// What a load made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
@@ -83,11 +87,35 @@ fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, Duck
     }
 }
 
+/// Loads one file of rows; a long one piece by piece, each in a transaction of its own.
 fn load_table(session: &Session, from: &Path, copy: &Copy<'_>, at: &dyn Fn(&str)) -> Result<(), DuckError> {
     let (_, name) = copy.names();
-    at(&name);
+    let doing = format!("loading `{name}`");
     let file = quoted(&from.join(&copy.file))?;
-    session.run(&format!("loading `{name}`"), &format!("COPY {} FROM {file} {}", copy.table, copy.options))
+    at(&name);
+    let rows = if is_parquet(&copy.file) { row_count(session, &file)? } else { 0 };
+    if rows <= PIECE {
+        return session.run(&doing, &format!("COPY {} FROM {file} {}", copy.table, copy.options));
+    }
+    let mut first = 0;
+    while first < rows {
+        at(&format!("{name} {} %", first * 100 / rows));
+        let beyond = first + PIECE;
+        let within = format!("file_row_number >= {first} AND file_row_number < {beyond}");
+        let piece = format!("INSERT INTO {} SELECT * FROM read_parquet({file}) WHERE {within}", copy.table);
+        session.run(&doing, &piece)?;
+        first = beyond;
+    }
+    Ok(())
+}
+
+fn is_parquet(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
+}
+
+fn row_count(session: &Session, file: &str) -> Result<u64, DuckError> {
+    let sql = format!("SELECT coalesce(sum(num_rows), 0)::UBIGINT FROM parquet_file_metadata({file})");
+    session.value("reading a file's footer", &sql)
 }
 
 /// Syncs the finished file, after making sure that nothing of it is left in a log beside it.

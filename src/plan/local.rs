@@ -41,7 +41,7 @@ impl Local {
         Some(Self { state: state?, staging: staging?, memory_limit: memory_limit? })
     }
 
-    /// Returns the directory of the lock and the run records, absolute.
+    /// Returns the directory of the run records, absolute.
     #[must_use]
     pub fn state(&self) -> &Path {
         &self.state.value

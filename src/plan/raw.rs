@@ -176,7 +176,7 @@ pub(super) struct Backup {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Local {
-    /// The directory of the lock and the run records: unless set, `$STATE_DIRECTORY`, or `hitkeep-plan` in
+    /// The directory of the run records: unless set, `$STATE_DIRECTORY`, or `hitkeep-plan` in
     /// `$XDG_STATE_HOME` or in `$HOME/.local/state`.
     #[schemars(length(min = 1))]
     pub(super) state: Option<At<String>>,
