@@ -138,17 +138,17 @@ fn run(words: &Words) -> Cost {
     let mut child = Command::new(&words[0]).args(&words[1..]).stdout(Stdio::null()).spawn().unwrap();
     let folder = PathBuf::from(format!("/proc/{}", child.id()));
     let mut peak_kib = 0;
-    loop {
+    // A process that has ended keeps its times until it is waited for.
+    let cpu = loop {
         peak_kib = peak_kib.max(peak(&folder).unwrap_or(0));
-        // A process that has ended keeps its times until it is waited for.
-        let (state, cpu) = times(&folder).unwrap();
-        if state == 'Z' {
-            let wall = begun.elapsed();
-            assert!(child.wait().unwrap().success(), "{words:?}");
-            return Cost { wall, cpu, peak_kib };
+        match times(&folder).unwrap() {
+            ('Z', cpu) => break cpu,
+            _ => std::thread::sleep(Duration::from_millis(5)),
         }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    };
+    let wall = begun.elapsed();
+    assert!(child.wait().unwrap().success(), "{words:?}");
+    Cost { wall, cpu, peak_kib }
 }
 
 /// Reads the highest resident memory of a process, in KiB.

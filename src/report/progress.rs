@@ -26,7 +26,8 @@ impl Listener for Progress {
         let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::TaskStarted { task, title, total } => {
-                bars.insert(*task, Bar { bar: bar(title, *total), title: title.clone() });
+                let title = short(title);
+                bars.insert(*task, Bar { bar: bar(&title, *total), title });
             }
             Event::TaskMoved { task, moved, at } => {
                 if let Some(Bar { bar, .. }) = bars.get(task) {
@@ -56,10 +57,13 @@ impl Listener for Progress {
     }
 }
 
+/// Returns a task's title without sizes and places, which are what makes it longer than a terminal is wide.
+fn short(title: &str) -> String {
+    let end = [" (", " at ", " in ", " from ", " into "].iter().filter_map(|stop| title.find(stop)).min();
+    title[..end.unwrap_or(title.len())].split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn bar(title: &str, total: Option<Bytes>) -> ProgressBar {
-    // The place is what tells most when the line is cut: it comes before the numbers.
-    let short = title.split(" (").next().unwrap_or(title);
-    let short = short.split(" at ").next().unwrap_or(short);
     let (bar, template) = match total {
         Some(Bytes(total)) => {
             (ProgressBar::new(total), "{spinner} {prefix}  {wide_msg} {bytes}/{total_bytes}  {binary_bytes_per_sec}")
@@ -67,14 +71,13 @@ fn bar(title: &str, total: Option<Bytes>) -> ProgressBar {
         None => (ProgressBar::no_length(), "{spinner} {prefix}  {wide_msg} {bytes}  {elapsed}"),
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
-    let bar = bar.with_style(style).with_prefix(short.split_whitespace().collect::<Vec<_>>().join(" "));
+    let bar = bar.with_style(style).with_prefix(title.to_owned());
     bar.set_draw_target(ProgressDrawTarget::stderr());
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
 
 fn done(title: &str, result: &str, seconds: f64) -> String {
-    let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
     let result = if result.is_empty() { String::new() } else { format!(": {result}") };
     let took = if seconds < 1.0 { String::new() } else { format!(" in {seconds:.1} s") };
     format!("✓ {title}{result}{took}")
