@@ -1,4 +1,6 @@
 //! The stories of `hitkeep-plan`: one binary, a module per feature.
 
+mod fixture;
 mod layers;
 mod plan;
+mod store;
