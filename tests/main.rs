@@ -2,6 +2,13 @@
 
 mod crash;
 mod fixture;
+mod generated;
 mod layers;
+mod oracle;
+mod other_process;
 mod plan;
+mod redact;
+mod restores;
+mod runs;
 mod store;
+mod verifies;

@@ -94,7 +94,9 @@ impl JobDesk<'_> {
         let now = Timestamp::now();
         let work = work::backup(self.job, &facts, &staging.join("hitkeep-plan-…"), RunId::fresh(now), now)?;
         print(&work.to_string())?;
-        Ok(if work.missing.is_empty() { exit::DONE } else { exit::PARTIAL })
+        let missing = if work.missing.is_empty() { exit::DONE } else { exit::PARTIAL };
+        let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
+        Ok(if is_unreachable { exit::DESTINATION } else { missing })
     }
 
     /// The real run: takes the locks, looks, plans, does, and writes down what happened.

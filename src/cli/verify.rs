@@ -40,7 +40,14 @@ impl Verify {
         let tell = voice.listener_or_json(self.json);
         let mut code = exit::DONE;
         for spot in &subject.spots {
-            let findings = self.verify(spot, &subject, &tell).await?;
+            let findings = match self.verify(spot, &subject, &tell).await {
+                Ok(findings) => findings,
+                Err(error) => {
+                    // One place that cannot be read must not keep the next from being verified.
+                    code = exit::worse(code, error.tell());
+                    continue;
+                }
+            };
             code = findings.iter().map(Finding::exit_code).fold(code, exit::worse);
             if !self.json {
                 voice.say(&findings.iter().map(|finding| line(spot, finding)).collect::<String>())?;

@@ -90,6 +90,7 @@ pub fn unbegun(
         spread_seconds: 0,
         warnings: Vec::new(),
         failures: vec![failed()],
+        previous_set: None,
         previous: None,
     };
     job.to().iter().map(record).collect()
@@ -170,6 +171,10 @@ impl Walk<'_> {
 
     /// Exports one database and delivers it everywhere; the export does not outlive this.
     async fn capture(&mut self, chain: &Chain) {
+        if self.places.values().all(|progress| progress.is_given_up) {
+            let why = "there is no destination left to store it at".to_owned();
+            return self.outside.tell.hear(&Event::TaskSkipped { task: chain.export.id, why });
+        }
         let folder = &chain.export.action.into;
         match self.export(&chain.export).await {
             Ok((captured_at, exported)) => {
@@ -437,7 +442,8 @@ impl Walk<'_> {
             spread_seconds: spread(&progress.captured_at),
             warnings: self.work.warnings.clone(),
             failures: self.failures(progress),
-            previous: series.seal.action.previous,
+            previous_set: series.seal.action.previous.map(|(set, _)| set),
+            previous: series.seal.action.previous.map(|(_, digest)| digest),
         }
     }
 

@@ -132,7 +132,7 @@ impl Walk<'_> {
     }
 
     fn undo(&self, swap: &Swap) {
-        let undone = fs::remove_file(&swap.to).and_then(|()| put_back(swap));
+        let undone = fs::remove_file(&swap.to).and_then(|()| put_back(&swap.aside));
         if let Err(cause) = undone {
             self.outside.warn(format!("`{}` could not be put back: {cause}", swap.to.display()));
         }
@@ -173,13 +173,15 @@ fn compare(manifest: &Manifest, tables: &[Table]) -> Result<(), Cause> {
 /// leaves HitKeep without a file and free to begin an empty one.
 fn place(swap: &Swap) -> Result<(), Cause> {
     let failed = |cause| Cause::Folder { at: swap.to.display().to_string(), cause };
-    let place = || {
+    let mut done = 0;
+    let mut place = || {
         for (path, aside) in &swap.aside {
             if *path == swap.to {
                 fs::hard_link(path, aside)?;
             } else {
                 rename_new(path, aside)?;
             }
+            done += 1;
         }
         if swap.aside.iter().any(|(path, _)| *path == swap.to) {
             fs::rename(&swap.from, &swap.to)
@@ -188,15 +190,15 @@ fn place(swap: &Swap) -> Result<(), Cause> {
         }
     };
     if let Err(cause) = place() {
-        put_back(swap).map_err(failed)?;
+        put_back(&swap.aside[..done]).map_err(failed)?;
         return Err(failed(cause));
     }
     Ok(())
 }
 
-/// Gives what was set aside its name again.
-fn put_back(swap: &Swap) -> io::Result<()> {
-    for (path, aside) in swap.aside.iter().rev().filter(|(_, aside)| aside.exists()) {
+/// Gives what was set aside its name again: pairs of names, the old one and the one it was set aside under.
+fn put_back(set_aside: &[(PathBuf, PathBuf)]) -> io::Result<()> {
+    for (path, aside) in set_aside.iter().rev() {
         if path.exists() {
             fs::remove_file(aside)?;
         } else {

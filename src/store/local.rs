@@ -47,7 +47,8 @@ impl Local {
 #[async_trait]
 impl Store for Local {
     fn locate(&self, key: &str) -> String {
-        self.root.join(key).display().to_string()
+        let at = self.root.join(key).display().to_string();
+        if key.is_empty() { at.trim_end_matches('/').to_owned() } else { at }
     }
 
     async fn put(&self, key: &Key, body: Body, mode: Mode, meter: &Meter) -> Result<Moved, StoreError> {
@@ -83,6 +84,9 @@ impl Store for Local {
         let (root, prefix) = (self.root.clone(), prefix.clone());
         blocking(move || {
             let mut found = BTreeMap::new();
+            if root.exists() && !root.is_dir() {
+                return Err(failed("list", &root)(ErrorKind::NotADirectory.into()));
+            }
             list(&root, &prefix, &mut found)?;
             Ok(found)
         })
