@@ -2,6 +2,11 @@
 
 mod crash;
 mod fixture;
+mod kill;
 mod layers;
+mod lock;
 mod plan;
+mod secrets;
+mod signals;
+mod source;
 mod store;
