@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 use hitkeep_plan::demo::{Demo, Layout};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -194,13 +195,14 @@ impl Site {
         sets.map(|set| (text(&set["set"]), text(&set["state"]))).collect()
     }
 
-    /// Returns the records in the state directory, by file name.
+    /// Returns the records in the state directory, by file name; half-written files of killed runs are none.
     pub(crate) fn state_records(&self) -> BTreeMap<PathBuf, Value> {
         let parse = |(name, bytes): (PathBuf, Vec<u8>)| {
             let record = serde_json::from_slice(&bytes);
             (name.clone(), record.unwrap_or_else(|error| panic!("{}: {error}", name.display())))
         };
-        read_tree(&self.path("state/runs")).into_iter().map(parse).collect()
+        let is_record = |(name, _): &(PathBuf, Vec<u8>)| !name.to_string_lossy().ends_with(".partial");
+        read_tree(&self.path("state/runs")).into_iter().filter(is_record).map(parse).collect()
     }
 }
 
@@ -216,6 +218,68 @@ impl Outcome {
 /// Returns the exit code; minus the signal's number when one ended the program.
 pub(crate) fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap()
+}
+
+/// Returns what lies below a folder, in order, folders with a slash at their end.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    walk(folder, &mut |path| {
+        let name = path.strip_prefix(folder).unwrap().display();
+        names.push(if path.is_dir() { format!("{name}/") } else { name.to_string() });
+    });
+    names.sort();
+    names
+}
+
+/// The program while it runs with `--json`: its events can be awaited, and it can be signalled.
+pub(crate) struct Running {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    heard: String,
+}
+
+impl Running {
+    /// Starts a command.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout, heard: String::new() }
+    }
+
+    /// Waits for the next event; false when the program has closed its output.
+    pub(crate) fn wait_for_event(&mut self) -> bool {
+        self.stdout.read_line(&mut self.heard).unwrap() > 0
+    }
+
+    /// Waits until a task begins whose title starts with this word.
+    pub(crate) fn wait_for_task(&mut self, word: &str) {
+        let title = format!(r#""title":"{word} "#);
+        loop {
+            assert!(self.wait_for_event(), "no task `{word}`: {}", self.heard);
+            let last = self.heard.lines().last().unwrap();
+            if last.contains(r#""event":"task-started""#) && last.contains(&title) {
+                return;
+            }
+        }
+    }
+
+    /// Returns the id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(mut self) -> Outcome {
+        self.stdout.read_to_string(&mut self.heard).unwrap();
+        let output = self.child.wait_with_output().unwrap();
+        Outcome { code: code(output.status), stdout: self.heard, stderr: String::from_utf8(output.stderr).unwrap() }
+    }
 }
 
 #[test]

@@ -3,12 +3,17 @@
 mod crash;
 mod fixture;
 mod generated;
+mod kill;
 mod layers;
+mod lock;
 mod oracle;
 mod other_process;
 mod plan;
 mod redact;
 mod restores;
 mod runs;
+mod secrets;
+mod signals;
+mod source;
 mod store;
 mod verifies;

@@ -14,7 +14,7 @@ use hitkeep_plan::store::local::Local;
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::{Body, Mode, Store, StoreError, contract};
 
-use crate::fixture::walk;
+use crate::fixture::{names, walk};
 
 fn local(folder: &Path) -> Arc<dyn Store> {
     Arc::new(Local::new(folder.to_owned()))
@@ -22,17 +22,6 @@ fn local(folder: &Path) -> Arc<dyn Store> {
 
 async fn put(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
     store.put(&key.parse().unwrap(), Body::Bytes(bytes.to_vec()), Mode::Create, &Meter::default()).await.map(drop)
-}
-
-/// Returns what lies below a folder, folders with a slash at their end.
-fn names(folder: &Path) -> Vec<String> {
-    let mut names = Vec::new();
-    walk(folder, &mut |path| {
-        let name = path.strip_prefix(folder).unwrap().display();
-        names.push(if path.is_dir() { format!("{name}/") } else { name.to_string() });
-    });
-    names.sort();
-    names
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,6 +136,28 @@ async fn a_fault_strikes_where_it_is_told_to() {
     assert_eq!(outcomes(fault(true, false)).await, (vec![true, false, true], lists("abc")));
     assert_eq!(outcomes(fault(false, true)).await, (vec![true, false, false], None));
     assert_eq!(outcomes(fault(true, true)).await, (vec![true, false, false], None));
+}
+
+/// HitKeep takes every folder beside its snapshots for one of them, also an empty one.
+#[tokio::test]
+async fn deleting_what_was_never_stored_leaves_no_folder_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let store = local(&root);
+    let delete = async |key: &str| store.delete(&key.parse().unwrap()).await;
+    delete("nothing/at/all").await.unwrap();
+    assert!(!root.exists(), "deleting makes nothing");
+
+    let stopped = Meter::default();
+    stopped.stop();
+    let body = Body::Bytes(b"x".to_vec());
+    store.put(&"shared/set/file".parse().unwrap(), body, Mode::Create, &stopped).await.unwrap_err();
+    put(&*store, "shared/other/file", b"x").await.unwrap();
+    delete("shared/set/file").await.unwrap();
+    delete("shared/other/file/below").await.unwrap();
+    assert_eq!(names(&root), ["shared/", "shared/other/", "shared/other/file"]);
+    delete("shared/other/file").await.unwrap();
+    assert_eq!(names(&root), Vec::<String>::new());
 }
 
 /// Returns where a lock of `prefix` lies.

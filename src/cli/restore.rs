@@ -80,6 +80,7 @@ impl Restore {
             print(&work.to_string())?;
             return Ok(run::exit::DONE);
         }
+        let stop = desk::stop_at_signals()?;
         let spill = work.staging.join("spill");
         let limits = subject
             .plan
@@ -87,7 +88,7 @@ impl Restore {
             .map_or_else(|| desk::default_limits(spill.clone()), |plan| desk::limits(plan, spill.clone()));
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
         let tell = voice.listener_or_json(self.json);
-        let outside = desk::outside(stores, limits, tell, desk::about(subject.plan.as_ref()))?;
+        let outside = desk::outside(stores, limits, tell, stop, desk::about(subject.plan.as_ref()));
         let rows = run::restore(&work, &spot.destination, &outside).await?;
         if !self.json {
             voice.say(&account(&work, &wanted, rows))?;

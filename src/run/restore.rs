@@ -1,6 +1,7 @@
 //! Carries out a restore: every database is fetched, compared and loaded under a temporary name before the first is
 //! put in its place. Until then nothing that exists is touched, and when a step fails all of them are undone.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -47,12 +48,19 @@ impl Walk<'_> {
     async fn walk(&self) -> Result<u64, Failure> {
         // Held until everything is in place, so that no server starts on what is about to be replaced.
         let _held = self.hold_existing()?;
+        let missing = self.missing_folders();
         let loaded = self.load_all().await;
         let placed = match loaded {
             Ok(rows) => self.place_all().await.map(|()| rows),
             Err(failure) => Err(failure),
         };
         self.clean_up();
+        if placed.is_err() {
+            // Those that are not empty have got something from someone else.
+            for folder in missing {
+                drop(fs::remove_dir(folder));
+            }
+        }
         placed
     }
 
@@ -64,6 +72,14 @@ impl Walk<'_> {
             lock::hold(&swap.action.to).map_err(fail)
         };
         existing.map(hold).collect()
+    }
+
+    /// Returns the folders that are to be made, the deepest first.
+    fn missing_folders(&self) -> Vec<PathBuf> {
+        let files = self.work.chains.iter().map(|chain| &chain.load.action.into).chain([&self.work.staging]);
+        let above = files.flat_map(|file| file.ancestors().skip(1)).filter(|folder| !folder.exists());
+        let folders: BTreeSet<PathBuf> = above.map(Path::to_owned).collect();
+        folders.into_iter().rev().collect()
     }
 
     async fn load_all(&self) -> Result<u64, Failure> {
