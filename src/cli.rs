@@ -39,21 +39,21 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  hitkeep-plan demo                                   see everything work, in ./hitkeep-demo
-  hitkeep-plan init plan.toml                         start a plan of your own
-  hitkeep-plan check plan.toml                        every problem of a plan, before anything is touched
-  hitkeep-plan run plan.toml --dry-run                what a run would do
-  hitkeep-plan run plan.toml                          do it
-  hitkeep-plan restore plan.toml --to /new/data       get everything back";
+  hitkeep-plan demo                              see it all, in ./hitkeep-demo
+  hitkeep-plan init plan.toml                    start a plan of your own
+  hitkeep-plan check plan.toml                   every problem of a plan
+  hitkeep-plan run plan.toml --dry-run           what a run would do
+  hitkeep-plan run plan.toml                     do it
+  hitkeep-plan restore plan.toml --to /new/data  get everything back";
 
 const EXAMPLES_AND_CODES: &str = "\
 Examples:
-  hitkeep-plan demo                                   see everything work, in ./hitkeep-demo
-  hitkeep-plan init plan.toml                         start a plan of your own
-  hitkeep-plan check plan.toml                        every problem of a plan, before anything is touched
-  hitkeep-plan run plan.toml --dry-run                what a run would do
-  hitkeep-plan run plan.toml                          do it
-  hitkeep-plan restore plan.toml --to /new/data       get everything back
+  hitkeep-plan demo                              see it all, in ./hitkeep-demo
+  hitkeep-plan init plan.toml                    start a plan of your own
+  hitkeep-plan check plan.toml                   every problem of a plan
+  hitkeep-plan run plan.toml --dry-run           what a run would do
+  hitkeep-plan run plan.toml                     do it
+  hitkeep-plan restore plan.toml --to /new/data  get everything back
 
 Exit codes:
   0 done
@@ -67,10 +67,10 @@ Exit codes:
 #[derive(Clone, Copy, Debug, Args)]
 struct Voice {
     /// Say nothing but errors.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 100)]
     quiet: bool,
     /// Say each step.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 101)]
     verbose: bool,
 }
 

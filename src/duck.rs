@@ -13,12 +13,16 @@ mod script;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use duckdb::{Config, Connection, InterruptHandle};
 
 use crate::measure::Bytes;
 
 pub use script::data_files;
+
+/// How long an interrupted engine has to end its call before it is interrupted again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// What an engine may use.
 #[derive(Clone, Debug)]
@@ -126,7 +130,8 @@ impl Session {
     fn attach(&self, path: &Path, alias: &str, option: &str) -> Result<(), DuckError> {
         let file = quoted(path)?;
         self.connection.execute_batch(&format!("ATTACH {file} AS {alias} ({option})")).map_err(|error| {
-            let message = message(&error);
+            let error = refused("opening a database", &error);
+            let DuckError::Refused { message, .. } = error else { return error };
             match holder(&message) {
                 Some(holder) => DuckError::Locked { path: path.to_owned(), holder },
                 None => DuckError::Unopenable { path: path.to_owned(), message },
@@ -172,10 +177,13 @@ pub async fn enter<T: Send + 'static>(
     let mut call = tokio::task::spawn_blocking(move || work(&session));
     let ended = tokio::select! {
         ended = &mut call => ended,
-        () = stop => {
+        () = stop => loop {
+            // An interruption that comes between two statements is forgotten by the next.
             interrupter.interrupt();
-            call.await
-        }
+            if let Ok(ended) = tokio::time::timeout(AGAIN, &mut call).await {
+                break ended;
+            }
+        },
     };
     ended.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
@@ -216,14 +224,24 @@ fn refused(doing: &str, error: &duckdb::Error) -> DuckError {
     }
 }
 
-/// Returns the engine's words on one line, without its pointer to a web page.
+/// Returns the engine's words on one line, without its pointer to a web page and without anything of a row.
 fn message(error: &duckdb::Error) -> String {
     let text = match error {
         duckdb::Error::DuckDBFailure(_, Some(message)) => message.clone(),
         other => other.to_string(),
     };
     let text = text.split(" See also https://").next().unwrap_or_default();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    without_rows(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Hides what the engine quotes of a row that it refuses: it may be a secret.
+fn without_rows(text: String) -> String {
+    let quotes_rows = ["Constraint Error", "Conversion Error"].iter().any(|kind| text.starts_with(kind));
+    let is_quote = |c| matches!(c, '"' | '\'');
+    match (text.find(is_quote), text.rfind(is_quote)) {
+        (Some(first), Some(last)) if quotes_rows && first < last => format!("{}…{}", &text[..=first], &text[last..]),
+        _ => text,
+    }
 }
 
 /// Finds the process in `Conflicting lock is held in <program> (PID <number>)`.

@@ -87,7 +87,13 @@ pub fn companions(database: &Path) -> [PathBuf; 2] {
 /// Returns the name under which HitKeep and this program set an old database aside before a restore.
 #[must_use]
 pub fn aside_path(path: &Path, moment: SnapshotId) -> PathBuf {
-    with_ending(path, &format!(".pre-restore.{moment}"))
+    with_ending(&aside_beginning(path), &moment.to_string())
+}
+
+/// Returns what the names of everything that was set aside of a database begin with.
+#[must_use]
+pub fn aside_beginning(path: &Path) -> PathBuf {
+    with_ending(path, ".pre-restore.")
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {

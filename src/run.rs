@@ -99,6 +99,29 @@ impl Stop {
         *self.0.borrow()
     }
 
+    /// Returns a word for one part of the work: it is given with this one, and may be given alone.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let (whole, part) = (self.clone(), Self::default());
+        let given = part.clone();
+        tokio::spawn(async move {
+            whole.wait().await;
+            whole.reason().into_iter().for_each(|reason| given.request(reason));
+        });
+        part
+    }
+
+    /// Goes on unless the word was given.
+    ///
+    /// # Errors
+    /// [`Cause::Stopped`] when it was.
+    pub fn check(&self) -> Result<(), Cause> {
+        self.reason().map_or(Ok(()), |reason| Err(Cause::Stopped(reason)))
+    }
+
     /// Waits for the word.
     pub async fn wait(&self) {
         // The sender lives as long as this, so the wait ends only with a reason.

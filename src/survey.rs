@@ -3,7 +3,7 @@
 //! Nothing is changed by looking: databases are opened read-only, places are listed and read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::duck::{self, DuckError, Limits, check};
@@ -142,11 +142,22 @@ pub fn restore(place: Place, catalogue: Catalogue, wanted: &Wanted) -> Result<Re
     let mut existing = BTreeSet::new();
     for database in databases.collect::<BTreeSet<_>>() {
         let path = hitkeep::database_path(&wanted.shared, &wanted.data_path, database);
+        existing.extend(set_aside(&path));
         let files = hitkeep::companions(&path).into_iter().chain([path]);
         existing.extend(files.filter(|file| file.symlink_metadata().is_ok()));
     }
     let target_free = free(&wanted.data_path)?;
     Ok(RestoreFacts { place, catalogue, existing, existing_tenants, target_free })
+}
+
+/// Returns what restores have set aside of a database.
+fn set_aside(database: &Path) -> Vec<PathBuf> {
+    let begins = hitkeep::aside_beginning(database);
+    let entries = database.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().starts_with(&*begins.to_string_lossy()))
+        .collect()
 }
 
 fn existing_tenants(data_path: &Path) -> BTreeSet<crate::name::TenantId> {

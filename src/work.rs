@@ -12,14 +12,14 @@ mod verify;
 pub use backup::{BackupWork, Chain, Delivery, Missing, Series, backup};
 pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts};
 pub use restore::{At, RestoreChain, RestoreWork, Wanted, restore};
-pub use verify::{SnapshotCheck, VerifyWork, verify};
+pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::event::TaskId;
 use crate::measure::{Bytes, Sha256};
-use crate::name::{DatabaseId, Key, Name, Prefix};
+use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId};
 use crate::plan::Codec;
 
 /// One thing to do.
@@ -160,8 +160,8 @@ pub struct Seal {
     pub announcement: Key,
     /// The run record's place, for people.
     pub at: String,
-    /// The digest of the run record before it.
-    pub previous: Option<Sha256>,
+    /// The set before it, and the digest of that set's run record.
+    pub previous: Option<(SnapshotId, Sha256)>,
 }
 
 impl fmt::Display for Seal {
@@ -255,7 +255,7 @@ pub enum Refusal {
     #[error("set {set} holds no database `{database}`; it holds {held}")]
     NotInSet {
         /// The set.
-        set: crate::name::SnapshotId,
+        set: SnapshotId,
         /// What was asked for.
         database: DatabaseId,
         /// What there is.

@@ -1,7 +1,22 @@
 //! The stories of `hitkeep-plan`: one binary, a module per feature.
 
+mod crash;
+mod fixture;
+mod generated;
+mod kill;
 mod layers;
 mod licences;
+mod lock;
+mod oracle;
+mod other_process;
 mod pieces;
 mod plan;
 mod readme;
+mod redact;
+mod restores;
+mod runs;
+mod secrets;
+mod signals;
+mod source;
+mod store;
+mod verifies;

@@ -79,19 +79,24 @@ pub(super) fn tool() -> String {
     concat!("hitkeep-plan ", env!("CARGO_PKG_VERSION")).to_owned()
 }
 
-/// Assembles everything outside that work touches, with a word to stop that signals give.
+/// Assembles everything outside that work touches.
 pub(super) fn outside(
     stores: BTreeMap<Name, Arc<dyn Store>>,
     limits: Limits,
     tell: Arc<dyn Listener>,
+    stop: Stop,
     about: About,
-) -> Result<Outside, CliError> {
-    let stop = Stop::default();
-    listen_to_signals(&stop).map_err(CliError::Runtime)?;
-    Ok(Outside { stores, limits, clock: Timestamp::now, tell, stop, about })
+) -> Outside {
+    Outside { stores, limits, clock: Timestamp::now, tell, stop, about }
 }
 
-/// Gives the word to stop at the first signal, and ends the process at the second.
+/// Returns a word to stop that is given at the first signal; the second ends the process.
+pub(super) fn stop_at_signals() -> Result<Stop, CliError> {
+    let stop = Stop::default();
+    listen_to_signals(&stop).map_err(CliError::Runtime)?;
+    Ok(stop)
+}
+
 fn listen_to_signals(stop: &Stop) -> std::io::Result<()> {
     let signals = [
         (SignalKind::interrupt(), Reason::Interrupt, exit::INTERRUPTED),

@@ -96,7 +96,9 @@ impl CliError {
             Self::Survey(SurveyError::Source(DuckError::Missing { .. })) => {
                 "is `data_path` the directory of HITKEEP_DATA_PATH, and `db_path` the file of HITKEEP_DB_PATH?"
             }
-            Self::Survey(SurveyError::Source(DuckError::Refused { .. })) => "is this HitKeep's shared database?",
+            Self::Survey(SurveyError::Source(DuckError::Refused { .. } | DuckError::Unopenable { .. })) => {
+                "is this HitKeep's shared database?"
+            }
             Self::Store(StoreError::Busy { .. }) => "wait for it to end; the lock goes with the process that holds it",
             Self::Demo(DemoError::Occupied(_)) => "choose another directory, or remove this one",
             _ => return None,

@@ -80,6 +80,7 @@ impl Restore {
             print(&work.to_string())?;
             return Ok(run::exit::DONE);
         }
+        let stop = desk::stop_at_signals()?;
         let spill = work.staging.join("spill");
         let limits = subject
             .plan
@@ -87,7 +88,7 @@ impl Restore {
             .map_or_else(|| desk::default_limits(spill.clone()), |plan| desk::limits(plan, spill.clone()));
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
         let tell = voice.listener_or_json(self.json);
-        let outside = desk::outside(stores, limits, tell, desk::about(subject.plan.as_ref()))?;
+        let outside = desk::outside(stores, limits, tell, stop, desk::about(subject.plan.as_ref()));
         let rows = run::restore(&work, &spot.destination, &outside).await?;
         if !self.json {
             voice.say(&account(&work, &wanted, rows))?;
@@ -105,7 +106,7 @@ impl Restore {
         Ok(Wanted { set: self.at, databases: self.database.clone(), shared, data_path, replace: self.yes })
     }
 
-    /// Chooses the first place that can be read; several jobs must be told apart by the person.
+    /// Chooses the first place that has the set; several jobs must be told apart by the person.
     async fn choose_spot<'s>(&self, subject: &'s Subject) -> Result<(&'s Spot, Catalogue), CliError> {
         let first = &subject.spots[0];
         if let Some(other) = subject.spots.iter().find(|spot| spot.job != first.job) {
@@ -117,7 +118,7 @@ impl Restore {
         let mut refusal = None;
         for spot in &subject.spots {
             match spot.catalogue().await {
-                Ok(catalogue) if catalogue.latest().is_some() => return Ok((spot, catalogue)),
+                Ok(catalogue) if self.at.find(&catalogue).is_some() => return Ok((spot, catalogue)),
                 Ok(catalogue) if subject.spots.len() == 1 => return Ok((spot, catalogue)),
                 Ok(_) => {}
                 Err(error) => refusal = refusal.or(Some(error)),
@@ -135,7 +136,7 @@ fn account(work: &RestoreWork, wanted: &Wanted, rows: u64) -> String {
     let (data_path, shared) = (wanted.data_path.display(), wanted.shared.display());
     let databases = counted(work.chains.len(), "database");
     let aside = work.swaps.iter().filter_map(|swap| swap.action.aside.first());
-    let aside: Vec<String> = aside.map(|(_, aside)| format!("the old database is {}\n", aside.display())).collect();
+    let aside: Vec<String> = aside.map(|(_, aside)| format!("what was there is {}\n", aside.display())).collect();
     let aside = aside.concat();
     format!(
         "set {} is restored: {databases}, {} rows in {data_path}\n{aside}\

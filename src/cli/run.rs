@@ -10,14 +10,15 @@ use jiff::Timestamp;
 use super::error::{CliError, tell_problems};
 use super::{Voice, desk, print};
 use crate::diagnose::{Diagnostic, Problems};
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
-use crate::name::{Name, RunId};
+use crate::name::{Key, Name, RunId};
 use crate::plan::{Backup, Plan};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
-use crate::run::{self, Outside, Reason, exit};
-use crate::store::{Lock, Store, StoreError};
+use crate::run::{self, Outside, Reason, Stop, exit};
+use crate::store::local::Local;
+use crate::store::{Body, Lock, Mode, Store, StoreError};
 use crate::survey;
 use crate::work::{self, BackupFacts, BackupWork};
 
@@ -45,9 +46,14 @@ impl Run {
             tell_problems(&reading.warnings);
         }
         let tell = voice.listener_or_json(self.json);
+        // A look has nothing to clean up: it ends at the first signal.
+        let stop = if self.preview { Stop::default() } else { desk::stop_at_signals()? };
         let mut code = exit::DONE;
         for job in jobs {
-            let desk = JobDesk { plan: &plan, text: &text, file: &self.plan, job, tell: &tell };
+            if let Err(stopped) = stop.check() {
+                return Ok(exit::worse(code, stopped.exit_code()));
+            }
+            let desk = JobDesk { plan: &plan, text: &text, file: &self.plan, job, tell: &tell, stop: &stop };
             let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
             // One job that fails must not keep the next from its backup.
             code = exit::worse(code, ended.unwrap_or_else(|error| error.tell()));
@@ -79,6 +85,7 @@ struct JobDesk<'r> {
     file: &'r Path,
     job: &'r Backup,
     tell: &'r Arc<dyn Listener>,
+    stop: &'r Stop,
 }
 
 impl JobDesk<'_> {
@@ -94,7 +101,9 @@ impl JobDesk<'_> {
         let now = Timestamp::now();
         let work = work::backup(self.job, &facts, &staging.join("hitkeep-plan-…"), RunId::fresh(now), now)?;
         print(&work.to_string())?;
-        Ok(if work.missing.is_empty() { exit::DONE } else { exit::PARTIAL })
+        let missing = if work.missing.is_empty() { exit::DONE } else { exit::PARTIAL };
+        let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
+        Ok(if is_unreachable { exit::DESTINATION } else { missing })
     }
 
     /// The real run: takes the locks, looks, plans, does, and writes down what happened.
@@ -103,19 +112,19 @@ impl JobDesk<'_> {
         let run = RunId::fresh(now);
         let (stores, unlocked, _locks) = self.lock_all(run, now).await?;
         let staging = Staging::make(self.plan.local().staging(), run)?;
-        let outside = self.outside(&stores, staging.path())?;
+        let outside = self.outside(&stores, staging.path());
         let facts = match survey::backup(self.job, &stores, staging.path(), &outside.limits).await {
             Ok(facts) => without(facts, &unlocked),
-            Err(error) => return Err(self.note_unbegun(run, now, &outside, error.into())),
+            Err(error) => return Err(self.note_unbegun(run, now, &outside, error.into()).await),
         };
         let work = match work::backup(self.job, &facts, staging.path(), run, now) {
             Ok(work) => work,
-            Err(refusal) => return Err(self.note_unbegun(run, now, &outside, refusal.into())),
+            Err(refusal) => return Err(self.note_unbegun(run, now, &outside, refusal.into()).await),
         };
         self.limit_time(&outside);
         let records = run::backup(&work, &outside).await;
         drop(staging);
-        self.keep_records(&records);
+        self.keep_records(&records).await;
         self.tell_failures(&records);
         if !json {
             voice.say(&summary(&work, &facts, &records))?;
@@ -147,11 +156,12 @@ impl JobDesk<'_> {
         Ok((stores, unlocked, locks))
     }
 
-    fn outside(&self, stores: &[Arc<dyn Store>], staging: &Path) -> Result<Outside, CliError> {
+    fn outside(&self, stores: &[Arc<dyn Store>], staging: &Path) -> Outside {
         let names = self.job.to().iter().map(|destination| destination.name().clone());
         let stores = names.zip(stores.iter().map(Arc::clone)).collect();
         let limits = desk::limits(self.plan, staging.join("spill"));
-        desk::outside(stores, limits, Arc::clone(self.tell), desk::about(Some(self.plan)))
+        // The time that this job has is none of the next one's business.
+        desk::outside(stores, limits, Arc::clone(self.tell), self.stop.part(), desk::about(Some(self.plan)))
     }
 
     fn limit_time(&self, outside: &Outside) {
@@ -165,20 +175,20 @@ impl JobDesk<'_> {
     }
 
     /// Writes down that a run ended before it began, and hands the error back.
-    fn note_unbegun(&self, run: RunId, now: Timestamp, outside: &Outside, error: CliError) -> CliError {
+    async fn note_unbegun(&self, run: RunId, now: Timestamp, outside: &Outside, error: CliError) -> CliError {
         let records = run::unbegun(self.job, run, now, outside, &error.to_string(), error.exit_code());
-        self.keep_records(&records);
+        self.keep_records(&records).await;
         error
     }
 
     /// Keeps each record in the state directory too: also those of runs that sealed nothing.
-    fn keep_records(&self, records: &[RunRecord]) {
-        let folder = self.plan.local().state().join("runs");
+    async fn keep_records(&self, records: &[RunRecord]) {
+        let state = Local::new(self.plan.local().state().to_owned());
         for record in records {
-            let path = folder.join(format!("{}.{}.{}.json", record.snapshot, record.job, record.destination));
-            let kept = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, record.write()));
+            let key = Key::of(format!("runs/{}.{}.{}.json", record.snapshot, record.job, record.destination));
+            let kept = state.put(&key, Body::Bytes(record.write()), Mode::Replace, &Meter::default()).await;
             if let Err(cause) = kept {
-                let message = format!("the run's record could not be kept in `{}`: {cause}", path.display());
+                let message = format!("the run's record could not be kept: {cause}");
                 self.tell.hear(&Event::Warned { message });
             }
         }

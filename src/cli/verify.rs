@@ -12,7 +12,7 @@ use super::{Voice, desk};
 use crate::event::Listener;
 use crate::name::Name;
 use crate::record::State;
-use crate::run::{self, Finding, exit};
+use crate::run::{self, Cause, Failure, Finding, Stop, exit};
 use crate::work;
 
 /// Verify sets: read every file back and compare it with what was sealed.
@@ -38,9 +38,18 @@ impl Verify {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         let subject = Subject::read(&self.target, self.job.as_ref(), self.from.as_ref())?;
         let tell = voice.listener_or_json(self.json);
+        let stop = desk::stop_at_signals()?;
         let mut code = exit::DONE;
         for spot in &subject.spots {
-            let findings = self.verify(spot, &subject, &tell).await?;
+            stop.check()?;
+            let findings = match self.verify(spot, &subject, &tell, &stop).await {
+                Ok(findings) => findings,
+                Err(error) => {
+                    // One place that cannot be read must not keep the next from being verified.
+                    code = exit::worse(code, error.tell());
+                    continue;
+                }
+            };
             code = findings.iter().map(Finding::exit_code).fold(code, exit::worse);
             if !self.json {
                 voice.say(&findings.iter().map(|finding| line(spot, finding)).collect::<String>())?;
@@ -49,21 +58,30 @@ impl Verify {
         Ok(code)
     }
 
-    async fn verify(&self, spot: &Spot, subject: &Subject, tell: &Arc<dyn Listener>) -> Result<Vec<Finding>, CliError> {
+    async fn verify(
+        &self,
+        spot: &Spot,
+        subject: &Subject,
+        tell: &Arc<dyn Listener>,
+        stop: &Stop,
+    ) -> Result<Vec<Finding>, CliError> {
         let catalogue = spot.catalogue().await?;
         let one = self.set.map(|set| set.find(&catalogue, &spot.place)).transpose()?;
         let work = work::verify(&spot.place, &catalogue, one)?;
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
         let limits = desk::default_limits(std::env::temp_dir());
-        let outside = desk::outside(stores, limits, Arc::clone(tell), desk::about(subject.plan.as_ref()))?;
+        let about = desk::about(subject.plan.as_ref());
+        let outside = desk::outside(stores, limits, Arc::clone(tell), stop.clone(), about);
         Ok(run::verify(&work, &spot.destination, &outside).await)
     }
 }
 
 fn line(spot: &Spot, finding: &Finding) -> String {
     let verdict = match (&finding.state, finding.failures.first()) {
-        (State::Damaged(reason), _) => format!("damaged: {reason}"),
-        (_, Some(failure)) => format!("damaged: {}", failure.cause),
+        (State::Damaged(reason), _) | (_, Some(Failure { cause: Cause::Differs(reason), .. })) => {
+            format!("damaged: {reason}")
+        }
+        (_, Some(failure)) => format!("not verified: {}", failure.cause),
         (State::Foreign, None) => "readable (a backup of HitKeep's own, which has no digests)".to_owned(),
         (State::Partial, None) => "as sealed, and partial".to_owned(),
         (State::Orphan, None) => "not a set: an unfinished run left it".to_owned(),

@@ -121,26 +121,64 @@ fn compare_with_files(session: &Session, into: &Path, copies: &[Copy<'_>], table
 
 /// Names what the attached database holds and `EXPORT DATABASE` is known to drop or to round.
 fn lost_in_export(session: &Session) -> Result<Vec<String>, DuckError> {
-    let alias = literal(ALIAS);
-    let commented = ["tables", "views", "columns", "indexes", "schemas", "sequences"].map(|kind| {
+    Ok([lost_comments(session)?, changed_columns(session)?, used_sequences(session)?, triggers(session)?].concat())
+}
+
+fn lost_comments(session: &Session) -> Result<Vec<String>, DuckError> {
+    let kinds = ["tables", "views", "columns", "indexes", "functions", "types", "sequences", "triggers"];
+    let commented = kinds.map(|kind| {
+        let alias = literal(ALIAS);
         format!("SELECT comment FROM duckdb_{kind}() WHERE database_name = {alias} AND comment IS NOT NULL")
     });
-    let comments: u64 = session
-        .value("looking for comments", &format!("SELECT count(*)::UBIGINT FROM ({})", commented.join(" UNION ALL ")))?;
+    let sql = format!("SELECT count(*)::UBIGINT FROM ({})", commented.join(" UNION ALL "));
+    let comments: u64 = session.value("looking for comments", &sql)?;
+    Ok(if comments > 0 { vec![format!("what COMMENT ON has set: {comments}")] } else { Vec::new() })
+}
+
+/// Names the columns of tables whose values Parquet cannot hold to the last digit, also inside lists and structs.
+fn changed_columns(session: &Session) -> Result<Vec<String>, DuckError> {
+    let sql = format!(
+        "SELECT if(schema_name = 'main', '', schema_name || '.') || table_name || '.' || column_name, data_type \
+         FROM duckdb_columns() SEMI JOIN (SELECT schema_name, table_name FROM duckdb_tables() \
+         WHERE database_name = {alias}) USING (schema_name, table_name) WHERE database_name = {alias} ORDER BY ALL",
+        alias = literal(ALIAS)
+    );
+    let columns: Vec<(String, String)> =
+        session.rows("looking for types that change", &sql, |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut lost = Vec::new();
-    if comments > 0 {
-        lost.push(format!("{comments} comments on tables, columns or other things"));
-    }
-    for (kind, what) in [("TIME WITH TIME ZONE", "the offsets of"), ("INTERVAL", "what is below a millisecond in")] {
-        let sql = format!(
-            "SELECT table_name || '.' || column_name FROM duckdb_columns() \
-             WHERE database_name = {alias} AND NOT internal AND regexp_matches(data_type, '\\b{kind}\\b') \
-             ORDER BY ALL"
-        );
-        let columns: Vec<String> = session.rows("looking for types that change", &sql, |row| row.get(0))?;
-        lost.extend(columns.into_iter().map(|column| format!("{what} `{column}` ({kind})")));
+    for (column, data_type) in columns {
+        if script::has_word(&data_type, "INTERVAL") {
+            lost.push(format!(
+                "what is below a millisecond in `{column}` ({data_type}); and 24 hours in it come back as 1 day"
+            ));
+        }
+        if data_type.replace("TIMESTAMP WITH", "").contains("TIME WITH TIME ZONE") {
+            lost.push(format!("the offsets in `{column}` ({data_type}): its times come back in UTC"));
+        }
     }
     Ok(lost)
+}
+
+fn used_sequences(session: &Session) -> Result<Vec<String>, DuckError> {
+    let sql = format!(
+        "SELECT if(schema_name = 'main', '', schema_name || '.') || sequence_name FROM duckdb_sequences() \
+         WHERE database_name = {} AND last_value IS NOT NULL ORDER BY ALL",
+        literal(ALIAS)
+    );
+    let sequences: Vec<String> = session.rows("looking for sequences", &sql, |row| row.get(0))?;
+    let said =
+        |sequence| format!("where sequence `{sequence}` began: it comes back as one that begins at its next number");
+    Ok(sequences.into_iter().map(said).collect())
+}
+
+fn triggers(session: &Session) -> Result<Vec<String>, DuckError> {
+    let sql = format!(
+        "SELECT trigger_name, table_name FROM duckdb_triggers() WHERE database_name = {} ORDER BY ALL",
+        literal(ALIAS)
+    );
+    let triggers: Vec<(String, String)> =
+        session.rows("looking for triggers", &sql, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(triggers.into_iter().map(|(name, table)| format!("trigger `{name}` on `{table}`")).collect())
 }
 
 /// Runs the exported schema in an empty database in memory, the way a plain `IMPORT DATABASE` would.
@@ -151,7 +189,8 @@ fn try_schema(session: &Session, into: &Path) -> Result<Option<String>, DuckErro
     session.run("closing the trial database", &format!("USE memory; DETACH {TRIAL}"))?;
     Ok(match refusal {
         Some(DuckError::Refused { message, .. }) => Some(format!(
-            "the order of definitions: a plain IMPORT DATABASE stops at `{message}`; `hitkeep-plan restore` does not"
+            "what a plain IMPORT DATABASE needs: it stops at `{}`; `hitkeep-plan restore` goes on",
+            message.split(" LINE 1: ").next().unwrap_or_default()
         )),
         _ => None,
     })

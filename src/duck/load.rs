@@ -66,7 +66,7 @@ fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, Duck
     loop {
         let before = waiting.len();
         let mut refusals = Vec::new();
-        waiting.retain(|statement| match session.run("defining", statement) {
+        waiting.retain(|statement| match define_one(session, statement) {
             Ok(()) => false,
             Err(error) => {
                 refusals.push((script::creates_view(statement), error));
@@ -84,6 +84,15 @@ fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, Duck
             Some((_, error)) => Err(error),
             None => Ok(views.into_iter().map(|(_, error)| error.to_string()).collect()),
         };
+    }
+}
+
+/// Runs one definition; that of a sequence which is used up needs another way.
+fn define_one(session: &Session, statement: &str) -> Result<(), DuckError> {
+    let defined = session.run("defining", statement);
+    match (&defined, script::one_step_back(statement)) {
+        (Err(DuckError::Refused { .. }), Some(remade)) => session.run("defining", &remade).or(defined),
+        _ => defined,
     }
 }
 

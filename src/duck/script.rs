@@ -77,6 +77,36 @@ pub(super) fn creates_view(statement: &str) -> bool {
     creates(statement, &["create", "view"]) || creates(statement, &["create", "recursive", "view"])
 }
 
+/// Tells whether a text has this word, outside of quotes.
+pub(super) fn has_word(text: &str, word: &str) -> bool {
+    tokens(text).any(|token| token.text == word)
+}
+
+/// Remakes a `CREATE SEQUENCE … INCREMENT BY n … START m …` so that the sequence begins one step earlier, and takes that
+/// step; nothing when it is another statement.
+///
+/// A sequence that is used up is exported with a start beyond its end, which no engine takes back.
+pub(super) fn one_step_back(statement: &str) -> Option<String> {
+    if !creates(statement, &["create", "sequence"]) {
+        return None;
+    }
+    let (before, increment, _) = option(statement, "by")?;
+    let name = tokens(&before[..before.len().checked_sub(2)?]).collect::<Vec<_>>();
+    let (first, last) = (name.get(2)?, name.get(name.len().checked_sub(2)?)?);
+    let name = statement[first.start..last.end()].replace('\'', "''");
+    let (before, start, after) = option(statement, "start")?;
+    Some(format!("{before} {}{after}; SELECT nextval('{name}')", start.checked_sub(increment)?))
+}
+
+/// Finds the last option of this name and its number: what is before the number, the number, what is after it.
+fn option<'s>(statement: &'s str, name: &str) -> Option<(&'s str, i64, &'s str)> {
+    let found = tokens(statement).filter(|token| token.text.eq_ignore_ascii_case(name)).last()?;
+    let (before, rest) = statement.split_at(found.end());
+    let rest = rest.trim_start();
+    let end = rest.find(|c: char| c != '-' && !c.is_ascii_digit()).unwrap_or(rest.len());
+    Some((before, rest[..end].parse().ok()?, &rest[end..]))
+}
+
 fn creates(statement: &str, words: &[&str]) -> bool {
     let mut found = tokens(statement);
     words.iter().all(|word| found.next().is_some_and(|token| token.text.eq_ignore_ascii_case(word)))
@@ -191,6 +221,23 @@ mod tests {
             "CREATE VIEW v AS SELECT 1",
         ];
         assert_eq!(made.map(creates_index), [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_sequence_is_made_one_step_earlier() {
+        let made = |statement| one_step_back(statement);
+        assert_eq!(
+            made("CREATE SEQUENCE few INCREMENT BY 2 MINVALUE 1 MAXVALUE 4 START 5 NO CYCLE").as_deref(),
+            Some("CREATE SEQUENCE few INCREMENT BY 2 MINVALUE 1 MAXVALUE 4 START 3 NO CYCLE; SELECT nextval('few')")
+        );
+        assert_eq!(
+            made("CREATE SEQUENCE \"a b\".\"it's\" INCREMENT BY -1 MINVALUE -3 MAXVALUE -1 START -4").as_deref(),
+            Some(
+                "CREATE SEQUENCE \"a b\".\"it's\" INCREMENT BY -1 MINVALUE -3 MAXVALUE -1 START -3; SELECT nextval('\"a b\".\"it''s\"')"
+            )
+        );
+        assert_eq!(made("CREATE SEQUENCE plain"), None);
+        assert_eq!(made("CREATE VIEW start AS SELECT 1"), None);
     }
 
     #[test]

@@ -95,13 +95,32 @@ impl Catalogue {
             let databases = folders.remove(&id).unwrap_or_default();
             let (state, record) = match records.remove(&id) {
                 None if announced.contains(&id) => (State::Orphan, None),
+                None if databases.iter().any(|held| held.has_manifest) => {
+                    (State::Damaged("its run record is gone".to_owned()), None)
+                }
                 None => (unsealed_state(id, &databases, named_files), None),
                 Some((Err(cause), _)) => (State::Damaged(format!("its run record: {cause}")), None),
                 Some((Ok(record), digest)) => (sealed_state(&record, &databases), Some((record, digest))),
             };
             Set { id, state, databases, record }
         };
-        Self { sets: ids.into_iter().map(set).collect() }
+        let mut catalogue = Self { sets: ids.into_iter().map(set).collect() };
+        catalogue.follow_records();
+        catalogue
+    }
+
+    /// Looks from each run record at the one before it, which must be the one that it names.
+    fn follow_records(&mut self) {
+        let named = self.sets.iter().filter_map(|set| {
+            let record = &set.record.as_ref()?.0;
+            Some((record.previous_set?, record.previous?, set.id))
+        });
+        for (id, digest, by) in named.collect::<Vec<_>>() {
+            let set = self.sets.iter_mut().find(|set| set.id == id);
+            if let Some(set) = set.filter(|set| set.record.as_ref().is_some_and(|(_, found)| *found != digest)) {
+                set.state = State::Damaged(format!("its run record is not the one that set {by} was made after"));
+            }
+        }
     }
 
     /// Returns the newest set that is whole.
@@ -122,10 +141,10 @@ impl Catalogue {
         self.sets.iter().find(|set| set.id == id)
     }
 
-    /// Returns the digest of the newest run record.
+    /// Returns the newest set that has a run record, and that record's digest.
     #[must_use]
-    pub fn newest_record(&self) -> Option<Sha256> {
-        self.sets.iter().rev().find_map(|set| set.record.as_ref().map(|(_, digest)| *digest))
+    pub fn newest_record(&self) -> Option<(SnapshotId, Sha256)> {
+        self.sets.iter().rev().find_map(|set| set.record.as_ref().map(|(_, digest)| (set.id, *digest)))
     }
 }
 
@@ -210,9 +229,12 @@ fn sealed_state(record: &RunRecord, databases: &[Held]) -> State {
             ));
         }
     }
-    match record.status {
-        Status::Complete => State::Complete,
-        Status::Partial | Status::Failed => State::Partial,
+    let has = |database: &DatabaseId| record.snapshots.iter().any(|snapshot| snapshot.database == *database);
+    match (record.status, record.expected.iter().all(has)) {
+        (Status::Complete, true) => State::Complete,
+        (Status::Partial | Status::Failed, false) => State::Partial,
+        (Status::Complete, false) => State::Damaged("its run record says complete, and lacks a database".to_owned()),
+        (_, true) => State::Damaged("its run record says partial, and lacks no database".to_owned()),
     }
 }
 

@@ -63,7 +63,11 @@ pub struct RunRecord {
     /// What failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failed>,
-    /// The SHA-256 of the run record before this one, so that a removed or swapped set is found.
+    /// The set that was the newest with a run record before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub previous_set: Option<SnapshotId>,
+    /// The SHA-256 of that set's run record: one that is changed later is found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub previous: Option<Sha256>,

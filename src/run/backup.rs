@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -90,6 +90,7 @@ pub fn unbegun(
         spread_seconds: 0,
         warnings: Vec::new(),
         failures: vec![failed()],
+        previous_set: None,
         previous: None,
     };
     job.to().iter().map(record).collect()
@@ -144,17 +145,36 @@ impl Walk<'_> {
             "host": self.outside.about.host,
             "started_at": self.started_at,
         });
-        progress.written.push(action.key.clone());
         let put = async {
-            let body = Body::Bytes(format!("{note}\n").into_bytes());
-            self.outside.store(&action.destination)?.put(&action.key, body, Mode::Create, &gauge.meter).await?;
+            let note = format!("{note}\n").into_bytes();
+            self.put_own(&action.destination, &action.key, note, &gauge, &mut progress.written).await?;
             Ok(((), String::new()))
         };
         self.outside.perform(&series.announce, None, &gauge, put).await
     }
 
+    /// Stores a document, and notes its key as written unless another had taken it.
+    async fn put_own(
+        &self,
+        destination: &Name,
+        key: &Key,
+        bytes: Vec<u8>,
+        gauge: &Gauge,
+        written: &mut Vec<Key>,
+    ) -> Result<(), Cause> {
+        let put = self.outside.store(destination)?.put(key, Body::Bytes(bytes), Mode::Create, &gauge.meter).await;
+        if !matches!(put, Err(StoreError::Exists { .. })) {
+            written.push(key.clone());
+        }
+        Ok(put.map(drop)?)
+    }
+
     /// Exports one database and delivers it everywhere; the export does not outlive this.
     async fn capture(&mut self, chain: &Chain) {
+        if self.places.values().all(|progress| progress.is_given_up) {
+            let why = "there is no destination left to store it at".to_owned();
+            return self.outside.tell.hear(&Event::TaskSkipped { task: chain.export.id, why });
+        }
         let folder = &chain.export.action.into;
         match self.export(&chain.export).await {
             Ok((captured_at, exported)) => {
@@ -208,7 +228,7 @@ impl Walk<'_> {
                 Err(failure) => {
                     progress.failures.push(failure);
                     let half = progress.written.split_off(before);
-                    self.take_away(destination, half).await;
+                    progress.written.extend(self.take_away(destination, half).await);
                 }
             }
         }
@@ -235,16 +255,16 @@ impl Walk<'_> {
         let names = files::names_in_order(&action.from).map_err(fail)?;
         let size = |name: &String| std::fs::metadata(action.from.join(name)).map_or(0, |about| about.len());
         let total = Bytes(names.iter().map(size).sum());
-        for name in &names {
-            written.push(files::key(&action.prefix, name).map_err(|error| fail(error.into()))?);
-        }
+        let own = Mutex::default();
         let put = async {
             let store = self.outside.store(&action.destination)?;
-            let stored = files::put(store, &action.from, &names, &action.prefix, &gauge).await?;
+            let stored = files::put(store, &action.from, &names, &action.prefix, &gauge, &own).await?;
             let result = format!("{}, {total}", counted(stored.len(), "file"));
             Ok((stored, result))
         };
-        self.outside.perform(&delivery.put, Some(total), &gauge, put).await
+        let put = self.outside.perform(&delivery.put, Some(total), &gauge, put).await;
+        written.append(&mut own.into_inner().unwrap_or_else(PoisonError::into_inner));
+        put
     }
 
     async fn check(&self, delivery: &Delivery, stored: &[FileRecord]) -> Result<(), Failure> {
@@ -275,12 +295,8 @@ impl Walk<'_> {
             rows: manifest.rows(),
             database_bytes: manifest.database_bytes,
         };
-        written.push(action.key.clone());
         let put = async {
-            self.outside
-                .store(&action.destination)?
-                .put(&action.key, Body::Bytes(bytes), Mode::Create, &gauge.meter)
-                .await?;
+            self.put_own(&action.destination, &action.key, bytes, &gauge, written).await?;
             Ok((snapshot, String::new()))
         };
         self.outside.perform(&delivery.describe, None, &gauge, put).await
@@ -335,7 +351,7 @@ impl Walk<'_> {
             progress.failures.push(failure);
         }
         if !may_stay {
-            self.take_away(&seal.destination, std::mem::take(&mut progress.written)).await;
+            progress.written = self.take_away(&seal.destination, std::mem::take(&mut progress.written)).await;
         }
         self.unsealed(series, &progress)
     }
@@ -369,14 +385,17 @@ impl Walk<'_> {
     }
 
     /// Deletes what this run has stored, the last first, so that what is left half-way looks unfinished to everyone.
-    async fn take_away(&self, destination: &Name, written: Vec<Key>) {
-        let Ok(store) = self.outside.store(destination) else { return };
-        for key in written.into_iter().rev() {
-            if let Err(cause) = store.delete(&key).await {
+    /// Returns what could not be deleted.
+    async fn take_away(&self, destination: &Name, mut written: Vec<Key>) -> Vec<Key> {
+        let Ok(store) = self.outside.store(destination) else { return written };
+        while let Some(key) = written.last() {
+            if let Err(cause) = store.delete(key).await {
                 self.outside.warn(format!("what this run had stored at `{destination}` could not be removed: {cause}"));
-                return;
+                break;
             }
+            written.pop();
         }
+        written
     }
 
     /// Returns the record of a destination where nothing was sealed.
@@ -423,7 +442,8 @@ impl Walk<'_> {
             spread_seconds: spread(&progress.captured_at),
             warnings: self.work.warnings.clone(),
             failures: self.failures(progress),
-            previous: series.seal.action.previous,
+            previous_set: series.seal.action.previous.map(|(set, _)| set),
+            previous: series.seal.action.previous.map(|(_, digest)| digest),
         }
     }
 

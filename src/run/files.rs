@@ -1,7 +1,7 @@
 //! Folders of files on their way to and from a store, several at a time.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
 
@@ -30,19 +30,29 @@ pub(super) fn names_in_order(folder: &Path) -> Result<Vec<String>, Cause> {
 }
 
 /// Stores the named files of a folder, and returns what was measured of each on the way.
+///
+/// `own` gets the keys that were stored or may have been, data before scripts, as far as no other had taken them.
 pub(super) async fn put(
     store: &Arc<dyn Store>,
     folder: &Path,
     names: &[String],
     prefix: &Prefix,
     gauge: &Gauge,
+    own: &Mutex<Vec<Key>>,
 ) -> Result<Vec<FileRecord>, Cause> {
     let is_data = |name: &&String| ![hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE].contains(&name.as_str());
     let count = names.iter().take_while(is_data).count();
     let (data, scripts) = names.split_at(count);
     let put = |name: &String| {
         let (body, key) = (Body::File(folder.join(name)), key(prefix, name));
-        async move { store.put(&key?, body, Mode::Create, &gauge.meter).await }
+        async move {
+            let key = key?;
+            let put = store.put(&key, body, Mode::Create, &gauge.meter).await;
+            if !matches!(put, Err(StoreError::Exists { .. })) {
+                own.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+            }
+            put
+        }
     };
     let mut stored = each(data, ABREAST, gauge, put).await?;
     stored.extend(each(scripts, 1, gauge, put).await?);

@@ -1,6 +1,7 @@
 //! Carries out a restore: every database is fetched, compared and loaded under a temporary name before the first is
 //! put in its place. Until then nothing that exists is touched, and when a step fails all of them are undone.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -47,12 +48,19 @@ impl Walk<'_> {
     async fn walk(&self) -> Result<u64, Failure> {
         // Held until everything is in place, so that no server starts on what is about to be replaced.
         let _held = self.hold_existing()?;
+        let missing = self.missing_folders();
         let loaded = self.load_all().await;
         let placed = match loaded {
             Ok(rows) => self.place_all().await.map(|()| rows),
             Err(failure) => Err(failure),
         };
         self.clean_up();
+        if placed.is_err() {
+            // Those that are not empty have got something from someone else.
+            for folder in missing {
+                drop(fs::remove_dir(folder));
+            }
+        }
         placed
     }
 
@@ -64,6 +72,14 @@ impl Walk<'_> {
             lock::hold(&swap.action.to).map_err(fail)
         };
         existing.map(hold).collect()
+    }
+
+    /// Returns the folders that are to be made, the deepest first.
+    fn missing_folders(&self) -> Vec<PathBuf> {
+        let files = self.work.chains.iter().map(|chain| &chain.load.action.into).chain([&self.work.staging]);
+        let above = files.flat_map(|file| file.ancestors().skip(1)).filter(|folder| !folder.exists());
+        let folders: BTreeSet<PathBuf> = above.map(Path::to_owned).collect();
+        folders.into_iter().rev().collect()
     }
 
     async fn load_all(&self) -> Result<u64, Failure> {
@@ -132,7 +148,7 @@ impl Walk<'_> {
     }
 
     fn undo(&self, swap: &Swap) {
-        let undone = fs::remove_file(&swap.to).and_then(|()| put_back(swap));
+        let undone = fs::remove_file(&swap.to).and_then(|()| put_back(&swap.aside));
         if let Err(cause) = undone {
             self.outside.warn(format!("`{}` could not be put back: {cause}", swap.to.display()));
         }
@@ -173,13 +189,15 @@ fn compare(manifest: &Manifest, tables: &[Table]) -> Result<(), Cause> {
 /// leaves HitKeep without a file and free to begin an empty one.
 fn place(swap: &Swap) -> Result<(), Cause> {
     let failed = |cause| Cause::Folder { at: swap.to.display().to_string(), cause };
-    let place = || {
+    let mut done = 0;
+    let mut place = || {
         for (path, aside) in &swap.aside {
             if *path == swap.to {
                 fs::hard_link(path, aside)?;
             } else {
                 rename_new(path, aside)?;
             }
+            done += 1;
         }
         if swap.aside.iter().any(|(path, _)| *path == swap.to) {
             fs::rename(&swap.from, &swap.to)
@@ -188,15 +206,15 @@ fn place(swap: &Swap) -> Result<(), Cause> {
         }
     };
     if let Err(cause) = place() {
-        put_back(swap).map_err(failed)?;
+        put_back(&swap.aside[..done]).map_err(failed)?;
         return Err(failed(cause));
     }
     Ok(())
 }
 
-/// Gives what was set aside its name again.
-fn put_back(swap: &Swap) -> io::Result<()> {
-    for (path, aside) in swap.aside.iter().rev().filter(|(_, aside)| aside.exists()) {
+/// Gives what was set aside its name again: pairs of names, the old one and the one it was set aside under.
+fn put_back(set_aside: &[(PathBuf, PathBuf)]) -> io::Result<()> {
+    for (path, aside) in set_aside.iter().rev() {
         if path.exists() {
             fs::remove_file(aside)?;
         } else {

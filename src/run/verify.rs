@@ -7,9 +7,9 @@ use crate::event::Event;
 use crate::hitkeep;
 use crate::measure::{Sha256, counted};
 use crate::name::{Name, SnapshotId};
-use crate::record::{Manifest, State};
+use crate::record::{Manifest, SnapshotRecord, State};
 use crate::store::{Part, Store, StoreError};
-use crate::work::{SnapshotCheck, Task, VerifyWork};
+use crate::work::{Sealed, SnapshotCheck, Task, VerifyWork};
 
 /// What a verification found about one set.
 #[derive(Debug)]
@@ -70,16 +70,19 @@ async fn snapshot(task: &Task<SnapshotCheck>, destination: &Name, outside: &Outs
 /// Reads the manifest of a snapshot and proves that it is the one that was sealed, and that its files are those there;
 /// nothing for a backup of HitKeep's own, which has none.
 pub(super) async fn sealed_manifest(store: &Arc<dyn Store>, check: &SnapshotCheck) -> Result<Option<Manifest>, Cause> {
-    let Some((key, sealed)) = &check.manifest else { return Ok(None) };
-    let at = store.locate(key.as_str());
-    let bytes = store.read(key, Part::Whole).await.map_err(|error| match error {
+    let Some(sealed) = &check.sealed else { return Ok(None) };
+    let at = store.locate(sealed.manifest.as_str());
+    let bytes = store.read(&sealed.manifest, Part::Whole).await.map_err(|error| match error {
         StoreError::Missing { at } => Cause::Differs(format!("`{at}` is gone")),
         other => other.into(),
     })?;
-    if Sha256::of(&bytes) != *sealed {
+    if Sha256::of(&bytes) != sealed.record.manifest_sha256 {
         return Err(Cause::Differs(format!("`{at}` is not the manifest that was sealed")));
     }
     let manifest = Manifest::read(&bytes).map_err(|error| Cause::Differs(format!("`{at}`: {error}")))?;
+    if !agree(&manifest, sealed) {
+        return Err(Cause::Differs(format!("`{at}` and the run record say different things: one of them was changed")));
+    }
     let is_known = |name: &&String| manifest.files.iter().any(|file| file.path == **name);
     if let Some(extra) = check.files.iter().find(|name| !is_known(name)) {
         return Err(Cause::Differs(format!("`{}/{extra}` was not there when the set was sealed", check.at)));
@@ -88,6 +91,15 @@ pub(super) async fn sealed_manifest(store: &Arc<dyn Store>, check: &SnapshotChec
         return Err(Cause::Differs(format!("`{}/{}` is gone", check.at, gone.path)));
     }
     Ok(Some(manifest))
+}
+
+/// Tells whether a manifest is of the snapshot that a run record seals.
+fn agree(manifest: &Manifest, sealed: &Sealed) -> bool {
+    let SnapshotRecord { database, path, manifest_sha256: _, bytes, files, rows, database_bytes } = &sealed.record;
+    let folder = hitkeep::snapshot_folder(manifest.database, manifest.snapshot);
+    (manifest.run, manifest.database, folder.as_str()) == (sealed.run, *database, path.as_str())
+        && (manifest.bytes(), manifest.files.len() as u64) == (*bytes, *files)
+        && (manifest.rows(), manifest.database_bytes) == (*rows, *database_bytes)
 }
 
 /// Verifies a backup of HitKeep's own by the only signs it has: every data file ends as Parquet does.

@@ -47,7 +47,8 @@ impl Local {
 #[async_trait]
 impl Store for Local {
     fn locate(&self, key: &str) -> String {
-        self.root.join(key).display().to_string()
+        let at = self.root.join(key).display().to_string();
+        if key.is_empty() { at.trim_end_matches('/').to_owned() } else { at }
     }
 
     async fn put(&self, key: &Key, body: Body, mode: Mode, meter: &Meter) -> Result<Moved, StoreError> {
@@ -83,6 +84,9 @@ impl Store for Local {
         let (root, prefix) = (self.root.clone(), prefix.clone());
         blocking(move || {
             let mut found = BTreeMap::new();
+            if root.exists() && !root.is_dir() {
+                return Err(failed("list", &root)(ErrorKind::NotADirectory.into()));
+            }
             list(&root, &prefix, &mut found)?;
             Ok(found)
         })
@@ -264,17 +268,23 @@ fn is_hidden(name: &str) -> bool {
     name == LOCK_FILE || (name.starts_with('.') && name.rsplit('.').next() == Some("partial"))
 }
 
-/// Removes a file, and the folders above it that it leaves empty: an object store has no empty folders either.
+/// Removes a file, and the folders above it that are empty then: an object store has no empty folders either, and
+/// HitKeep takes one for a snapshot.
 fn delete(root: &Path, path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        removed => removed.map_err(failed("delete", path))?,
+    if let Err(error) = fs::remove_file(path)
+        && !is_absence(&error)
+    {
+        return Err(failed("delete", path)(error));
     }
-    let mut folder = path.parent();
-    while let Some(empty) = folder.filter(|folder| *folder != root && fs::remove_dir(folder).is_ok()) {
-        folder = empty.parent();
-    }
-    folder.map_or(Ok(()), sync_folder)
+    let is_gone = |folder: &&Path| fs::remove_dir(folder).map_or_else(|error| is_absence(&error), |()| true);
+    let folders = path.ancestors().skip(1).take_while(|folder| *folder != root);
+    let above = folders.take_while(is_gone).last().unwrap_or(path).parent();
+    above.filter(|folder| folder.is_dir()).map_or(Ok(()), sync_folder)
+}
+
+/// Tells whether a file could not be found, be it that something above it is no folder.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// Takes the kernel's lock on a file in `folder`, which holds the holder's words. The kernel lets go of it when the

@@ -75,7 +75,7 @@ pub struct RestoreFacts {
     pub place: Place,
     /// The sets in it.
     pub catalogue: Catalogue,
-    /// The files that exist where a restore would write.
+    /// The files that exist where a restore would write, and those set aside there before.
     pub existing: BTreeSet<PathBuf>,
     /// The tenants whose databases exist there.
     pub existing_tenants: BTreeSet<TenantId>,

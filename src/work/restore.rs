@@ -43,6 +43,18 @@ pub enum At {
     Moment(Timestamp),
 }
 
+impl At {
+    /// Finds the set in a catalogue.
+    #[must_use]
+    pub fn find(self, catalogue: &Catalogue) -> Option<&Set> {
+        match self {
+            Self::Latest => catalogue.latest(),
+            Self::Snapshot(id) => catalogue.find(id),
+            Self::Moment(moment) => catalogue.latest_at(moment),
+        }
+    }
+}
+
 /// The work of a restore: every database is fetched and loaded before the first is put in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreWork {
@@ -93,8 +105,10 @@ pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp
         })
         .collect();
     let databases: Vec<DatabaseId> = chains.iter().map(|chain| chain.load.action.database).collect();
+    let targets: Vec<PathBuf> = databases.iter().map(|database| target(*database)).collect();
+    let moment = free_moment(&targets, facts, now);
     let swap = |database| {
-        let aside = set_aside(&target(database), facts, wanted.replace, SnapshotId::at(now))?;
+        let aside = set_aside(&target(database), facts, wanted.replace, moment)?;
         Ok(Swap { database, from: temporary(database), to: target(database), aside })
     };
     let swaps: Vec<Swap> = databases.iter().map(|database| swap(*database)).collect::<Result<_, Refusal>>()?;
@@ -104,10 +118,10 @@ pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp
 }
 
 fn choose_set<'c>(at: At, catalogue: &'c Catalogue, place: &str) -> Result<&'c Set, Refusal> {
-    let (found, what) = match at {
-        At::Latest => (catalogue.latest(), "complete set".to_owned()),
-        At::Snapshot(id) => (catalogue.find(id), format!("set {id}")),
-        At::Moment(moment) => (catalogue.latest_at(moment), format!("complete set as old as {moment}")),
+    let what = match at {
+        At::Latest => "complete set".to_owned(),
+        At::Snapshot(id) => format!("set {id}"),
+        At::Moment(moment) => format!("complete set as old as {moment}"),
     };
     let ids: Vec<String> =
         catalogue.sets.iter().rev().take(3).map(|set| format!("{} ({})", set.id, set.state)).collect();
@@ -116,7 +130,7 @@ fn choose_set<'c>(at: At, catalogue: &'c Catalogue, place: &str) -> Result<&'c S
     } else {
         format!("the newest there: {}", ids.join(", "))
     };
-    found.ok_or_else(|| Refusal::NoSet(format!("there is no {what} in {place}; {there_is}")))
+    at.find(catalogue).ok_or_else(|| Refusal::NoSet(format!("there is no {what} in {place}; {there_is}")))
 }
 
 /// Keeps what is wanted of a set's snapshots.
@@ -136,7 +150,9 @@ fn choose_databases(wanted: &Wanted, set: &Set, snapshots: Vec<SnapshotCheck>) -
 
 fn check_space(snapshots: &[SnapshotCheck], facts: &RestoreFacts) -> Result<(), Refusal> {
     let grown = |snapshot: &SnapshotCheck| snapshot.bytes.0.saturating_mul(GROWTH);
-    let database = |snapshot: &SnapshotCheck| snapshot.database_bytes.map_or_else(|| grown(snapshot), |bytes| bytes.0);
+    let database = |snapshot: &SnapshotCheck| {
+        snapshot.sealed.as_ref().map_or_else(|| grown(snapshot), |sealed| sealed.record.database_bytes)
+    };
     let databases: u64 = snapshots.iter().map(database).sum();
     let largest = snapshots.iter().map(|snapshot| snapshot.bytes.0).max().unwrap_or(0);
     let (free, needed) = (facts.target_free, Bytes(databases.saturating_add(largest)));
@@ -150,6 +166,21 @@ fn check_space(snapshots: &[SnapshotCheck], facts: &RestoreFacts) -> Result<(), 
 fn temporary_path(target: &Path, run: RunId) -> PathBuf {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     target.with_file_name(format!(".{name}.restore-{run}.tmp"))
+}
+
+/// Returns a moment that nothing was set aside at before: the present second, or the next one that is free.
+fn free_moment(targets: &[PathBuf], facts: &RestoreFacts, now: Timestamp) -> SnapshotId {
+    let is_taken = |moment| {
+        let asides = targets.iter().map(|target| hitkeep::aside_path(target, moment));
+        asides
+            .flat_map(|aside| hitkeep::companions(&aside).into_iter().chain([aside]))
+            .any(|path| facts.existing.contains(&path))
+    };
+    let mut moment = SnapshotId::at(now);
+    while is_taken(moment) {
+        moment = moment.next();
+    }
+    moment
 }
 
 /// Returns the files in the way of `target`, each with the name that it is set aside under.

@@ -5,9 +5,9 @@ use std::fmt;
 use super::facts::Place;
 use super::{Numbering, Refusal, Task};
 use crate::hitkeep;
-use crate::measure::{Bytes, Sha256, counted};
-use crate::name::{DatabaseId, Key, Prefix, SnapshotId};
-use crate::record::{self, Catalogue, Set, State};
+use crate::measure::{Bytes, counted};
+use crate::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
+use crate::record::{self, Catalogue, Set, SnapshotRecord, State};
 
 /// The work of verifying sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,16 +25,25 @@ pub struct SnapshotCheck {
     pub database: DatabaseId,
     /// The snapshot's folder of keys.
     pub prefix: Prefix,
-    /// The manifest's key, and its digest by the run record; nothing for a backup of HitKeep's own, which has none.
-    pub manifest: Option<(Key, Sha256)>,
+    /// What was sealed; nothing for a backup of HitKeep's own.
+    pub sealed: Option<Sealed>,
     /// The names of the files that lie there.
     pub files: Vec<String>,
     /// The sum of their sizes.
     pub bytes: Bytes,
-    /// The size of the database when it was captured, where the run record says it.
-    pub database_bytes: Option<Bytes>,
     /// The folder's place, for people.
     pub at: String,
+}
+
+/// What a run record says of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The manifest's key.
+    pub manifest: Key,
+    /// The run that sealed it.
+    pub run: RunId,
+    /// What the record says of this snapshot, with the digest of the manifest.
+    pub record: SnapshotRecord,
 }
 
 impl fmt::Display for SnapshotCheck {
@@ -68,24 +77,24 @@ pub fn verify(place: &Place, catalogue: &Catalogue, one: Option<SnapshotId>) -> 
 
 /// Returns what there is to check of a set: each snapshot of its run record, or each folder where it has none.
 pub(super) fn snapshot_checks(place: &Place, set: &Set) -> Vec<SnapshotCheck> {
-    let check = |database, manifest, database_bytes| {
+    let check = |database, sealed| {
         let folder = hitkeep::snapshot_folder(database, set.id);
         let held = set.databases.iter().find(|held| held.database == database);
         let files = held.map(|held| held.files.keys().cloned().collect()).unwrap_or_default();
         let bytes = held.map(|held| held.files.values().sum()).unwrap_or_default();
         let at = place.locate(folder.as_str());
         let prefix = place.prefix.join(&folder);
-        SnapshotCheck { database, prefix, manifest, files, bytes: Bytes(bytes), database_bytes, at }
+        SnapshotCheck { database, prefix, sealed, files, bytes: Bytes(bytes), at }
     };
     match &set.record {
-        None => set.databases.iter().map(|held| check(held.database, None, None)).collect(),
+        None => set.databases.iter().map(|held| check(held.database, None)).collect(),
         Some((record, _)) => {
             let manifest = |database| place.prefix.key(&record::manifest_key(database, set.id));
-            let sealed = |snapshot: &record::SnapshotRecord| {
-                let manifest = (manifest(snapshot.database), snapshot.manifest_sha256);
-                check(snapshot.database, Some(manifest), Some(Bytes(snapshot.database_bytes)))
+            let sealed = |record: &SnapshotRecord, run| {
+                let sealed = Sealed { manifest: manifest(record.database), run, record: record.clone() };
+                check(record.database, Some(sealed))
             };
-            record.snapshots.iter().map(sealed).collect()
+            record.snapshots.iter().map(|snapshot| sealed(snapshot, record.run)).collect()
         }
     }
 }

@@ -1,0 +1,337 @@
+//! Stories of stores that fail at every possible moment: what is called complete is whole, what was there stays, and
+//! the next run heals.
+//!
+//! Each table runs the same small backup over and over, and fails the first call to the store, then the second, and
+//! so on until a run no longer meets the fault.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hitkeep_plan::duck::{Limits, Session, compare};
+use hitkeep_plan::event::{Event, Listener, Meter, Silence};
+use hitkeep_plan::hitkeep;
+use hitkeep_plan::measure::{Bytes, Sha256};
+use hitkeep_plan::name::{DatabaseId, Key, Name, Prefix, RunId};
+use hitkeep_plan::plan::{Plan, Surroundings};
+use hitkeep_plan::record::{Catalogue, PlanRecord, RunRecord, State, Status};
+use hitkeep_plan::run::{self, About, Outside, Reason, Stop, exit};
+use hitkeep_plan::store::faulty::{Fault, Faulty};
+use hitkeep_plan::store::memory::Memory;
+use hitkeep_plan::store::{Body, Mode, Part, Store};
+use hitkeep_plan::work::{self, At, BackupWork, Wanted};
+use hitkeep_plan::{survey, work::Place};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fixture::{PLAN, Site, minimal, read_tree};
+
+/// Everything in a store.
+type Objects = BTreeMap<Key, Vec<u8>>;
+
+/// An installation, a plan of one job, and one good set of it.
+struct World {
+    site: Site,
+    plan: Plan,
+    good: Objects,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(PLAN).await
+    }
+
+    async fn of_one_database() -> Self {
+        Self::with(&PLAN.replace("prefix =", "databases = [\"shared\"]\nprefix =")).await
+    }
+
+    async fn with(text: &str) -> Self {
+        let site = Site::with(minimal());
+        fs::create_dir(site.path("staging")).unwrap();
+        let around = Surroundings {
+            host: "here".to_owned(),
+            directory: site.path(""),
+            variables: BTreeMap::new(),
+            real_path: Path::to_owned,
+        };
+        let plan = Plan::read(text, "plan.toml", &around).unwrap().plan;
+        let mut world = Self { site, plan, good: Objects::new() };
+        let store = world.store().await;
+        let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
+        let work = world.plan_work(&store, true, hour_ago).await;
+        let record = world.carry_out(&work, &world.outside(&store, Arc::new(Silence), Stop::default())).await;
+        assert_eq!((record.status, record.exit_code), (Status::Complete, exit::DONE), "{record:?}");
+        world.good = objects(&store).await;
+        world
+    }
+
+    /// Returns a store that holds the good set and nothing else.
+    async fn store(&self) -> Arc<dyn Store> {
+        let store = Memory::default();
+        for (key, bytes) in &self.good {
+            store.put(key, Body::Bytes(bytes.clone()), Mode::Create, &Meter::default()).await.unwrap();
+        }
+        Arc::new(store)
+    }
+
+    fn destination(&self) -> Name {
+        self.plan.backups()[0].to()[0].name().clone()
+    }
+
+    fn prefix(&self) -> &Prefix {
+        self.plan.backups()[0].prefix()
+    }
+
+    fn place(&self, store: &dyn Store) -> Place {
+        survey::place(store, self.prefix())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { memory: Bytes(64 << 20), spill: self.site.path("spill") }
+    }
+
+    fn outside(&self, store: &Arc<dyn Store>, tell: Arc<dyn Listener>, stop: Stop) -> Outside {
+        let plan = PlanRecord { name: "plan".to_owned(), sha256: Sha256::of(b"") };
+        Outside {
+            stores: BTreeMap::from([(self.destination(), Arc::clone(store))]),
+            limits: self.limits(),
+            clock: Timestamp::now,
+            tell,
+            stop,
+            about: About { plan, host: "here".to_owned(), tool: "test".to_owned() },
+        }
+    }
+
+    /// Looks and plans, over a destination that may not answer.
+    async fn plan_work(&self, store: &Arc<dyn Store>, is_locked: bool, now: Timestamp) -> BackupWork {
+        let (job, staging) = (&self.plan.backups()[0], self.site.path("staging"));
+        let mut facts = survey::backup(job, &[Arc::clone(store)], &staging, &self.limits()).await.unwrap();
+        if !is_locked {
+            facts.destinations[0].reached = Err("no lock".to_owned());
+        }
+        work::backup(job, &facts, &staging, RunId::fresh(now), now).unwrap()
+    }
+
+    /// Backs up the way `run` does, and returns the record.
+    async fn back_up(&self, store: &Arc<dyn Store>) -> RunRecord {
+        let lock = store.lock(self.prefix(), "the test").await;
+        let work = self.plan_work(store, lock.is_ok(), Timestamp::now()).await;
+        self.carry_out(&work, &self.outside(store, Arc::new(Silence), Stop::default())).await
+    }
+
+    async fn carry_out(&self, work: &BackupWork, outside: &Outside) -> RunRecord {
+        let [record] = run::backup(work, outside).await.try_into().unwrap();
+        assert!(read_tree(&self.site.path("staging")).is_empty(), "an export outlived its run");
+        record
+    }
+
+    /// Looks with healthy eyes: every set that counts must verify, and nothing may be broken or taken for HitKeep's.
+    async fn inspect(&self, store: &Arc<dyn Store>, about: &str) -> Catalogue {
+        let catalogue = survey::catalogue(store.as_ref(), self.prefix()).await.unwrap();
+        for set in &catalogue.sets {
+            let is_ours = matches!(set.state, State::Complete | State::Partial | State::Orphan);
+            assert!(is_ours, "{about}: set {} is {:?}", set.id, set.state);
+        }
+        let work = work::verify(&self.place(store.as_ref()), &catalogue, None).unwrap();
+        let outside = self.outside(store, Arc::new(Silence), Stop::default());
+        for finding in run::verify(&work, &self.destination(), &outside).await {
+            assert!(finding.failures.is_empty(), "{about}: {finding:?}");
+        }
+        for (key, bytes) in &self.good {
+            let found = store.read(key, Part::Whole).await;
+            assert_eq!(found.ok().as_ref(), Some(bytes), "{about}: {key} of the set before");
+        }
+        catalogue
+    }
+
+    /// Compares a run's own account with what lies there.
+    async fn compare(&self, record: &RunRecord, store: &Arc<dyn Store>, fault: Option<Fault>, about: &str) {
+        let catalogue = self.inspect(store, about).await;
+        let found = catalogue.find(record.snapshot).map(|set| &set.state);
+        match (record.status, found) {
+            (Status::Complete, Some(State::Complete)) => assert_eq!(record.exit_code, exit::DONE, "{about}"),
+            (Status::Partial, Some(State::Partial)) => assert_eq!(record.exit_code, exit::PARTIAL, "{about}"),
+            (Status::Failed, None) => assert_ne!(record.exit_code, exit::DONE, "{about}"),
+            // The store fell silent: what the run had begun stays and shows as unfinished, or the last answer was lost.
+            (Status::Failed, Some(State::Orphan | State::Complete)) if fault.is_some_and(|fault| fault.for_good) => {
+                assert_eq!(record.exit_code, exit::DESTINATION, "{about}");
+            }
+            other => panic!("{about}: the record and the catalogue say {other:?}"),
+        }
+        if found.is_none() {
+            assert_eq!(objects(store).await, self.good, "{about}: something of the unfinished set stays");
+        }
+        if let Some(set) = catalogue.find(record.snapshot).filter(|set| set.state == State::Partial) {
+            let held: Vec<DatabaseId> = set.databases.iter().map(|held| held.database).collect();
+            assert_eq!(held, record.captured, "{about}: something of the lost database stays");
+        }
+    }
+
+    /// Runs once more, over a store that is healthy again: the set must be sealed and be the latest.
+    async fn heal(&self, store: &Arc<dyn Store>, about: &str) {
+        let record = self.back_up(store).await;
+        assert_eq!((record.status, record.exit_code), (Status::Complete, exit::DONE), "{about}: {record:?}");
+        let catalogue = self.inspect(store, about).await;
+        assert_eq!(catalogue.latest().map(|set| set.id), Some(record.snapshot), "{about}");
+    }
+
+    /// Restores the latest set and compares every row with the installation.
+    async fn restore(&self, store: &Arc<dyn Store>, about: &str) {
+        let target = tempfile::tempdir().unwrap();
+        let data_path = target.path().join("data");
+        let wanted = Wanted {
+            set: At::Latest,
+            databases: Vec::new(),
+            shared: data_path.join(hitkeep::DATABASE_FILE),
+            data_path: data_path.clone(),
+            replace: false,
+        };
+        let catalogue = survey::catalogue(store.as_ref(), self.prefix()).await.unwrap();
+        let facts = survey::restore(self.place(store.as_ref()), catalogue, &wanted).unwrap();
+        let now = Timestamp::now();
+        let work = work::restore(&wanted, &facts, RunId::fresh(now), now).unwrap();
+        let outside = self.outside(store, Arc::new(Silence), Stop::default());
+        run::restore(&work, &self.destination(), &outside).await.unwrap();
+        let session = Session::open(&self.limits()).unwrap();
+        for database in work.chains.iter().map(|chain| chain.load.action.database) {
+            let path = |data: &Path| hitkeep::database_path(&data.join(hitkeep::DATABASE_FILE), data, database);
+            let before = compare::contents(&session, &path(&self.site.path("data"))).unwrap();
+            assert_eq!(compare::contents(&session, &path(&data_path)).unwrap(), before, "{about}: {database}");
+        }
+    }
+
+    /// Fails each call in turn, the way `fault` says.
+    async fn fail_each_call(&self, after_effect: bool, for_good: bool) -> u64 {
+        for call in 1.. {
+            let fault = Fault { call, after_effect, for_good };
+            let about = format!("{fault:?}");
+            let store = self.store().await;
+            let faulty = Arc::new(Faulty::new(Arc::clone(&store), Some(fault)));
+            let record = self.back_up(&(Arc::clone(&faulty) as Arc<dyn Store>)).await;
+            self.compare(&record, &store, Some(fault), &about).await;
+            if call % 3 == 0 {
+                self.heal(&store, &about).await;
+            }
+            if call % 12 == 0 {
+                self.restore(&store, &about).await;
+            }
+            if faulty.calls() < call {
+                assert_eq!(record.status, Status::Complete, "{about}: nothing failed");
+                return call;
+            }
+        }
+        unreachable!("a run of endless calls")
+    }
+}
+
+async fn objects(store: &Arc<dyn Store>) -> Objects {
+    let mut objects = Objects::new();
+    for key in store.list(&Prefix::default()).await.unwrap().into_keys() {
+        let bytes = store.read(&key, Part::Whole).await.unwrap();
+        objects.insert(key, bytes);
+    }
+    objects
+}
+
+/// The calls of a run over one good set: lock, list, record, space; the note; 6 + 4 files put and read back, 2
+/// manifests; the run record and the end of the note.
+const CALLS: u64 = 4 + 1 + 2 * (6 + 4) + 2 + 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_fails_once() {
+    assert_eq!(World::new().await.fail_each_call(false, false).await, CALLS + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_answer_is_lost() {
+    assert_eq!(World::new().await.fail_each_call(true, false).await, CALLS + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_gone_from_one_call_on() {
+    assert_eq!(World::of_one_database().await.fail_each_call(false, true).await, CALLS_OF_ONE + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_gone_after_one_more_deed() {
+    assert_eq!(World::of_one_database().await.fail_each_call(true, true).await, CALLS_OF_ONE + 1);
+}
+
+/// The calls of a run that wants the shared database only.
+const CALLS_OF_ONE: u64 = 4 + 1 + 2 * 6 + 1 + 2;
+
+/// The deletes that follow a failure fail as well: what cannot be taken away must go on looking unfinished.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_fails_and_then_the_cleaning() {
+    let world = World::of_one_database().await;
+    for call in 6..=CALLS_OF_ONE {
+        let store = world.store().await;
+        let once =
+            |inner, call| Arc::new(Faulty::new(inner, Some(Fault { call, after_effect: false, for_good: false })));
+        // The inner store does not see the call that fails outside, so this is the next one.
+        let faulty: Arc<dyn Store> = once(once(Arc::clone(&store), call), call);
+        let about = format!("calls {call} and {}", call + 1);
+        let record = world.back_up(&faulty).await;
+        let catalogue = world.inspect(&store, &about).await;
+        if record.status == Status::Complete {
+            assert_eq!(catalogue.find(record.snapshot).map(|set| &set.state), Some(&State::Complete), "{about}");
+        }
+        world.heal(&store, &about).await;
+    }
+}
+
+/// Gives the word to stop when it hears its number of steps.
+#[derive(Debug)]
+struct Stopper {
+    stop: Stop,
+    left: AtomicU32,
+}
+
+impl Listener for Stopper {
+    fn hear(&self, event: &Event) {
+        let is_step = matches!(event, Event::RunStarted { .. } | Event::TaskStarted { .. } | Event::TaskDone { .. });
+        if is_step && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.stop.request(Reason::Terminate);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_stopped_at_any_step_seals_everything_or_nothing() {
+    let world = World::new().await;
+    // Announce, two databases of export, store, check and describe, seal; each begins and ends.
+    let steps = 1 + 2 * (1 + 2 * 4 + 1);
+    for step in 1..=steps + 1 {
+        let about = format!("stopped at step {step}");
+        let (store, stop) = (world.store().await, Stop::default());
+        let stopper = Stopper { stop: stop.clone(), left: AtomicU32::new(step) };
+        let work = world.plan_work(&store, true, Timestamp::now()).await;
+        let record = world.carry_out(&work, &world.outside(&store, Arc::new(stopper), stop.clone())).await;
+        world.compare(&record, &store, None, &about).await;
+        match record.status {
+            Status::Complete => assert!(step >= steps - 1, "{about}: sealed after the word to stop"),
+            status => assert_eq!((status, record.exit_code), (Status::Failed, exit::TERMINATED), "{about}"),
+        }
+        assert_eq!(stop.reason().is_none(), step > steps, "{about}: the steps are those that were counted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_writer_put_under_a_key_of_the_run_is_never_removed() {
+    let world = World::new().await;
+    for file in ["load.sql", "schema.sql", "hits.parquet"] {
+        let store = world.store().await;
+        let work = world.plan_work(&store, true, Timestamp::now()).await;
+        let folder = hitkeep::snapshot_folder(DatabaseId::Shared, work.snapshot);
+        let key = world.prefix().join(&folder).key(&file.parse().unwrap());
+        let body = Body::Bytes(b"another's".to_vec());
+        store.put(&key, body, Mode::Create, &Meter::default()).await.unwrap();
+        let record = world.carry_out(&work, &world.outside(&store, Arc::new(Silence), Stop::default())).await;
+        assert_eq!((record.status, record.exit_code), (Status::Partial, exit::PARTIAL), "{file}: {record:?}");
+        assert_eq!(store.read(&key, Part::Whole).await.ok(), Some(b"another's".to_vec()), "{file} was another's");
+        world.inspect(&store, file).await;
+    }
+}

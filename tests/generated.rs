@@ -1,0 +1,175 @@
+//! Everything generated is compared with what is in the repository, and what was once written stays readable.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use hitkeep_plan::record::{Manifest, RunRecord};
+use serde_json::Value;
+use snapbox::{Data, assert_data_eq};
+
+use crate::fixture::{Outcome, Site, minimal, read_tree};
+use crate::redact::{self, golden};
+
+const VERBS: [&str; 11] =
+    ["run", "check", "show", "list", "verify", "restore", "init", "demo", "schema", "completions", "man"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A site without an installation: the program needs none for what is generated.
+fn bare() -> Site {
+    Site::with(&std::collections::BTreeMap::new())
+}
+
+#[test]
+fn the_schemas_are_the_ones_that_the_program_prints() {
+    for of in ["plan", "manifest", "run"] {
+        let printed = bare().succeed(&["schema", of]).stdout;
+        let path = root().join(format!("schemas/{of}.schema.json"));
+        assert_data_eq!(Data::text(printed), Data::read_from(&path, None).raw());
+    }
+}
+
+#[test]
+fn what_a_run_writes_is_what_the_schemas_describe() {
+    let site = Site::with(minimal());
+    site.succeed(&["run", "plan.toml"]);
+    let set = site.sets()[0].0.clone();
+    for (schema, file) in [("manifest", format!("shared/{set}.manifest.json")), ("run", format!("runs/{set}.json"))] {
+        let document = parse(&site.path("backups/hitkeep").join(file));
+        let validator = validator(schema);
+        let problems: Vec<String> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+        assert_eq!(problems, Vec::<String>::new(), "{schema}");
+        for key in document.as_object().unwrap().keys() {
+            let described = parse(&root().join(format!("schemas/{schema}.schema.json")));
+            assert!(described["properties"][key]["description"].is_string(), "`{key}` of {schema} is not described");
+        }
+        let mut broken = document.clone();
+        broken.as_object_mut().unwrap().remove("snapshot");
+        assert!(!validator.is_valid(&broken), "the schema of {schema} takes a document without `snapshot`");
+    }
+}
+
+fn validator(schema: &str) -> jsonschema::Validator {
+    jsonschema::validator_for(&parse(&root().join(format!("schemas/{schema}.schema.json")))).unwrap()
+}
+
+fn parse(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn every_format_that_was_ever_written_stays_readable() {
+    let recorded = root().join("tests/recorded");
+    let manifest = fs::read(recorded.join("manifest-1.json")).unwrap();
+    let read = Manifest::read(&manifest).unwrap();
+    assert_eq!((read.format, read.rows(), read.files.len()), (1, 105, 6));
+    assert_eq!(text(&read.write()), text(&manifest));
+
+    let record = fs::read(recorded.join("run-1.json")).unwrap();
+    let read = RunRecord::read(&record).unwrap();
+    assert_eq!((read.format, read.rows(), read.snapshots.len()), (1, 156, 2));
+    assert_eq!(text(&read.write()), text(&record));
+
+    for (schema, file) in [("manifest", "manifest-1.json"), ("run", "run-1.json")] {
+        assert!(validator(schema).is_valid(&parse(&recorded.join(file))), "{file}");
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_newer_format_is_refused_by_its_number() {
+    let newer = |file: &str| {
+        let text = fs::read_to_string(root().join("tests/recorded").join(file)).unwrap();
+        text.replacen("\"format\": 1", "\"format\": 2", 1).into_bytes()
+    };
+    let manifest = Manifest::read(&newer("manifest-1.json")).unwrap_err().to_string();
+    let record = RunRecord::read(&newer("run-1.json")).unwrap_err().to_string();
+    let refusal = |document: &str| {
+        format!("this {document} has format 2, and this version of hitkeep-plan reads up to 1: use a newer one")
+    };
+    assert_eq!((manifest, record), (refusal("manifest"), refusal("run record")));
+}
+
+#[test]
+fn completions_of_every_shell_and_the_manual_know_every_verb() {
+    let site = bare();
+    let whole = ["bash", "elvish", "fish", "powershell", "zsh"].map(|shell| vec!["completions", shell]);
+    for words in whole.iter().chain([&vec!["man"], &vec!["--help"]]) {
+        let printed = site.succeed(words).stdout;
+        let missing: Vec<&&str> = VERBS.iter().filter(|verb| !printed.contains(**verb)).collect();
+        assert!(missing.is_empty(), "{words:?} does not mention {missing:?}");
+    }
+    for verb in VERBS {
+        let page = site.succeed(&["man", verb]).stdout;
+        assert!(
+            page.contains(&format!(".TH hitkeep\\-plan\\-{verb}")) || page.contains(&format!("hitkeep\\-plan {verb}")),
+            "{page}"
+        );
+    }
+    assert_eq!(site.run(&["man", "backup"]).code, 2);
+}
+
+#[test]
+fn help_fits_a_terminal() {
+    let site = bare();
+    for (name, words) in [
+        ("help", vec!["--help"]),
+        ("help-short", vec!["-h"]),
+        ("help-run", vec!["run", "--help"]),
+        ("help-restore", vec!["restore", "--help"]),
+    ] {
+        let mut command = site.command(&words);
+        command.env("COLUMNS", "80");
+        let outcome = Outcome::of(command);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+        golden(&format!("{name}.txt"), &outcome.stdout);
+        let wide: Vec<&str> = outcome.stdout.lines().filter(|line| line.chars().count() > 80).collect();
+        assert_eq!(wide, Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn a_verb_that_there_is_not_is_answered_with_one_that_there_is() {
+    let outcome = bare().run(&["restor", "plan.toml"]);
+    golden("unknown-verb.txt", &redact::outcome(&bare(), &outcome));
+}
+
+#[test]
+fn init_writes_a_plan_that_passes_and_never_over_another() {
+    let site = bare();
+    let written = site.run(&["init", "new.toml"]);
+    let checked = site.run(&["check", "new.toml"]);
+    let before = read_tree(&site.path(""));
+    let again = site.run(&["init", "new.toml"]);
+    assert_eq!(read_tree(&site.path("")), before);
+    let story: String = [written, checked, again].iter().map(|outcome| redact::outcome(&site, outcome)).collect();
+    golden("init.txt", &story);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let site = Site::with(minimal());
+    for words in [
+        &["completions", "bash"] as &[&str],
+        &["schema", "run"],
+        &["run", "plan.toml", "--dry-run"],
+        &["run", "plan.toml", "--json"],
+        &["list", "plan.toml"],
+        &["--help"],
+    ] {
+        let mut command = site.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(0), String::new()), "{words:?}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Stories of what nobody else may read: files that are their owner's alone, and secrets that stay in the data.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use duckdb::Connection;
+use hitkeep_plan::demo::Layout;
+
+use crate::fixture::{Outcome, PLAN, Site, demo, minimal, read_tree, walk};
+
+/// What no word of the program may ever hold. The first lies in the environment, the others in the databases.
+const MARKERS: [&str; 5] =
+    ["marker-environment", "MARKERTOTPSECRET", "marker-access-token", "marker-refresh-token", "marker-hash"];
+
+/// Runs the program with `words` in a shell that would let everyone read what it makes.
+fn run_without_umask(site: &Site, words: &[&str]) -> Outcome {
+    let program = site.command(words);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "umask 000 && exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
+    shell.current_dir(site.path("")).env_clear();
+    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let outcome = Outcome::of(shell);
+    assert_eq!(outcome.code, 0, "{words:?}: {outcome:?}");
+    outcome
+}
+
+/// Returns everything below a folder that is not its owner's alone, with its mode.
+fn open_to_others(folder: &Path) -> Vec<String> {
+    let mut open = Vec::new();
+    walk(folder, &mut |path| {
+        let mode = fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
+        if mode != if path.is_dir() { 0o700 } else { 0o600 } {
+            open.push(format!("{mode:o} {}", path.display()));
+        }
+    });
+    open
+}
+
+#[test]
+fn whatever_is_made_is_its_owners_alone() {
+    let site = Site::with(demo(Layout::Joined));
+    fs::remove_file(site.path("plan.toml")).unwrap();
+    fs::create_dir(site.path("plans")).unwrap();
+    fs::write(site.path("plans/plan.toml"), PLAN.replace("\"data\"", "\"../data\"")).unwrap();
+    fs::set_permissions(site.path("plans"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(site.path("plans/plan.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    for words in [
+        &["run", "plans/plan.toml"][..],
+        &["restore", "plans/plan.toml", "--to", "restored/deep"],
+        &["restore", "plans/plan.toml", "--to", "restored/deep", "--yes"],
+        &["init", "new.toml"],
+        &["init", "--demo", "installation", "--hits", "300"],
+        &["demo", "everything", "--hits", "300", "--quiet"],
+    ] {
+        run_without_umask(&site, words);
+    }
+    for made in ["plans/backups", "plans/state", "restored", "new.toml", "installation", "everything/backups"] {
+        assert!(site.path(made).exists(), "{made} was not made");
+    }
+    assert_eq!(open_to_others(&site.path("")), Vec::<String>::new());
+}
+
+/// Plants the markers in the databases of a site.
+fn plant(site: &Site) {
+    let shared = Connection::open(site.path("data/hitkeep.db")).unwrap();
+    let planted = shared.execute_batch(
+        "UPDATE user_totp_factors SET secret = 'MARKERTOTPSECRET';
+         UPDATE google_search_console_connections
+             SET access_token = 'marker-access-token', refresh_token = 'marker-refresh-token';
+         CREATE TABLE keys (hash VARCHAR PRIMARY KEY, used BIGINT);
+         INSERT INTO keys VALUES ('marker-hash', 1);
+         CHECKPOINT;",
+    );
+    planted.unwrap();
+}
+
+/// Says which markers a text holds.
+fn markers_in(bytes: &[u8]) -> Vec<&'static str> {
+    let holds = |marker: &&str| bytes.windows(marker.len()).any(|part| part == marker.as_bytes());
+    MARKERS.into_iter().filter(holds).collect()
+}
+
+/// Runs the program, which must end with this code and say no secret.
+fn run_discreetly(site: &Site, code: i32, words: &[&str]) {
+    let mut command = site.command(words);
+    command.env("SOME_TOKEN", "marker-environment").env("HITKEEP_JWT_SECRET", "marker-environment");
+    let outcome = Outcome::of(command);
+    assert_eq!(outcome.code, code, "{words:?}: {outcome:?}");
+    let said = format!("{}{}", outcome.stdout, outcome.stderr);
+    assert_eq!(markers_in(said.as_bytes()), Vec::<&str>::new(), "{words:?}: {said}");
+}
+
+#[test]
+fn secrets_stay_in_the_data() {
+    let site = Site::with(demo(Layout::Joined));
+    plant(&site);
+    run_discreetly(&site, 0, &["run", "plan.toml", "--verbose"]);
+    run_discreetly(&site, 0, &["run", "plan.toml", "--json"]);
+    run_discreetly(&site, 0, &["run", "plan.toml", "--dry-run"]);
+    for words in [
+        &["check", "plan.toml"][..],
+        &["show", "plan.toml"],
+        &["list", "plan.toml"],
+        &["list", "plan.toml", "latest"],
+        &["list", "plan.toml", "--json"],
+        &["verify", "plan.toml", "--verbose"],
+        &["verify", "plan.toml", "--json"],
+        &["restore", "plan.toml", "--to", "restored", "--verbose"],
+        &["restore", "plan.toml", "--to", "restored", "--yes", "--json"],
+    ] {
+        run_discreetly(&site, 0, words);
+    }
+    fail_in_many_ways(&site);
+
+    let records = [read_tree(&site.path("backups")), read_tree(&site.path("state"))].into_iter().flatten();
+    let records: Vec<_> = records.filter(|(name, _)| !name.to_string_lossy().ends_with(".parquet")).collect();
+    assert!(records.iter().filter(|(name, _)| name.ends_with("load.sql")).count() >= 6, "too few: {}", records.len());
+    for (name, bytes) in records {
+        assert_eq!(markers_in(&bytes), Vec::<&str>::new(), "{}", name.display());
+    }
+    let restored = Connection::open(site.path("restored/hitkeep.db")).unwrap();
+    let kept: String =
+        restored.query_row("SELECT any_value(secret) FROM user_totp_factors", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, "MARKERTOTPSECRET", "a backup holds them all the same");
+}
+
+/// Lets runs fail at the source, at the destination, in the plan, and while sets are read.
+fn fail_in_many_ways(site: &Site) {
+    let tenant = fs::read_dir(site.path("data/tenants")).unwrap().next().unwrap().unwrap().path();
+    fs::rename(tenant.join("hitkeep.db"), site.path("aside")).unwrap();
+    fs::write(tenant.join("hitkeep.db"), MARKERS.join(" ")).unwrap();
+    run_discreetly(site, 3, &["run", "plan.toml"]);
+    fs::rename(site.path("aside"), tenant.join("hitkeep.db")).unwrap();
+
+    site.write_plan(&PLAN.replace("\"data\"", "\"nowhere\""));
+    run_discreetly(site, 4, &["run", "plan.toml"]);
+    fs::write(site.path("in-the-way"), "x").unwrap();
+    site.write_plan(&PLAN.replace("\"backups\"", "\"in-the-way\""));
+    run_discreetly(site, 5, &["run", "plan.toml"]);
+    site.write_plan(&PLAN.replace("\"hitkeep\"", "\"{{ env.SOME_TOKEN.x }}\""));
+    run_discreetly(site, 2, &["run", "plan.toml"]);
+    site.write_plan(PLAN);
+
+    let oldest = &site.sets()[0].0;
+    let damaged = site.path(&format!("backups/hitkeep/shared/{oldest}/user_totp_factors.parquet"));
+    fs::write(damaged, MARKERS.join(" ")).unwrap();
+    run_discreetly(site, 6, &["verify", "plan.toml"]);
+    run_discreetly(site, 6, &["restore", "plan.toml", "--to", "other", "--at", oldest]);
+}
+
+/// A backup of HitKeep's own has no digests: what is wrong with its rows is found by the engine, which quotes them.
+#[test]
+fn the_engines_own_words_quote_no_rows() {
+    let site = Site::with(minimal());
+    let cases = [
+        ("duplicate", "hash VARCHAR PRIMARY KEY", "SELECT unnest(['marker-hash', 'marker-hash']) AS hash"),
+        ("conversion", "hash INTEGER", "SELECT 'it''s \"marker-hash\": marker-hash' AS hash"),
+        ("check", "hash VARCHAR CHECK (hash <> 'marker-hash')", "SELECT 'marker-hash' AS hash"),
+        ("enum", "hash ENUM('a')", "SELECT 'marker-hash' AS hash"),
+    ];
+    for (index, (case, columns, rows)) in cases.into_iter().enumerate() {
+        let set = format!("2026-03-08T12000{index}Z");
+        let folder = site.path(&format!("backups/hitkeep/shared/{set}"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("schema.sql"), format!("CREATE TABLE keys({columns});\n")).unwrap();
+        fs::write(folder.join("load.sql"), "COPY keys FROM 'keys.parquet' (FORMAT 'parquet');\n").unwrap();
+        let written = format!("COPY ({rows}) TO '{}'", folder.join("keys.parquet").display());
+        Connection::open_in_memory().unwrap().execute_batch(&written).unwrap();
+        let words = ["restore", "plan.toml", "--to", case, "--at", &set];
+        run_discreetly(&site, 4, &words);
+        assert!(site.run(&words).stderr.contains("loading `keys`"), "{case}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Stories of `verify`: whatever is done to a set after it was sealed is found.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hitkeep_plan::measure::Sha256;
+
+use crate::fixture::{Site, TENANT, Tree, minimal, read_tree, write_tree};
+use crate::redact::{self, golden, narrow};
+
+/// A backup of two sets, and how to do something to it.
+struct Backup {
+    root: PathBuf,
+    older: String,
+    newer: String,
+}
+
+impl Backup {
+    /// Returns a path of the newer set's files, where `SET` stands for its name.
+    fn newer(&self, path: &str) -> PathBuf {
+        self.root.join(path.replace("SET", &self.newer))
+    }
+
+    /// Returns a path of the older set's files, where `SET` stands for its name.
+    fn older(&self, path: &str) -> PathBuf {
+        self.root.join(path.replace("SET", &self.older))
+    }
+
+    /// Changes the newer set's manifest of the shared database, and its digest in the run record.
+    fn forge(&self, from: &str, to: &str) {
+        let manifest = self.newer("shared/SET.manifest.json");
+        let sealed = Sha256::of(&fs::read(&manifest).unwrap()).to_string();
+        edit(&manifest, from, to);
+        let forged = Sha256::of(&fs::read(&manifest).unwrap()).to_string();
+        edit(&self.newer("runs/SET.json"), &sealed, &forged);
+    }
+}
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn truncate(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+fn swap(one: &Path, other: &Path) {
+    let (first, second) = (fs::read(one).unwrap(), fs::read(other).unwrap());
+    fs::write(one, second).unwrap();
+    fs::write(other, first).unwrap();
+}
+
+/// What is done to a backup, and how.
+type Tampering = (&'static str, fn(&Backup));
+
+const TAMPERINGS: &[Tampering] = &[
+    ("a byte of a data file is flipped", |it| flip(&it.newer("shared/SET/hits.parquet"))),
+    ("a byte of a tenant's data file is flipped", |it| flip(&it.newer(&format!("tenants/{TENANT}/SET/hits.parquet")))),
+    ("a byte of the schema is flipped", |it| flip(&it.newer("shared/SET/schema.sql"))),
+    ("a byte of the load script is flipped", |it| flip(&it.newer("shared/SET/load.sql"))),
+    ("a byte of a manifest is flipped", |it| flip(&it.newer("shared/SET.manifest.json"))),
+    ("a byte of the older set is flipped", |it| flip(&it.older("shared/SET/hits.parquet"))),
+    ("a data file is truncated", |it| truncate(&it.newer("shared/SET/hits.parquet"))),
+    ("a manifest is truncated", |it| truncate(&it.newer("shared/SET.manifest.json"))),
+    ("the run record is truncated", |it| truncate(&it.newer("runs/SET.json"))),
+    ("a data file is deleted", |it| fs::remove_file(it.newer("shared/SET/hits.parquet")).unwrap()),
+    ("a whole snapshot is deleted", |it| fs::remove_dir_all(it.newer("shared/SET")).unwrap()),
+    ("a manifest is deleted", |it| fs::remove_file(it.newer("shared/SET.manifest.json")).unwrap()),
+    ("the run record is deleted", |it| fs::remove_file(it.newer("runs/SET.json")).unwrap()),
+    ("the older run record is deleted", |it| fs::remove_file(it.older("runs/SET.json")).unwrap()),
+    ("the manifests and the run record are deleted", |it| {
+        fs::remove_file(it.newer("runs/SET.json")).unwrap();
+        fs::remove_file(it.newer("shared/SET.manifest.json")).unwrap();
+    }),
+    ("an empty file is added", |it| fs::write(it.newer("shared/SET/more.parquet"), "").unwrap()),
+    ("a data file is renamed", |it| {
+        fs::rename(it.newer("shared/SET/hits.parquet"), it.newer("shared/SET/hit.parquet")).unwrap();
+    }),
+    ("two manifests are swapped", |it| {
+        swap(&it.newer("shared/SET.manifest.json"), &it.newer(&format!("tenants/{TENANT}/SET.manifest.json")));
+    }),
+    ("the manifests of two sets are swapped", |it| {
+        swap(&it.newer("shared/SET.manifest.json"), &it.older("shared/SET.manifest.json"));
+    }),
+    ("the run records of two sets are swapped", |it| swap(&it.newer("runs/SET.json"), &it.older("runs/SET.json"))),
+    ("the record's rows are edited", |it| edit(&it.newer("runs/SET.json"), "\"rows\": 105", "\"rows\": 5")),
+    ("the record's sizes are edited", |it| edit(&it.newer("runs/SET.json"), "\"bytes\": ", "\"bytes\": 1")),
+    ("the record's status is edited", |it| edit(&it.newer("runs/SET.json"), "\"complete\"", "\"partial\"")),
+    ("the record expects one more", |it| {
+        edit(&it.newer("runs/SET.json"), "\"expected\": [", "\"expected\": [\"00000000-0000-4000-8000-000000000007\",");
+    }),
+    ("the older record's job is edited", |it| edit(&it.older("runs/SET.json"), "\"nightly\"", "\"daily\"")),
+    ("the run record has a newer format", |it| edit(&it.newer("runs/SET.json"), "\"format\": 1", "\"format\": 2")),
+    ("a manifest has a newer format", |it| it.forge("\"format\": 1", "\"format\": 2")),
+    ("a manifest is of another database", |it| it.forge("\"shared\"", &format!("\"{TENANT}\""))),
+    ("a manifest is of another run", |it| it.forge("\"run\": \"0", "\"run\": \"1")),
+    ("a manifest tells of other rows", |it| it.forge("\"rows\": 100", "\"rows\": 99")),
+    ("a manifest tells of other digests", |it| it.forge("\"sha256\": \"", "\"sha256\": \"0")),
+];
+
+#[test]
+fn whatever_is_done_to_a_set_is_found() {
+    let site = Site::with(minimal());
+    site.succeed(&["run", "plan.toml"]);
+    site.succeed(&["run", "plan.toml"]);
+    let [(older, _), (newer, _)] = site.sets().try_into().unwrap();
+    let sealed = read_tree(&site.path("backups"));
+    let mut story = told(&site, "nothing is done", &sealed, &older, &newer, |_| {}, 0);
+    for (name, tamper) in TAMPERINGS {
+        story += &told(&site, name, &sealed, &older, &newer, tamper, 6);
+    }
+    golden("tamperings.txt", &story);
+}
+
+/// Tampers with a copy of the sets, and tells what `list` and `verify` say to it.
+fn told(
+    site: &Site,
+    name: &str,
+    sealed: &Tree,
+    older: &str,
+    newer: &str,
+    tamper: impl Fn(&Backup),
+    code: i32,
+) -> String {
+    fs::remove_dir_all(site.path("backups")).unwrap();
+    write_tree(&site.path("backups"), sealed);
+    tamper(&Backup { root: site.path("backups/hitkeep"), older: older.to_owned(), newer: newer.to_owned() });
+    let listed = site.succeed(&["list", "backups/hitkeep"]);
+    let verified = site.run(&["verify", "backups/hitkeep"]);
+    assert_eq!(verified.code, code, "{name}: {verified:?}");
+    let story = format!("# {name}\n{}{}{}\n", listed.stdout, verified.stdout, verified.stderr);
+    narrow(&redact::text(site, &story.replace(older, "OLDER").replace(newer, "NEWER")))
+}
+
+#[test]
+fn one_set_is_verified_by_name_whatever_the_others_are_worth() {
+    let site = Site::with(minimal());
+    site.succeed(&["run", "plan.toml"]);
+    site.succeed(&["run", "plan.toml"]);
+    let [(older, _), (newer, _)] = site.sets().try_into().unwrap();
+    flip(&site.path(&format!("backups/hitkeep/shared/{newer}/hits.parquet")));
+    let code = |set: &str| site.run(&["verify", "plan.toml", set]).code;
+    assert_eq!([code(&older), code(&newer), code("latest"), code("2001-01-01T000000Z")], [0, 6, 6, 2]);
+}
+
+#[test]
+fn a_place_without_sets_has_nothing_to_verify() {
+    let site = Site::with(minimal());
+    let outcome = site.run(&["verify", "plan.toml"]);
+    golden("verify-nothing.txt", &redact::outcome(&site, &outcome));
+}
