@@ -18,6 +18,9 @@ pub const TENANTS_QUERY: &str =
 /// Lists the ids of the tenants that were archived; HitKeep keeps their files and serves them no more.
 pub const ARCHIVED_QUERY: &str = "SELECT tenant_id::VARCHAR FROM tenant_archives";
 
+/// Lists the ids of the tenants that have sites.
+pub const WITH_SITES_QUERY: &str = "SELECT DISTINCT tenant_id::VARCHAR FROM site_tenants";
+
 /// Tells whether the default tenant has moved out of the shared database (HitKeep 2.13 and later).
 pub const SPLIT_QUERY: &str = "SELECT count(*) > 0 FROM data_migrations WHERE name = 'default_tenant_split_v1'";
 
@@ -42,6 +45,8 @@ pub struct Tenant {
     pub is_default: bool,
     /// Whether it was archived.
     pub is_archived: bool,
+    /// Whether it has a site. HitKeep makes a tenant's database when it is first used, so one without sites may have none.
+    pub has_sites: bool,
 }
 
 /// Where the default tenant's traffic lies.
@@ -176,7 +181,7 @@ mod tests {
 
     fn tenant(number: u128, is_default: bool, is_archived: bool) -> Tenant {
         let id = format!("00000000-0000-4000-8000-{number:012}").parse().unwrap_or_else(|e| panic!("{e}"));
-        Tenant { id, name: format!("tenant {number}"), is_default, is_archived }
+        Tenant { id, name: format!("tenant {number}"), is_default, is_archived, has_sites: true }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::duck::{self, DuckError, Limits, check};
-use crate::hitkeep;
+use crate::hitkeep::{self, Tenant};
 use crate::measure::{Bytes, Sha256};
 use crate::name::{DatabaseId, Prefix, SnapshotId};
 use crate::plan::{Backup, Source};
@@ -42,14 +42,14 @@ pub async fn backup(
     staging: &Path,
     limits: &Limits,
 ) -> Result<BackupFacts, SurveyError> {
-    let databases = databases(job.source(), limits).await?;
+    let (databases, unused) = databases(job.source(), limits).await?;
     let mut destinations = Vec::new();
     for (destination, store) in job.to().iter().zip(stores) {
         let place = place(store.as_ref(), job.prefix());
         let reached = reach(store.as_ref(), job.prefix()).await.map_err(|error| error.to_string());
         destinations.push(DestinationFact { name: destination.name().clone(), place, reached });
     }
-    Ok(BackupFacts { databases, destinations, staging_free: free(staging)? })
+    Ok(BackupFacts { databases, unused, destinations, staging_free: free(staging)? })
 }
 
 /// Returns a backup prefix of a store with its name for people.
@@ -62,19 +62,23 @@ async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError
     Ok(Reached { catalogue: catalogue(store, prefix).await?, free: store.free_space().await? })
 }
 
-/// Reads which databases the installation has, and looks at each.
-async fn databases(source: &Source, limits: &Limits) -> Result<Vec<DatabaseFact>, DuckError> {
+/// Reads which databases the installation has, and looks at each. Tenants that were never used come apart.
+async fn databases(source: &Source, limits: &Limits) -> Result<(Vec<DatabaseFact>, Vec<Tenant>), DuckError> {
     let shared = source.db_path().to_owned();
     let (tenants, layout) =
         duck::enter(limits, std::future::pending(), move |session| check::tenants(session, &shared)).await?;
-    let mut facts = Vec::new();
+    let (mut facts, mut unused) = (Vec::new(), Vec::new());
     for id in hitkeep::expected_databases(&tenants, layout) {
         let path = hitkeep::database_path(source.db_path(), source.data_path(), id);
         let tenant = tenants.iter().find(|tenant| DatabaseId::Tenant(tenant.id) == id);
+        if let Some(tenant) = tenant.filter(|tenant| !tenant.has_sites && !path.exists()) {
+            unused.push(tenant.clone());
+            continue;
+        }
         let bytes = database_size(&path, limits).await.map_err(|error| error.to_string());
         facts.push(DatabaseFact { id, name: tenant.map(|tenant| tenant.name.clone()), path, bytes });
     }
-    Ok(facts)
+    Ok((facts, unused))
 }
 
 /// Returns the size of a database and its logs, after opening it to see that it can be.

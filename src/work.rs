@@ -84,7 +84,7 @@ pub struct Announce {
 
 impl fmt::Display for Announce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "announce {}", self.at)
+        write!(f, "announce the set in {}", self.at)
     }
 }
 
@@ -166,7 +166,7 @@ pub struct Seal {
 
 impl fmt::Display for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seal     {}", self.at)
+        write!(f, "seal     the set in {}", self.at)
     }
 }
 

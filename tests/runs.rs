@@ -130,6 +130,23 @@ fn a_set_without_one_tenant_is_partial_and_never_the_latest() {
     );
 }
 
+#[test]
+fn a_tenant_that_was_never_used_is_not_missed() {
+    let site = Site::with(minimal());
+    fs::remove_file(site.path(&format!("data/tenants/{TENANT}/hitkeep.db"))).unwrap();
+    let shared = site.path("data/hitkeep.db");
+    make_database(&shared, "CREATE TABLE site_tenants (site_id UUID, tenant_id UUID);");
+    let dry = site.succeed(&["run", "plan.toml", "--dry-run"]);
+    assert!(dry.stdout.contains(&format!("unused   {TENANT}: tenant ")), "{}", dry.stdout);
+    site.succeed(&["run", "plan.toml"]);
+    assert_eq!(site.sets()[0].1, "complete");
+
+    let used = format!("INSERT INTO site_tenants VALUES (uuidv7(), '{TENANT}');");
+    make_database(&shared, &used);
+    assert_eq!(site.run(&["run", "plan.toml"]).code, 3, "one that has a site and no database has lost it");
+    assert_eq!(site.sets()[1].1, "partial");
+}
+
 /// What is wrong with a shared database, and how it came to be.
 type Breakage = (&'static str, fn(&Path));
 

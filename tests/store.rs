@@ -177,3 +177,20 @@ async fn a_lock_forgets_a_holder_that_is_gone() {
     drop(lock);
     store.lock(&"p".parse().unwrap(), "you").await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_killed_run_left_half_written_is_swept_after_a_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("backups/shared/2026-01-01T000000Z");
+    std::fs::create_dir_all(&inside).unwrap();
+    let a_day_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(25);
+    for (name, is_old) in [(".1.partial", true), (".2.partial", false), ("hits.parquet", true)] {
+        let file = std::fs::File::create(inside.join(name)).unwrap();
+        if is_old {
+            file.set_modified(a_day_ago).unwrap();
+        }
+    }
+    let store = Local::new(folder.path().to_owned());
+    store.lock(&"backups".parse().unwrap(), "a run").await.unwrap();
+    assert_eq!(names(&inside), [".2.partial", "hits.parquet"]);
+}

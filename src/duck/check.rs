@@ -48,22 +48,28 @@ pub fn tenants(session: &Session, path: &Path) -> Result<(Vec<Tenant>, Layout), 
 }
 
 fn read_tenants(session: &Session) -> Result<(Vec<Tenant>, Layout), DuckError> {
-    let archived: Vec<String> = if has_table(session, "tenant_archives")? {
-        session.rows("reading the archived tenants", hitkeep::ARCHIVED_QUERY, |row| row.get(0))?
-    } else {
-        Vec::new()
-    };
+    let archived = ids_in(session, "tenant_archives", hitkeep::ARCHIVED_QUERY)?.unwrap_or_default();
+    let with_sites = ids_in(session, "site_tenants", hitkeep::WITH_SITES_QUERY)?;
     let is_split =
         has_table(session, "data_migrations")? && session.value("reading the layout", hitkeep::SPLIT_QUERY)?;
     let listed: Vec<(String, String, bool)> = session
         .rows("reading the tenants", hitkeep::TENANTS_QUERY, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let tenant = |(id, name, is_default): (String, String, bool)| {
         let is_archived = archived.contains(&id);
+        let has_sites = with_sites.as_ref().is_none_or(|with_sites| with_sites.contains(&id));
         let id: TenantId = id.parse().map_err(|error| DuckError::Differs(format!("tenant `{id}`: {error}")))?;
-        Ok(Tenant { id, name, is_default, is_archived })
+        Ok(Tenant { id, name, is_default, is_archived, has_sites })
     };
     let layout = if is_split { Layout::Split } else { Layout::Joined };
     Ok((listed.into_iter().map(tenant).collect::<Result<_, DuckError>>()?, layout))
+}
+
+/// Returns the ids that a query finds, or nothing where the table it asks is not there: older versions lack some.
+fn ids_in(session: &Session, table: &str, query: &str) -> Result<Option<Vec<String>>, DuckError> {
+    if !has_table(session, table)? {
+        return Ok(None);
+    }
+    session.rows(&format!("reading `{table}`"), query, |row| row.get(0)).map(Some)
 }
 
 fn has_table(session: &Session, name: &str) -> Result<bool, DuckError> {

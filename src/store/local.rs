@@ -9,6 +9,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
@@ -22,6 +23,9 @@ use crate::name::{Key, Prefix};
 
 /// How much is read, hashed and written at a time, in bytes.
 const CHUNK: usize = 1 << 20;
+
+/// How old a partial file must be to be nobody's: no file takes a day to be written.
+const ABANDONED: Duration = Duration::from_hours(24);
 
 /// The file in a prefix's folder that a writer locks.
 const LOCK_FILE: &str = ".lock";
@@ -265,7 +269,11 @@ fn metadata(path: &Path) -> Result<Option<fs::Metadata>, StoreError> {
 }
 
 fn is_hidden(name: &str) -> bool {
-    name == LOCK_FILE || (name.starts_with('.') && name.rsplit('.').next() == Some("partial"))
+    name == LOCK_FILE || is_partial(name)
+}
+
+fn is_partial(name: &str) -> bool {
+    name.starts_with('.') && name.rsplit('.').next() == Some("partial")
 }
 
 /// Removes a file, and the folders above it that are empty then: an object store has no empty folders either, and
@@ -307,7 +315,22 @@ fn lock(folder: &Path, holder: &str) -> Result<File, StoreError> {
         file.write_all(holder.as_bytes())
     };
     note(&mut file).map_err(failed("write", &path))?;
+    sweep(folder);
     Ok(file)
+}
+
+/// Removes the partial files that killed runs have left below a folder. What cannot be looked at or removed stays: it is
+/// no object, and the next run tries again.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(about) = entry.metadata() else { continue };
+        let age = about.modified().ok().and_then(|modified| modified.elapsed().ok()).unwrap_or_default();
+        if about.is_dir() {
+            sweep(&entry.path());
+        } else if entry.file_name().to_str().is_some_and(is_partial) && age > ABANDONED {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
 }
 
 /// Returns how many bytes an unprivileged process may still write where `path` lies or will lie.

@@ -28,6 +28,8 @@ pub struct BackupWork {
     pub expected: Vec<DatabaseId>,
     /// Those of them that cannot be captured, with the reason.
     pub missing: Vec<Missing>,
+    /// The tenants that have no data yet, by id and name.
+    pub unused: Vec<(DatabaseId, String)>,
     /// What is done for each database that can.
     pub chains: Vec<Chain>,
     /// What is done at each destination.
@@ -115,6 +117,7 @@ pub fn backup(
         snapshot,
         expected,
         missing,
+        unused: facts.unused.iter().map(|tenant| (DatabaseId::Tenant(tenant.id), tenant.name.clone())).collect(),
         chains,
         series,
         verification,
@@ -135,7 +138,7 @@ fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f Databas
         Selection::Only(ids) => {
             facts.iter().filter(|fact| ids.contains(&fact.id)).for_each(&mut sort);
             let unknown = ids.iter().filter(|id| !facts.iter().any(|fact| fact.id == **id));
-            let cause = "the installation has no active tenant of this id";
+            let cause = "the installation has no active tenant of this id with a database";
             missing.extend(unknown.map(|id| Missing { database: *id, cause: cause.to_owned() }));
         }
     }
@@ -264,6 +267,9 @@ impl fmt::Display for BackupWork {
         }
         for series in self.series.iter().filter(|series| series.unreachable.is_none()) {
             writeln!(f, "{}", series.seal)?;
+        }
+        for (database, name) in &self.unused {
+            writeln!(f, "      unused   {database}: tenant `{name}` has no site and no database yet")?;
         }
         for missing in &self.missing {
             writeln!(f, "      missing  {}: {}", missing.database, missing.cause)?;

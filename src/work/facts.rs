@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::hitkeep::Tenant;
 use crate::measure::Bytes;
 use crate::name::{DatabaseId, Name, Prefix, TenantId};
 use crate::record::Catalogue;
@@ -12,6 +13,8 @@ use crate::record::Catalogue;
 pub struct BackupFacts {
     /// The databases that a whole backup of the installation holds, the shared one first.
     pub databases: Vec<DatabaseFact>,
+    /// The tenants that have neither a site nor a database yet: there is nothing to back up.
+    pub unused: Vec<Tenant>,
     /// The job's destinations, in the plan's order.
     pub destinations: Vec<DestinationFact>,
     /// What is free where exports are staged.
