@@ -37,6 +37,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
+    memory: Bytes,
 }
 
 /// Why DuckDB did not do what it was asked.
@@ -110,13 +111,18 @@ impl Session {
             Connection::open_in_memory_with_flags(config)
         };
         let connection = open().map_err(|error| refused("opening an engine", &error))?;
-        Ok(Self { connection })
+        Ok(Self { connection, memory: limits.memory })
     }
 
     /// Returns what another thread needs to interrupt a call of this session.
     #[must_use]
     pub fn interrupter(&self) -> Arc<InterruptHandle> {
         self.connection.interrupt_handle()
+    }
+
+    /// Returns how much memory the engine may use.
+    fn memory(&self) -> Bytes {
+        self.memory
     }
 
     /// Attaches the database at `path` under `alias`, read-only: neither it nor its write-ahead log is changed.

@@ -6,7 +6,7 @@ use hitkeep_plan::duck::{Limits, Session, compare, export, load};
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::plan::Codec;
 
-/// Rows that fill two pieces and a part of a third, under keys, a default, a check and a generated column.
+/// Rows that fill two pieces of 128 MiB and a part of a third, under keys, a default, a check and a generated column.
 const LONG: &str = "
     CREATE TABLE parents(id INTEGER PRIMARY KEY);
     INSERT INTO parents SELECT range FROM range(10);
@@ -19,7 +19,7 @@ const LONG: &str = "
         tags VARCHAR[]
     );
     INSERT INTO long
-        SELECT md5(i::VARCHAR)::UUID, i % 10, make_timestamp(i * 1000000)::TIMESTAMPTZ, i::HUGEINT << 70, [i::VARCHAR, NULL]
+        SELECT md5(i::VARCHAR)::UUID, i % 10, make_timestamp(i * 1000000)::TIMESTAMPTZ, i::HUGEINT << 60, [i::VARCHAR, NULL]
         FROM range(600000) AS t(i);
     CREATE INDEX long_seen ON long(seen);
     CREATE TABLE edge AS SELECT range AS i FROM range(245760);
