@@ -1,8 +1,8 @@
 //! A snapshot becomes a database again, in a new file.
 //!
 //! Not by `IMPORT DATABASE`: that maintains every index row by row while it loads, and stops where one definition
-//! needs a later one. Here tables come first, then rows, then indexes, and a definition that cannot be made yet
-//! waits for the others. The file has the storage format of DuckDB 1.0, which every DuckDB of HitKeep opens.
+//! needs a later one. Here tables come first, then rows, then the indexes that fit into memory, and a definition that
+//! cannot be made yet waits for the others. The file has the storage format of DuckDB 1.0, which every DuckDB of HitKeep opens.
 
 use std::fs::File;
 use std::path::Path;
@@ -25,6 +25,9 @@ const ROW_GROUP: u64 = 122_880;
 const MEMORY_PER_GROUP: u64 = 64 << 20;
 const MOST_GROUPS: u64 = 8;
 
+/// How much memory building an index takes for each row, in bytes, measured with keys of two columns.
+const MEMORY_PER_INDEXED_ROW: u64 = 100;
+
 /// What a load made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
@@ -44,17 +47,20 @@ pub struct Loaded {
 pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> Result<Loaded, DuckError> {
     let schema_script = read_script(from, hitkeep::SCHEMA_FILE)?;
     let load_script = read_script(from, hitkeep::LOAD_FILE)?;
-    let (indexes, definitions) =
+    let (indexes, definitions): (Vec<&str>, Vec<&str>) =
         script::statements(&schema_script).into_iter().partition(|one| script::creates_index(one));
     let copies: Vec<Copy<'_>> =
         script::statements(&load_script).into_iter().map(read_copy).collect::<Result<_, _>>()?;
+    let long = long_tables(session, from, &copies)?;
+    let (early, late) = indexes.into_iter().partition(|index: &&str| long.contains(&script::indexed_table(index)));
 
     session.attach(into, ALIAS, "STORAGE_VERSION 'v1.0.0'")?;
     session.run("entering the new database", &format!("USE {ALIAS}"))?;
     let left_out = define(session, definitions)?;
+    define(session, early)?;
     copies.iter().try_for_each(|copy| load_table(session, from, copy, at))?;
     at("indexes");
-    define(session, indexes)?;
+    define(session, late)?;
     let tables = count_rows(session, &copies)?;
     session.run("writing the new database", &format!("CHECKPOINT {ALIAS}; USE memory; DETACH {ALIAS}"))?;
     make_durable(into)?;
@@ -92,6 +98,23 @@ fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, Duck
             None => Ok(views.into_iter().map(|(_, error)| error.to_string()).collect()),
         };
     }
+}
+
+/// Returns the tables whose indexes would not fit into memory if they were built at once. Those are kept up to date
+/// while the rows come in, which takes longer and needs no more memory than a piece.
+fn long_tables(
+    session: &Session,
+    from: &Path,
+    copies: &[Copy<'_>],
+) -> Result<Vec<(Option<String>, String)>, DuckError> {
+    let room = session.memory().0.saturating_sub(MEMORY_PER_GROUP) / MEMORY_PER_INDEXED_ROW;
+    let mut long = Vec::new();
+    for copy in copies.iter().filter(|copy| is_parquet(&copy.file)) {
+        if row_count(session, &quoted(&from.join(&copy.file))?)? > room {
+            long.push(copy.names());
+        }
+    }
+    Ok(long)
 }
 
 /// Runs one definition; that of a sequence which is used up needs another way.

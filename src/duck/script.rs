@@ -47,11 +47,16 @@ pub(super) fn copy(statement: &str) -> Option<Copy<'_>> {
 impl Copy<'_> {
     /// Returns the table's schema, where the script has one, and its name, both without quotes.
     pub(super) fn names(&self) -> (Option<String>, String) {
-        let mut parts = tokens(self.table).map(|token| token.text).take_while(|text| *text != "(");
-        let mut parts: Vec<String> = parts.by_ref().filter(|text| *text != ".").map(unquoted_name).collect();
-        let name = parts.pop().unwrap_or_default();
-        (parts.pop(), name)
+        names(self.table)
     }
+}
+
+/// Returns the schema and the name, without quotes, that a text begins with.
+fn names(text: &str) -> (Option<String>, String) {
+    let parts = tokens(text).map(|token| token.text).take_while(|text| *text != "(");
+    let mut parts: Vec<String> = parts.filter(|text| *text != ".").map(unquoted_name).collect();
+    let name = parts.pop().unwrap_or_default();
+    (parts.pop(), name)
 }
 
 fn unquoted_name(text: &str) -> String {
@@ -70,6 +75,12 @@ pub fn data_files(load_script: &str) -> Vec<String> {
 /// Tells whether a statement creates an index: those wait until the rows are there.
 pub(super) fn creates_index(statement: &str) -> bool {
     creates(statement, &["create", "index"]) || creates(statement, &["create", "unique", "index"])
+}
+
+/// Returns the schema, where the script has one, and the name of the table that an index is on.
+pub(super) fn indexed_table(statement: &str) -> (Option<String>, String) {
+    let on = tokens(statement).find(|token| token.text.eq_ignore_ascii_case("on"));
+    names(&statement[on.map_or(statement.len(), |on| on.end())..])
 }
 
 /// Tells whether a statement creates a view.
@@ -210,6 +221,13 @@ mod tests {
         assert_eq!(names("hits"), (None, "hits".into()));
         assert_eq!(names("s2.b"), (Some("s2".into()), "b".into()));
         assert_eq!(names("\"a.b\".\"c\"\"d (x)\"(i, j)"), (Some("a.b".into()), "c\"d (x)".into()));
+    }
+
+    #[test]
+    fn an_index_is_on_a_table() {
+        let found = |statement| indexed_table(statement);
+        assert_eq!(found("CREATE INDEX i ON hits(site_id, path)"), (None, "hits".into()));
+        assert_eq!(found("CREATE UNIQUE INDEX \"on\" ON s2.\"a b\"((x + 1))"), (Some("s2".into()), "a b".into()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::measure::Bytes;
 const MEMORY: Bytes = Bytes(512 << 20);
 
 /// The least that a plan may let DuckDB use.
-const LEAST_MEMORY: Bytes = Bytes(64 << 20);
+const LEAST_MEMORY: Bytes = Bytes(128 << 20);
 
 /// The directories and the memory that the work may use.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ fn memory_limit(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Bytes>> {
         Ok(size) if size >= LEAST_MEMORY => return Some(desk.chosen(size, &at.span)),
         Ok(_) => {
             Diagnostic::error(code::TOO_SMALL, format!("a `memory_limit` of `{}` is too small to work in", at.value))
-                .at(at.span.clone(), "at least `64MiB`")
+                .at(at.span.clone(), "at least `128MiB`")
                 .help("leave the key out for `512MiB`")
         }
         Err(reason) => Diagnostic::error(code::INVALID_SIZE, format!("{} is not a size", written(&at.value)))

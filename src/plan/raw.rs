@@ -183,7 +183,7 @@ pub(super) struct Local {
     /// The directory that captures and exports lie in while they are written: unless set, `$TMPDIR` or `/var/tmp`.
     #[schemars(length(min = 1))]
     pub(super) staging: Option<At<String>>,
-    /// The memory that DuckDB may use, at least `64MiB`.
+    /// The memory that DuckDB may use, at least `128MiB`.
     #[schemars(regex(pattern = r"^[0-9]+([KMGT]i)?B$"), extend("default" = "512MiB"))]
     pub(super) memory_limit: Option<At<String>>,
 }
