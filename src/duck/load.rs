@@ -51,14 +51,15 @@ pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> R
         script::statements(&schema_script).into_iter().partition(|one| script::creates_index(one));
     let copies: Vec<Copy<'_>> =
         script::statements(&load_script).into_iter().map(read_copy).collect::<Result<_, _>>()?;
-    let long = long_tables(session, from, &copies)?;
+    let rows: Vec<u64> = copies.iter().map(|copy| row_count(session, from, copy)).collect::<Result<_, _>>()?;
+    let long = long_tables(session, &copies, &rows);
     let (early, late) = indexes.into_iter().partition(|index: &&str| long.contains(&script::indexed_table(index)));
 
     session.attach(into, ALIAS, "STORAGE_VERSION 'v1.0.0'")?;
     session.run("entering the new database", &format!("USE {ALIAS}"))?;
     let left_out = define(session, definitions)?;
     define(session, early)?;
-    copies.iter().try_for_each(|copy| load_table(session, from, copy, at))?;
+    copies.iter().zip(&rows).try_for_each(|(copy, rows)| load_table(session, from, copy, *rows, at))?;
     at("indexes");
     define(session, late)?;
     let tables = count_rows(session, &copies)?;
@@ -102,19 +103,9 @@ fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, Duck
 
 /// Returns the tables whose indexes would not fit into memory if they were built at once. Those are kept up to date
 /// while the rows come in, which takes longer and needs no more memory than a piece.
-fn long_tables(
-    session: &Session,
-    from: &Path,
-    copies: &[Copy<'_>],
-) -> Result<Vec<(Option<String>, String)>, DuckError> {
+fn long_tables(session: &Session, copies: &[Copy<'_>], rows: &[u64]) -> Vec<(Option<String>, String)> {
     let room = session.memory().0.saturating_sub(MEMORY_PER_GROUP) / MEMORY_PER_INDEXED_ROW;
-    let mut long = Vec::new();
-    for copy in copies.iter().filter(|copy| is_parquet(&copy.file)) {
-        if row_count(session, &quoted(&from.join(&copy.file))?)? > room {
-            long.push(copy.names());
-        }
-    }
-    Ok(long)
+    copies.iter().zip(rows).filter(|(_, rows)| **rows > room).map(|(copy, _)| copy.names()).collect()
 }
 
 /// Runs one definition; that of a sequence which is used up needs another way.
@@ -127,12 +118,11 @@ fn define_one(session: &Session, statement: &str) -> Result<(), DuckError> {
 }
 
 /// Loads one file of rows; a long one piece by piece, each in a transaction of its own.
-fn load_table(session: &Session, from: &Path, copy: &Copy<'_>, at: &dyn Fn(&str)) -> Result<(), DuckError> {
+fn load_table(session: &Session, from: &Path, copy: &Copy<'_>, rows: u64, at: &dyn Fn(&str)) -> Result<(), DuckError> {
     let (_, name) = copy.names();
     let doing = format!("loading `{name}`");
     let file = quoted(&from.join(&copy.file))?;
     at(&name);
-    let rows = if is_parquet(&copy.file) { row_count(session, &file)? } else { 0 };
     let piece = ROW_GROUP * (session.memory().0 / MEMORY_PER_GROUP).clamp(1, MOST_GROUPS);
     if rows <= piece {
         return session.run(&doing, &format!("COPY {} FROM {file} {}", copy.table, copy.options));
@@ -149,12 +139,13 @@ fn load_table(session: &Session, from: &Path, copy: &Copy<'_>, at: &dyn Fn(&str)
     Ok(())
 }
 
-fn is_parquet(file: &str) -> bool {
-    Path::new(file).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
-}
-
-fn row_count(session: &Session, file: &str) -> Result<u64, DuckError> {
-    let sql = format!("SELECT coalesce(sum(num_rows), 0)::UBIGINT FROM parquet_file_metadata({file})");
+/// Reads from its footer how many rows a file holds; none of one that is not Parquet, which is loaded in one piece.
+fn row_count(session: &Session, from: &Path, copy: &Copy<'_>) -> Result<u64, DuckError> {
+    let path = from.join(&copy.file);
+    if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
+        return Ok(0);
+    }
+    let sql = format!("SELECT coalesce(sum(num_rows), 0)::UBIGINT FROM parquet_file_metadata({})", quoted(&path)?);
     session.value("reading a file's footer", &sql)
 }
 
