@@ -78,9 +78,13 @@ async fn a_listing_shows_objects_only() {
         fs::write(folder.path().join(stranger), "half").unwrap();
     }
     fs::create_dir(folder.path().join("backups/empty")).unwrap();
+    fs::create_dir(folder.path().join("backups/half")).unwrap();
+    fs::write(folder.path().join("backups/half/.x.partial"), "half").unwrap();
     std::os::unix::fs::symlink("nowhere", folder.path().join("backups/dangling")).unwrap();
     let listed = store.list(&Prefix::default()).await.unwrap();
     assert_eq!(listed.into_iter().collect::<Vec<_>>(), [("backups/shared/x".parse().unwrap(), 1)]);
+    let folders = store.folders(&"backups".parse().unwrap()).await.unwrap();
+    assert_eq!(folders.into_iter().collect::<Vec<_>>(), ["shared"]);
 }
 
 #[tokio::test]

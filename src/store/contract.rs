@@ -22,6 +22,7 @@ pub async fn check(store: Arc<dyn Store>, scratch: &Path) {
     one_of_many_creators_wins(&store).await;
     what_is_missing_is_said(&*store, scratch).await;
     a_listing_is_whole_and_ends_at_segments(&*store).await;
+    folders_are_named_without_what_is_in_them(&*store).await;
     deleting_twice_is_deleting_once(&*store).await;
     a_stopped_put_leaves_nothing(&*store, scratch).await;
     a_place_has_one_writer(&*store).await;
@@ -119,6 +120,20 @@ async fn a_listing_is_whole_and_ends_at_segments(store: &dyn Store) {
     assert!(listed.iter().all(|(key, bytes)| key.as_str().len() as u64 == *bytes), "sizes are sizes");
     assert!(store.list(&"nowhere".parse().unwrap()).await.unwrap().is_empty(), "nothing is an empty list");
     assert!(store.list(&Prefix::default()).await.unwrap().len() > names.len(), "the root is a prefix too");
+}
+
+async fn folders_are_named_without_what_is_in_them(store: &dyn Store) {
+    for name in ["tree/a/1", "tree/a/2", "tree/a.b/1", "tree/b/deep/down/1", "tree/c", "tree-beside/d/1"] {
+        put(store, name, b"x", Mode::Create).await.unwrap();
+    }
+    let folders = async |prefix: &str| Vec::from_iter(store.folders(&prefix.parse().unwrap()).await.unwrap());
+    assert_eq!(folders("tree").await, ["a", "a.b", "b"], "every folder inside once, in order, and no object");
+    assert_eq!(folders("tree/b").await, ["deep"]);
+    assert!(folders("tree/a").await.is_empty() && folders("tree/c").await.is_empty(), "an object is no folder");
+    assert!(folders("nowhere").await.is_empty(), "nothing is an empty list");
+    assert!(folders("").await.contains(&"tree".to_owned()), "the root is a prefix too");
+    store.delete(&key("tree/b/deep/down/1")).await.unwrap();
+    assert_eq!(folders("tree").await, ["a", "a.b"], "a folder without objects is none");
 }
 
 async fn deleting_twice_is_deleting_once(store: &dyn Store) {

@@ -1,6 +1,6 @@
 //! A store that fails when it is told to: how the rest of the program proves what it does then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,6 +86,10 @@ impl Store for Faulty {
 
     async fn list(&self, prefix: &Prefix) -> Result<BTreeMap<Key, u64>, StoreError> {
         self.call("list", prefix.as_str(), self.inner.list(prefix)).await
+    }
+
+    async fn folders(&self, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
+        self.call("list", prefix.as_str(), self.inner.folders(prefix)).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@
 //! folders are 0700 and files 0600, because snapshots hold secrets in clear. Temporary names begin with `.` and end
 //! with `.partial`: like the lock file they are no objects, and a listing does not show them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -87,12 +87,19 @@ impl Store for Local {
     async fn list(&self, prefix: &Prefix) -> Result<BTreeMap<Key, u64>, StoreError> {
         let (root, prefix) = (self.root.clone(), prefix.clone());
         blocking(move || {
+            check_root(&root)?;
             let mut found = BTreeMap::new();
-            if root.exists() && !root.is_dir() {
-                return Err(failed("list", &root)(ErrorKind::NotADirectory.into()));
-            }
             list(&root, &prefix, &mut found)?;
             Ok(found)
+        })
+        .await
+    }
+
+    async fn folders(&self, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
+        let (root, prefix) = (self.root.clone(), prefix.clone());
+        blocking(move || {
+            check_root(&root)?;
+            folders(&root, &prefix)
         })
         .await
     }
@@ -237,27 +244,67 @@ fn read(path: &Path, part: Part) -> Result<Vec<u8>, StoreError> {
     read(&mut file).map_err(failed("read", path))
 }
 
-/// Adds every object below `prefix` to `found`. Names that are no keys, and partial files, are not ours and passed over.
+/// Checks that the root is a directory where it is there at all: a file in its place is no empty store.
+fn check_root(root: &Path) -> Result<(), StoreError> {
+    if root.exists() && !root.is_dir() {
+        return Err(failed("list", root)(ErrorKind::NotADirectory.into()));
+    }
+    Ok(())
+}
+
+/// Adds every object below `prefix` to `found`.
 fn list(root: &Path, prefix: &Prefix, found: &mut BTreeMap<Key, u64>) -> Result<(), StoreError> {
-    let folder = root.join(prefix.as_str());
-    let entries = match fs::read_dir(&folder) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
-        entries => entries.map_err(failed("list", &folder))?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(failed("list", &folder))?;
-        let Some(name) = entry.file_name().to_str().filter(|name| !is_hidden(name)).map(str::parse) else { continue };
-        let Ok(name) = name else { continue };
-        let key = prefix.key(&name);
-        let Some(about) = metadata(&entry.path())? else { continue };
+    for (key, about) in entries(root, prefix)? {
         if about.is_dir() {
-            let inside = key.as_str().parse().unwrap_or_default();
-            list(root, &inside, found)?;
+            list(root, &prefix_of(&key), found)?;
         } else if about.is_file() {
             found.insert(key, about.len());
         }
     }
     Ok(())
+}
+
+/// Returns the names of the folders in `prefix` that hold an object: an object store has no empty ones either.
+fn folders(root: &Path, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
+    let mut found = BTreeSet::new();
+    for (key, about) in entries(root, prefix)? {
+        if about.is_dir() && holds_object(root, &prefix_of(&key))? {
+            found.insert(key.file_name().to_owned());
+        }
+    }
+    Ok(found)
+}
+
+fn holds_object(root: &Path, prefix: &Prefix) -> Result<bool, StoreError> {
+    for (key, about) in entries(root, prefix)? {
+        if about.is_file() || (about.is_dir() && holds_object(root, &prefix_of(&key))?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn prefix_of(folder: &Key) -> Prefix {
+    folder.as_str().parse().unwrap_or_default()
+}
+
+/// Returns what lies directly in `prefix`. Names that are no keys, and partial files, are not ours and passed over.
+fn entries(root: &Path, prefix: &Prefix) -> Result<Vec<(Key, fs::Metadata)>, StoreError> {
+    let folder = root.join(prefix.as_str());
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        entries => entries.map_err(failed("list", &folder))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed("list", &folder))?;
+        let Some(name) = entry.file_name().to_str().filter(|name| !is_hidden(name)).map(str::parse) else { continue };
+        let Ok(name) = name else { continue };
+        if let Some(about) = metadata(&entry.path())? {
+            found.push((prefix.key(&name), about));
+        }
+    }
+    Ok(found)
 }
 
 /// Looks at a file through links; one that vanished since it was listed is nothing.

@@ -1,6 +1,6 @@
 //! Objects in memory: for tests of everything that is not about files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -81,6 +81,11 @@ impl Store for Memory {
     async fn list(&self, prefix: &Prefix) -> Result<BTreeMap<Key, u64>, StoreError> {
         let inside = |(key, bytes): (&Key, &Vec<u8>)| prefix.strip(key).map(|_| (key.clone(), bytes.len() as u64));
         Ok(self.objects().iter().filter_map(inside).collect())
+    }
+
+    async fn folders(&self, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
+        let folder = |key: &Key| prefix.strip(key)?.split_once('/').map(|(folder, _)| folder.to_owned());
+        Ok(self.objects().keys().filter_map(folder).collect())
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
