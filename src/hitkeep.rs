@@ -107,13 +107,25 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Returns the folder of one database's snapshots relative to a backup prefix, as HitKeep names it.
+#[must_use]
+pub fn snapshots_folder(database: DatabaseId) -> Prefix {
+    Prefix::of(match database {
+        DatabaseId::Shared => "shared".to_owned(),
+        DatabaseId::Tenant(id) => format!("tenants/{id}"),
+    })
+}
+
+/// Returns the folder relative to a backup prefix that holds one folder of snapshots per tenant.
+#[must_use]
+pub fn tenants_folder() -> Prefix {
+    Prefix::of("tenants".to_owned())
+}
+
 /// Returns the folder of one snapshot relative to a backup prefix, as HitKeep names it.
 #[must_use]
 pub fn snapshot_folder(database: DatabaseId, snapshot: SnapshotId) -> Prefix {
-    Prefix::of(match database {
-        DatabaseId::Shared => format!("shared/{snapshot}"),
-        DatabaseId::Tenant(id) => format!("tenants/{id}/{snapshot}"),
-    })
+    Prefix::of(format!("{}/{snapshot}", snapshots_folder(database)))
 }
 
 /// The file of a snapshot that creates its tables, views, macros and indexes.

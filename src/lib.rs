@@ -23,7 +23,7 @@
 //! 1. `cli/run.rs` reads the plan's file once and hands text and name to [`plan::Plan::read`]. Past that door nobody
 //!    sees TOML: names are resolved, prefixes rendered and proved disjoint, or every problem is returned.
 //! 2. It takes the lock of each destination, and [`survey::backup`] looks: which databases there should be, how large
-//!    they are, which sets the destinations hold.
+//!    they are, which names of sets the destinations have taken.
 //! 3. [`work::backup`] chooses the set's name and writes the list of tasks. `run --dry-run` prints it and stops.
 //! 4. [`run::backup`] announces the set, and exports, stores, reads back and describes one database after another. A
 //!    failure ends that database's chain and no other. Last it seals: without the run record the set does not exist.

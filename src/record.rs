@@ -8,7 +8,9 @@ mod catalogue;
 mod manifest;
 mod run;
 
-pub use catalogue::{Catalogue, FoundRecord, Held, Set, State, announcement_key, manifest_key, record_id, record_key};
+pub use catalogue::{
+    Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, manifest_key, record_key, runs_folder,
+};
 pub use manifest::{Capture, FileRecord, Kind, Manifest, TableRecord};
 pub use run::{Failed, PlanRecord, RunRecord, SnapshotRecord, Status, Verification};
 

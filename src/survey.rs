@@ -2,17 +2,21 @@
 //!
 //! Nothing is changed by looking: databases are opened read-only, places are listed and read.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod sets;
+
+pub use sets::{Asked, catalogue};
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::duck::{self, DuckError, Limits, check};
 use crate::hitkeep::{self, Tenant};
-use crate::measure::{Bytes, Sha256};
-use crate::name::{DatabaseId, Prefix, SnapshotId};
+use crate::measure::Bytes;
+use crate::name::{DatabaseId, Prefix};
 use crate::plan::{Backup, Source};
-use crate::record::{self, Catalogue, FoundRecord, RunRecord};
-use crate::store::{Part, Store, StoreError, local};
+use crate::record::Catalogue;
+use crate::store::{Store, StoreError, local};
 use crate::work::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Wanted};
 
 /// Why there are no facts.
@@ -59,7 +63,8 @@ pub fn place(store: &dyn Store, prefix: &Prefix) -> Place {
 }
 
 async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError> {
-    Ok(Reached { catalogue: catalogue(store, prefix).await?, free: store.free_space().await? })
+    let (taken, newest_record) = sets::taken(store, prefix).await?;
+    Ok(Reached { taken, newest_record, free: store.free_space().await? })
 }
 
 /// Reads which databases the installation has, and looks at each. Tenants that were never used come apart.
@@ -87,53 +92,6 @@ async fn database_size(path: &Path, limits: &Limits) -> Result<Bytes, DuckError>
     duck::enter(limits, std::future::pending(), move |session| check::contents(session, &opened)).await?;
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |about| about.len());
     Ok(Bytes(size(path) + hitkeep::companions(path).iter().map(|log| size(log)).sum::<u64>()))
-}
-
-/// Reads which sets a backup prefix holds.
-///
-/// # Errors
-/// When the place cannot be listed or a record in it cannot be fetched. A record that cannot be understood is a fact.
-pub async fn catalogue(store: &dyn Store, prefix: &Prefix) -> Result<Catalogue, StoreError> {
-    let listed = store.list(prefix).await?;
-    let listing: BTreeMap<String, u64> =
-        listed.iter().filter_map(|(key, bytes)| Some((prefix.strip(key)?.to_owned(), *bytes))).collect();
-    let mut records: BTreeMap<SnapshotId, FoundRecord> = BTreeMap::new();
-    for key in listed.keys() {
-        if let Some(id) = prefix.strip(key).and_then(record::record_id) {
-            let bytes = store.read(key, Part::Whole).await?;
-            records.insert(id, (read_record(&bytes, id), Sha256::of(&bytes)));
-        }
-    }
-    let named = named_files(store, prefix, &listing, &records).await?;
-    Ok(Catalogue::derive(&listing, records, &named))
-}
-
-fn read_record(bytes: &[u8], id: SnapshotId) -> Result<RunRecord, String> {
-    let record = RunRecord::read(bytes).map_err(|error| error.to_string())?;
-    if record.snapshot != id {
-        return Err(format!("it is the record of set {}", record.snapshot));
-    }
-    Ok(record)
-}
-
-/// Reads the `load.sql` of every snapshot that no run record speaks for.
-async fn named_files(
-    store: &dyn Store,
-    prefix: &Prefix,
-    listing: &BTreeMap<String, u64>,
-    records: &BTreeMap<SnapshotId, FoundRecord>,
-) -> Result<BTreeMap<(DatabaseId, SnapshotId), BTreeSet<String>>, StoreError> {
-    let mut named = BTreeMap::new();
-    for key in listing.keys() {
-        let hitkeep::Belongs::Snapshot(database, id, file) = hitkeep::place(key) else { continue };
-        if file != hitkeep::LOAD_FILE || records.contains_key(&id) {
-            continue;
-        }
-        let load = prefix.join(&hitkeep::snapshot_folder(database, id)).key(&hitkeep::load_key());
-        let script = String::from_utf8_lossy(&store.read(&load, Part::Whole).await?).into_owned();
-        named.insert((database, id), duck::data_files(&script).into_iter().collect());
-    }
-    Ok(named)
 }
 
 /// Looks at everything that a restore is about.

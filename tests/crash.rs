@@ -17,14 +17,14 @@ use hitkeep_plan::event::{Event, Listener, Meter, Silence};
 use hitkeep_plan::hitkeep;
 use hitkeep_plan::measure::{Bytes, Sha256};
 use hitkeep_plan::name::{DatabaseId, Key, Name, Prefix, RunId};
-use hitkeep_plan::plan::{Plan, Surroundings};
+use hitkeep_plan::plan::Plan;
 use hitkeep_plan::record::{Catalogue, PlanRecord, RunRecord, State, Status};
 use hitkeep_plan::run::{self, About, Outside, Reason, Stop, exit};
 use hitkeep_plan::store::faulty::{Fault, Faulty};
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::{Body, Mode, Part, Store};
-use hitkeep_plan::work::{self, At, BackupWork, Wanted};
-use hitkeep_plan::{survey, work::Place};
+use hitkeep_plan::survey::{self, Asked};
+use hitkeep_plan::work::{self, At, BackupWork, Place, Wanted};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fixture::{PLAN, Site, minimal, read_tree};
@@ -51,13 +51,7 @@ impl World {
     async fn with(text: &str) -> Self {
         let site = Site::with(minimal());
         fs::create_dir(site.path("staging")).unwrap();
-        let around = Surroundings {
-            host: "here".to_owned(),
-            directory: site.path(""),
-            variables: BTreeMap::new(),
-            real_path: Path::to_owned,
-        };
-        let plan = Plan::read(text, "plan.toml", &around).unwrap().plan;
+        let plan = site.read_plan(text);
         let mut world = Self { site, plan, good: Objects::new() };
         let store = world.store().await;
         let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
@@ -130,7 +124,7 @@ impl World {
 
     /// Looks with healthy eyes: every set that counts must verify, and nothing may be broken or taken for HitKeep's.
     async fn inspect(&self, store: &Arc<dyn Store>, about: &str) -> Catalogue {
-        let catalogue = survey::catalogue(store.as_ref(), self.prefix()).await.unwrap();
+        let catalogue = survey::catalogue(store.as_ref(), self.prefix(), Asked::All).await.unwrap();
         for set in &catalogue.sets {
             let is_ours = matches!(set.state, State::Complete | State::Partial | State::Orphan);
             assert!(is_ours, "{about}: set {} is {:?}", set.id, set.state);
@@ -189,7 +183,7 @@ impl World {
             data_path: data_path.clone(),
             replace: false,
         };
-        let catalogue = survey::catalogue(store.as_ref(), self.prefix()).await.unwrap();
+        let catalogue = survey::catalogue(store.as_ref(), self.prefix(), Asked::At(wanted.set)).await.unwrap();
         let facts = survey::restore(self.place(store.as_ref()), catalogue, &wanted).unwrap();
         let now = Timestamp::now();
         let work = work::restore(&wanted, &facts, RunId::fresh(now), now).unwrap();
@@ -236,9 +230,9 @@ async fn objects(store: &Arc<dyn Store>) -> Objects {
     objects
 }
 
-/// The calls of a run over one good set: lock, list, record, space; the note; 6 + 4 files put and read back, 2
+/// The calls of a run over one good set: lock, two listings, record, space; the note; 6 + 4 files put and read back, 2
 /// manifests; the run record and the end of the note.
-const CALLS: u64 = 4 + 1 + 2 * (6 + 4) + 2 + 2;
+const CALLS: u64 = 5 + 1 + 2 * (6 + 4) + 2 + 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_fails_once() {
@@ -261,13 +255,13 @@ async fn a_store_that_is_gone_after_one_more_deed() {
 }
 
 /// The calls of a run that wants the shared database only.
-const CALLS_OF_ONE: u64 = 4 + 1 + 2 * 6 + 1 + 2;
+const CALLS_OF_ONE: u64 = 5 + 1 + 2 * 6 + 1 + 2;
 
 /// The deletes that follow a failure fail as well: what cannot be taken away must go on looking unfinished.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_fails_and_then_the_cleaning() {
     let world = World::of_one_database().await;
-    for call in 6..=CALLS_OF_ONE {
+    for call in 7..=CALLS_OF_ONE {
         let store = world.store().await;
         let once =
             |inner, call| Arc::new(Faulty::new(inner, Some(Fault { call, after_effect: false, for_good: false })));

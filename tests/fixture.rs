@@ -13,6 +13,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 use hitkeep_plan::demo::{Demo, Layout};
+use hitkeep_plan::plan::{Plan, Surroundings};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -167,6 +168,17 @@ impl Site {
         fs::write(self.path("plan.toml"), text).unwrap();
     }
 
+    /// Reads a plan as if it were `plan.toml`, for tests that need no program.
+    pub(crate) fn read_plan(&self, text: &str) -> Plan {
+        let around = Surroundings {
+            host: "here".to_owned(),
+            directory: self.path(""),
+            variables: BTreeMap::new(),
+            real_path: Path::to_owned,
+        };
+        Plan::read(text, "plan.toml", &around).unwrap().plan
+    }
+
     /// Returns the program with `words`, to be run in the folder, in an environment that holds nothing but the folder.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hitkeep-plan"));
@@ -189,7 +201,8 @@ impl Site {
 
     /// Returns the sets that `list --json` shows at the plan's first place, oldest first: name and state.
     pub(crate) fn sets(&self) -> Vec<(String, String)> {
-        let listed: Value = serde_json::from_str(&self.succeed(&["list", "plan.toml", "--json"]).stdout).unwrap();
+        let listed: Value =
+            serde_json::from_str(&self.succeed(&["list", "plan.toml", "--all", "--json"]).stdout).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let sets = listed["places"][0]["sets"].as_array().unwrap().iter();
         sets.map(|set| (text(&set["set"]), text(&set["state"]))).collect()

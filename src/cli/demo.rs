@@ -16,6 +16,7 @@ use crate::measure::{Grouped, counted};
 use crate::name::DatabaseId;
 use crate::report::table;
 use crate::run::exit;
+use crate::survey::Asked;
 use clap::Parser;
 
 /// Make a HitKeep installation, back it up, list the set, restore it elsewhere and compare.
@@ -68,7 +69,7 @@ impl Demo {
     async fn list(&self, plan: &Path, voice: Voice) -> Result<(), CliError> {
         let subject = Subject::read(plan, None, None)?;
         for spot in &subject.spots {
-            voice.say(&table::sets(&spot.catalogue().await?, jiff::Timestamp::now()))?;
+            voice.say(&table::sets(&spot.catalogue(Asked::All).await?, jiff::Timestamp::now()))?;
         }
         Ok(())
     }

@@ -14,11 +14,17 @@ use crate::record::{self, Catalogue, Manifest, RunRecord, Set, State};
 use crate::report::table;
 use crate::run::exit;
 use crate::store::Part;
+use crate::survey::Asked;
 
 /// The number of the JSON document's format.
 const FORMAT: u32 = 1;
 
+/// How many sets of a place are listed where not all are wanted.
+const NEWEST: usize = 20;
+
 /// List the sets of a plan's destinations, or of a directory; or show one set in detail.
+///
+/// Of a place with more than 20 sets, the newest 20 are listed.
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// A plan, or a directory that holds a backup.
@@ -26,6 +32,9 @@ pub(super) struct List {
     target: PathBuf,
     /// A set to be shown in detail: `latest`, or a name such as 2026-03-08T120000Z.
     set: Option<SetName>,
+    /// List every set, however many there are.
+    #[arg(long, conflicts_with = "set")]
+    all: bool,
     /// Only this job's sets.
     #[arg(long)]
     job: Option<Name>,
@@ -49,6 +58,7 @@ struct PlaceDocument<'d> {
     destination: &'d Name,
     at: &'d str,
     sets: Vec<SetDocument<'d>>,
+    not_looked_at: usize,
 }
 
 #[derive(Serialize)]
@@ -67,7 +77,7 @@ impl List {
         let subject = Subject::read(&self.target, self.job.as_ref(), self.from.as_ref())?;
         let mut found = Vec::new();
         for spot in &subject.spots {
-            found.push((spot, spot.catalogue().await?));
+            found.push((spot, spot.catalogue(self.asked()).await?));
         }
         match (self.set, self.json) {
             (Some(set), false) => show_one(&found, set).await?,
@@ -75,6 +85,14 @@ impl List {
             (None, false) => print(&text(&found))?,
         }
         Ok(exit::DONE)
+    }
+
+    fn asked(&self) -> Asked {
+        match self.set {
+            Some(set) => Asked::At(set.at()),
+            None if self.all => Asked::All,
+            None => Asked::Newest(NEWEST),
+        }
     }
 }
 
@@ -94,7 +112,13 @@ fn json(found: &[(&Spot, Catalogue)], wanted: Option<SetName>) -> Result<String,
     for (spot, catalogue) in found {
         let id = wanted.map(|set| set.find(catalogue, &spot.place)).transpose()?;
         let sets = catalogue.sets.iter().filter(|set| id.is_none_or(|id| set.id == id)).map(set_document).collect();
-        places.push(PlaceDocument { job: spot.job.as_ref(), destination: &spot.destination, at: &spot.place.at, sets });
+        places.push(PlaceDocument {
+            job: spot.job.as_ref(),
+            destination: &spot.destination,
+            at: &spot.place.at,
+            sets,
+            not_looked_at: catalogue.unseen,
+        });
     }
     let document = Document { format: FORMAT, places };
     Ok(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n")

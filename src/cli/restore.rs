@@ -15,7 +15,7 @@ use crate::measure::{Grouped, counted};
 use crate::name::{DatabaseId, Name, RunId};
 use crate::record::Catalogue;
 use crate::run;
-use crate::survey;
+use crate::survey::{self, Asked};
 use crate::work::{self, At, RestoreWork, Wanted};
 
 /// Restore a set, or some of its databases: fetched, compared, loaded, counted, and only then put in place.
@@ -117,16 +117,16 @@ impl Restore {
         }
         let mut refusal = None;
         for spot in &subject.spots {
-            match spot.catalogue().await {
+            match spot.catalogue(Asked::At(self.at)).await {
                 Ok(catalogue) if self.at.find(&catalogue).is_some() => return Ok((spot, catalogue)),
-                Ok(catalogue) if subject.spots.len() == 1 => return Ok((spot, catalogue)),
                 Ok(_) => {}
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
         match refusal {
             Some(error) => Err(error),
-            None => Ok((first, first.catalogue().await?)),
+            // Nobody has it: the refusal names what there is instead.
+            None => Ok((first, first.catalogue(Asked::Newest(work::INSTEAD)).await?)),
         }
     }
 }

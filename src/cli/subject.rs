@@ -10,8 +10,8 @@ use crate::plan::Plan;
 use crate::record::Catalogue;
 use crate::store::Store;
 use crate::store::local::Local;
-use crate::survey;
-use crate::work::Place;
+use crate::survey::{self, Asked};
+use crate::work::{At, Place};
 
 /// One backup prefix at one destination.
 pub(super) struct Spot {
@@ -91,9 +91,9 @@ impl Spot {
         }
     }
 
-    /// Reads which sets lie there.
-    pub(super) async fn catalogue(&self) -> Result<Catalogue, CliError> {
-        Ok(survey::catalogue(self.store.as_ref(), &self.place.prefix).await?)
+    /// Reads which sets lie there, as far as they are asked for.
+    pub(super) async fn catalogue(&self, asked: Asked) -> Result<Catalogue, CliError> {
+        Ok(survey::catalogue(self.store.as_ref(), &self.place.prefix, asked).await?)
     }
 }
 
@@ -115,12 +115,16 @@ impl std::str::FromStr for SetName {
 }
 
 impl SetName {
+    /// Returns which set is meant, in the words of a restore.
+    pub(super) fn at(self) -> At {
+        match self {
+            Self::Latest => At::Latest,
+            Self::Named(id) => At::Snapshot(id),
+        }
+    }
+
     /// Returns the set's id in a catalogue.
     pub(super) fn find(self, catalogue: &Catalogue, place: &Place) -> Result<SnapshotId, CliError> {
-        let found = match self {
-            Self::Latest => catalogue.latest(),
-            Self::Named(id) => catalogue.find(id),
-        };
         let missing = || {
             let what = match self {
                 Self::Latest => "complete set".to_owned(),
@@ -128,6 +132,6 @@ impl SetName {
             };
             crate::work::Refusal::NoSet(format!("there is no {what} in {}", place.at))
         };
-        Ok(found.ok_or_else(missing)?.id)
+        Ok(self.at().find(catalogue).ok_or_else(missing)?.id)
     }
 }

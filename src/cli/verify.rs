@@ -13,6 +13,7 @@ use crate::event::Listener;
 use crate::name::Name;
 use crate::record::State;
 use crate::run::{self, Cause, Failure, Finding, Stop, exit};
+use crate::survey::Asked;
 use crate::work;
 
 /// Verify sets: read every file back and compare it with what was sealed.
@@ -65,7 +66,7 @@ impl Verify {
         tell: &Arc<dyn Listener>,
         stop: &Stop,
     ) -> Result<Vec<Finding>, CliError> {
-        let catalogue = spot.catalogue().await?;
+        let catalogue = spot.catalogue(self.set.map_or(Asked::All, |set| Asked::At(set.at()))).await?;
         let one = self.set.map(|set| set.find(&catalogue, &spot.place)).transpose()?;
         let work = work::verify(&spot.place, &catalogue, one)?;
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);

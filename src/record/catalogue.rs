@@ -1,6 +1,8 @@
-//! The catalogue: which sets a backup prefix holds, derived from a listing and the run records in it.
+//! The catalogue: which sets a backup prefix holds, derived from what is listed and the run records in it.
 //!
 //! It is never stored. A set exists by its run record; what lies there without one is HitKeep's own, or an orphan.
+//! The names of all sets come first and cheap; what a set is worth is judged by what was found of that set alone, and
+//! by the run record after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +10,44 @@ use super::RunRecord;
 use super::run::Status;
 use crate::hitkeep::{self, Belongs};
 use crate::measure::Sha256;
-use crate::name::{DatabaseId, Key, SnapshotId};
+use crate::name::{DatabaseId, Key, Prefix, SnapshotId};
 
-/// The sets of one backup prefix, oldest first.
+/// The names of the sets of one backup prefix, by what tells of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Those that have a run record.
+    pub sealed: BTreeSet<SnapshotId>,
+    /// Those that a run has announced.
+    pub announced: BTreeSet<SnapshotId>,
+    /// Those that have snapshots.
+    pub stored: BTreeSet<SnapshotId>,
+}
+
+impl Names {
+    /// Derives the names from keys (relative to the backup prefix) and the names of the sets that have snapshots.
+    pub fn derive<'k>(keys: impl IntoIterator<Item = &'k str>, stored: BTreeSet<SnapshotId>) -> Self {
+        let mut names = Self { stored, ..Self::default() };
+        for key in keys {
+            names.sealed.extend(record_id(key));
+            names.announced.extend(announced_id(key));
+        }
+        names
+    }
+
+    /// Returns every name once.
+    #[must_use]
+    pub fn all(&self) -> BTreeSet<SnapshotId> {
+        [&self.sealed, &self.announced, &self.stored].into_iter().flatten().copied().collect()
+    }
+}
+
+/// The sets of one backup prefix, as far as they were looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
-    /// The sets.
+    /// The sets, oldest first.
     pub sets: Vec<Set>,
+    /// How many more there are that were not looked at.
+    pub unseen: usize,
 }
 
 /// Every snapshot of one moment.
@@ -39,6 +72,8 @@ pub struct Held {
     pub files: BTreeMap<String, u64>,
     /// Whether a manifest lies beside the folder.
     pub has_manifest: bool,
+    /// The data files that its `load.sql` names; read only where nothing else speaks for the set.
+    pub loads: Option<BTreeSet<String>>,
 }
 
 /// What a set is worth.
@@ -79,36 +114,15 @@ impl std::fmt::Display for State {
 /// A run record as it was found: read, or why it could not be, with the digest of its bytes.
 pub type FoundRecord = (Result<RunRecord, String>, Sha256);
 
-impl Catalogue {
-    /// Derives the catalogue from the listed keys (relative to the backup prefix, with sizes in bytes), the run
-    /// records among them, and the data files that the `load.sql` of each unsealed snapshot names.
-    #[must_use]
-    pub fn derive(
-        listing: &BTreeMap<String, u64>,
-        mut records: BTreeMap<SnapshotId, FoundRecord>,
-        named_files: &BTreeMap<(DatabaseId, SnapshotId), BTreeSet<String>>,
-    ) -> Self {
-        let mut folders = group(listing);
-        let announced: BTreeSet<SnapshotId> = listing.keys().filter_map(|key| announced_id(key)).collect();
-        let ids: BTreeSet<SnapshotId> = folders.keys().chain(records.keys()).chain(&announced).copied().collect();
-        let set = |id| {
-            let databases = folders.remove(&id).unwrap_or_default();
-            let (state, record) = match records.remove(&id) {
-                None if announced.contains(&id) => (State::Orphan, None),
-                None if databases.iter().any(|held| held.has_manifest) => {
-                    (State::Damaged("its run record is gone".to_owned()), None)
-                }
-                None => (unsealed_state(id, &databases, named_files), None),
-                Some((Err(cause), _)) => (State::Damaged(format!("its run record: {cause}")), None),
-                Some((Ok(record), digest)) => (sealed_state(&record, &databases), Some((record, digest))),
-            };
-            Set { id, state, databases, record }
-        };
-        let mut catalogue = Self { sets: ids.into_iter().map(set).collect() };
-        catalogue.follow_records();
-        catalogue
+impl Extend<Set> for Catalogue {
+    fn extend<I: IntoIterator<Item = Set>>(&mut self, sets: I) {
+        self.sets.extend(sets);
+        self.sets.sort_by_key(|set| set.id);
+        self.follow_records();
     }
+}
 
+impl Catalogue {
     /// Looks from each run record at the one before it, which must be the one that it names.
     fn follow_records(&mut self) {
         let named = self.sets.iter().filter_map(|set| {
@@ -116,8 +130,9 @@ impl Catalogue {
             Some((record.previous_set?, record.previous?, set.id))
         });
         for (id, digest, by) in named.collect::<Vec<_>>() {
-            let set = self.sets.iter_mut().find(|set| set.id == id);
-            if let Some(set) = set.filter(|set| set.record.as_ref().is_some_and(|(_, found)| *found != digest)) {
+            let Ok(at) = self.sets.binary_search_by_key(&id, |set| set.id) else { continue };
+            let set = &mut self.sets[at];
+            if set.record.as_ref().is_some_and(|(_, found)| *found != digest) {
                 set.state = State::Damaged(format!("its run record is not the one that set {by} was made after"));
             }
         }
@@ -140,20 +155,60 @@ impl Catalogue {
     pub fn find(&self, id: SnapshotId) -> Option<&Set> {
         self.sets.iter().find(|set| set.id == id)
     }
-
-    /// Returns the newest set that has a run record, and that record's digest.
-    #[must_use]
-    pub fn newest_record(&self) -> Option<(SnapshotId, Sha256)> {
-        self.sets.iter().rev().find_map(|set| set.record.as_ref().map(|(_, digest)| (set.id, *digest)))
-    }
 }
 
 impl Set {
+    /// Judges a set by what was found of it.
+    #[must_use]
+    pub fn judge(id: SnapshotId, is_announced: bool, record: Option<FoundRecord>, databases: Vec<Held>) -> Self {
+        let (state, record) = match record {
+            None if is_announced => (State::Orphan, None),
+            None if databases.iter().any(|held| held.has_manifest) => {
+                (State::Damaged("its run record is gone".to_owned()), None)
+            }
+            None => (unsealed_state(&databases), None),
+            Some((Err(cause), _)) => (State::Damaged(format!("its run record: {cause}")), None),
+            Some((Ok(record), digest)) => (sealed_state(&record, &databases), Some((record, digest))),
+        };
+        Self { id, state, databases, record }
+    }
+
     /// Returns the sum of the sizes of everything in the set's folders, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.databases.iter().flat_map(|held| held.files.values()).sum()
     }
+}
+
+impl Held {
+    /// Sorts listed keys (relative to the backup prefix, with sizes in bytes) into sets and their databases.
+    pub fn by_set<'k>(listing: impl IntoIterator<Item = (&'k str, u64)>) -> BTreeMap<SnapshotId, Vec<Self>> {
+        let mut sets: BTreeMap<SnapshotId, BTreeMap<DatabaseId, Self>> = BTreeMap::new();
+        let mut held = |id, database, change: &mut dyn FnMut(&mut Self)| {
+            let empty = || Self { database, files: BTreeMap::new(), has_manifest: false, loads: None };
+            change(sets.entry(id).or_default().entry(database).or_insert_with(empty));
+        };
+        for (key, bytes) in listing {
+            match hitkeep::place(key) {
+                Belongs::Snapshot(database, id, file) => held(id, database, &mut |held| {
+                    held.files.insert(file.clone(), bytes);
+                }),
+                Belongs::Beside(database, file) => {
+                    if let Some(id) = file.strip_suffix(".manifest.json").and_then(|id| id.parse().ok()) {
+                        held(id, database, &mut |held| held.has_manifest = true);
+                    }
+                }
+                Belongs::Elsewhere => {}
+            }
+        }
+        sets.into_iter().map(|(id, databases)| (id, databases.into_values().collect())).collect()
+    }
+}
+
+/// Returns the folder, relative to the backup prefix, of run records and announcements.
+#[must_use]
+pub fn runs_folder() -> Prefix {
+    Prefix::of("runs".to_owned())
 }
 
 /// Returns the key, relative to the backup prefix, of a set's run record.
@@ -177,36 +232,12 @@ pub fn manifest_key(database: DatabaseId, id: SnapshotId) -> Key {
 }
 
 /// Returns the set whose run record has this key, relative to the backup prefix.
-#[must_use]
-pub fn record_id(key: &str) -> Option<SnapshotId> {
+fn record_id(key: &str) -> Option<SnapshotId> {
     key.strip_prefix("runs/")?.strip_suffix(".json")?.parse().ok()
 }
 
 fn announced_id(key: &str) -> Option<SnapshotId> {
     key.strip_prefix("runs/")?.strip_suffix(".started.json")?.parse().ok()
-}
-
-/// Sorts the listed keys into sets and databases.
-fn group(listing: &BTreeMap<String, u64>) -> BTreeMap<SnapshotId, Vec<Held>> {
-    let mut sets: BTreeMap<SnapshotId, BTreeMap<DatabaseId, Held>> = BTreeMap::new();
-    let mut held = |id, database, change: &mut dyn FnMut(&mut Held)| {
-        let empty = || Held { database, files: BTreeMap::new(), has_manifest: false };
-        change(sets.entry(id).or_default().entry(database).or_insert_with(empty));
-    };
-    for (key, bytes) in listing {
-        match hitkeep::place(key) {
-            Belongs::Snapshot(database, id, file) => held(id, database, &mut |held| {
-                held.files.insert(file.clone(), *bytes);
-            }),
-            Belongs::Beside(database, file) => {
-                if let Some(id) = file.strip_suffix(".manifest.json").and_then(|id| id.parse().ok()) {
-                    held(id, database, &mut |held| held.has_manifest = true);
-                }
-            }
-            Belongs::Elsewhere => {}
-        }
-    }
-    sets.into_iter().map(|(id, databases)| (id, databases.into_values().collect())).collect()
 }
 
 /// Compares a run record with what lies there.
@@ -239,17 +270,11 @@ fn sealed_state(record: &RunRecord, databases: &[Held]) -> State {
 }
 
 /// Tells HitKeep's own finished backups from leftovers, by HitKeep's own signs.
-fn unsealed_state(
-    id: SnapshotId,
-    databases: &[Held],
-    named_files: &BTreeMap<(DatabaseId, SnapshotId), BTreeSet<String>>,
-) -> State {
+fn unsealed_state(databases: &[Held]) -> State {
     let is_whole = |held: &Held| {
-        !held.has_manifest
-            && held.files.contains_key(hitkeep::SCHEMA_FILE)
-            && named_files
-                .get(&(held.database, id))
-                .is_some_and(|names| names.iter().all(|name| held.files.get(name).is_some_and(|bytes| *bytes > 0)))
+        let has_data = |name: &String| held.files.get(name).is_some_and(|bytes| *bytes > 0);
+        held.files.contains_key(hitkeep::SCHEMA_FILE)
+            && held.loads.as_ref().is_some_and(|names| names.iter().all(has_data))
     };
     let has_shared = databases.iter().any(|held| held.database == DatabaseId::Shared);
     if has_shared && databases.iter().all(is_whole) { State::Foreign } else { State::Orphan }

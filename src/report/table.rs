@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::measure::{Bytes, Grouped};
+use crate::measure::{Bytes, Grouped, counted};
 use crate::record::{Catalogue, Held, Manifest, RunRecord, Set, State};
 
 /// Draws columns of text under their headings, without lines; the columns from `first_number` on are numbers.
@@ -22,7 +22,7 @@ pub fn columns(headings: &[&str], rows: Vec<Vec<String>>, first_number: usize) -
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// Lists the sets of a catalogue, the newest last.
+/// Lists the sets of a catalogue, the newest last, and says how many older ones there are.
 #[must_use]
 pub fn sets(catalogue: &Catalogue, now: Timestamp) -> String {
     let row = |set: &Set| {
@@ -41,7 +41,12 @@ pub fn sets(catalogue: &Catalogue, now: Timestamp) -> String {
             Bytes(set.bytes()).to_string(),
         ]
     };
-    columns(&["SET", "STATE", "AGE", "DATABASES", "ROWS", "SIZE"], catalogue.sets.iter().map(row).collect(), 3)
+    let headings = ["SET", "STATE", "AGE", "DATABASES", "ROWS", "SIZE"];
+    let older = match catalogue.unseen {
+        0 => String::new(),
+        unseen => format!("… and {}: `--all` shows them\n", counted(unseen, "older set")),
+    };
+    columns(&headings, catalogue.sets.iter().map(row).collect(), 3) + &older
 }
 
 /// Lists the snapshots of one set and what the run says about it.

@@ -169,10 +169,10 @@ fn check_space(present: &[&DatabaseFact], facts: &BackupFacts) -> Result<(), Ref
 fn choose_snapshot(facts: &BackupFacts, now: Timestamp) -> (SnapshotId, Vec<String>) {
     let reached = || facts.destinations.iter().filter_map(|fact| fact.reached.as_ref().ok());
     let mut id = SnapshotId::at(now);
-    while reached().any(|reached| reached.catalogue.find(id).is_some()) {
+    while reached().any(|reached| reached.taken.contains(&id)) {
         id = id.next();
     }
-    let newest = reached().filter_map(|reached| reached.catalogue.sets.last()).map(|set| set.id).max();
+    let newest = reached().filter_map(|reached| reached.taken.last().copied()).max();
     let ahead = newest.filter(|newest| *newest > id);
     let warning = |newest| {
         format!(
@@ -246,7 +246,7 @@ fn seal(fact: &DestinationFact, snapshot: SnapshotId) -> Seal {
         key: fact.place.prefix.key(&record),
         announcement: fact.place.prefix.key(&record::announcement_key(snapshot)),
         at: fact.place.locate(record.as_str()),
-        previous: fact.reached.as_ref().ok().and_then(|reached| reached.catalogue.newest_record()),
+        previous: fact.reached.as_ref().ok().and_then(|reached| reached.newest_record),
     }
 }
 

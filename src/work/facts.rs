@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::hitkeep::Tenant;
-use crate::measure::Bytes;
-use crate::name::{DatabaseId, Name, Prefix, TenantId};
+use crate::measure::{Bytes, Sha256};
+use crate::name::{DatabaseId, Name, Prefix, SnapshotId, TenantId};
 use crate::record::Catalogue;
 
 /// Facts for a backup.
@@ -62,11 +62,13 @@ impl Place {
     }
 }
 
-/// What a destination that answers holds.
+/// What a destination that answers holds, as far as a new set is concerned.
 #[derive(Clone, Debug)]
 pub struct Reached {
-    /// The sets in it.
-    pub catalogue: Catalogue,
+    /// The names of the sets in it.
+    pub taken: BTreeSet<SnapshotId>,
+    /// The newest set that has a run record, and that record's digest.
+    pub newest_record: Option<(SnapshotId, Sha256)>,
     /// What more fits, where there is such a limit.
     pub free: Option<Bytes>,
 }
@@ -76,7 +78,7 @@ pub struct Reached {
 pub struct RestoreFacts {
     /// The place that sets are restored from.
     pub place: Place,
-    /// The sets in it.
+    /// The sets in it that were looked at to find the one that is wanted.
     pub catalogue: Catalogue,
     /// The files that exist where a restore would write, and those set aside there before.
     pub existing: BTreeSet<PathBuf>,

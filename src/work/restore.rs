@@ -17,6 +17,9 @@ use crate::record::{Catalogue, Set};
 /// 46 bytes a row in Parquet and 128 in a database with its indexes.
 const GROWTH: u64 = 4;
 
+/// How many sets are named where the one that is wanted is not there.
+pub const INSTEAD: usize = 3;
+
 /// What a person wants restored.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -124,7 +127,7 @@ fn choose_set<'c>(at: At, catalogue: &'c Catalogue, place: &str) -> Result<&'c S
         At::Moment(moment) => format!("complete set as old as {moment}"),
     };
     let ids: Vec<String> =
-        catalogue.sets.iter().rev().take(3).map(|set| format!("{} ({})", set.id, set.state)).collect();
+        catalogue.sets.iter().rev().take(INSTEAD).map(|set| format!("{} ({})", set.id, set.state)).collect();
     let there_is = if ids.is_empty() {
         "it holds no set at all".to_owned()
     } else {

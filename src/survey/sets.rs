@@ -1,0 +1,212 @@
+//! Which sets a place holds: the names first, and then what each is worth, for those that are asked for.
+//!
+//! Names cost two shallow listings, however much lies in the sets. A set costs what its databases are: a listing of
+//! each one's folder, a look for its manifest, and the run record. Only who asks for everything lists everything.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::duck;
+use crate::hitkeep;
+use crate::measure::Sha256;
+use crate::name::{DatabaseId, Key, Prefix, SnapshotId};
+use crate::record::{self, Catalogue, FoundRecord, Held, Names, RunRecord, Set};
+use crate::store::{Part, Store, StoreError};
+use crate::work::At;
+
+/// How many sets are looked at at the same time, and how many databases of each.
+const ABREAST: usize = 8;
+
+/// Which sets of a place are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Every one, and whatever else lies there.
+    All,
+    /// The newest ones, this many at most.
+    Newest(usize),
+    /// The one that is meant; those that are looked at before it is found come with it.
+    At(At),
+}
+
+/// Reads which sets a backup prefix holds, as far as they are asked for.
+///
+/// Without the whole listing, a set is not seen of which there are tenants' snapshots alone: no run record, no
+/// announcement and nothing of the shared database. No run leaves such a thing, and HitKeep makes none.
+///
+/// # Errors
+/// When the place cannot be listed or a record in it cannot be fetched. A record that cannot be understood is a fact.
+pub async fn catalogue(store: &dyn Store, prefix: &Prefix, asked: Asked) -> Result<Catalogue, StoreError> {
+    let look = Look { store, prefix };
+    match asked {
+        Asked::All => look.at_all().await,
+        Asked::Newest(count) => look.at_newest(count).await,
+        Asked::At(at) => look.until_found(at).await,
+    }
+}
+
+/// Reads what a new run must know: which names are taken, and the digest of the newest run record.
+pub(super) async fn taken(
+    store: &dyn Store,
+    prefix: &Prefix,
+) -> Result<(BTreeSet<SnapshotId>, Option<(SnapshotId, Sha256)>), StoreError> {
+    let look = Look { store, prefix };
+    let names = look.names().await?;
+    for id in names.sealed.iter().rev() {
+        if let (Ok(_), digest) = look.read_record(*id).await? {
+            return Ok((names.all(), Some((*id, digest))));
+        }
+    }
+    Ok((names.all(), None))
+}
+
+/// Returns the sets to look at until the one that is meant is found, newest first.
+///
+/// Before them comes the next one that has a run record: it names the record before it, which is found changed so.
+fn candidates(names: &Names, at: At) -> Vec<SnapshotId> {
+    let is_meant = |id: &SnapshotId| match at {
+        At::Latest => true,
+        At::Snapshot(wanted) => *id == wanted,
+        At::Moment(moment) => id.moment() <= moment,
+    };
+    let meant: Vec<SnapshotId> = names.all().into_iter().rev().filter(is_meant).collect();
+    let after = |first: &SnapshotId| names.sealed.range((Bound::Excluded(*first), Bound::Unbounded)).next();
+    let witness = meant.first().and_then(after);
+    witness.into_iter().chain(&meant).copied().collect()
+}
+
+/// A look at one backup prefix.
+#[derive(Clone, Copy)]
+struct Look<'p> {
+    store: &'p dyn Store,
+    prefix: &'p Prefix,
+}
+
+impl Look<'_> {
+    /// Lists everything, and judges every set by it.
+    async fn at_all(self) -> Result<Catalogue, StoreError> {
+        let listed = self.store.list(self.prefix).await?;
+        let listing = || listed.iter().filter_map(|(key, bytes)| Some((self.prefix.strip(key)?, *bytes)));
+        let mut held = Held::by_set(listing());
+        let names = Names::derive(listing().map(|(key, _)| key), held.keys().copied().collect());
+        let sets = names.all().into_iter().map(|id| (id, held.remove(&id).unwrap_or_default()));
+        let judge = async |(id, held)| self.judge(&names, id, self.record(&names, id).await?, held).await;
+        let sets: Vec<Set> = stream::iter(sets).map(judge).buffered(ABREAST).try_collect().await?;
+        let mut catalogue = Catalogue::default();
+        catalogue.extend(sets);
+        Ok(catalogue)
+    }
+
+    /// Looks at the newest sets. Where these are all, the whole listing costs less.
+    async fn at_newest(self, count: usize) -> Result<Catalogue, StoreError> {
+        let names = self.names().await?;
+        let ids = names.all();
+        if ids.len() <= count {
+            return self.at_all().await;
+        }
+        let newest = stream::iter(ids.iter().rev().take(count));
+        let sets: Vec<Set> = newest.map(|id| self.at_set(&names, *id)).buffered(ABREAST).try_collect().await?;
+        let mut catalogue = Catalogue { unseen: ids.len() - count, ..Catalogue::default() };
+        catalogue.extend(sets);
+        Ok(catalogue)
+    }
+
+    /// Looks at one set after the other until the one that is meant is found.
+    async fn until_found(self, at: At) -> Result<Catalogue, StoreError> {
+        let names = self.names().await?;
+        let mut catalogue = Catalogue::default();
+        for id in candidates(&names, at) {
+            catalogue.extend([self.at_set(&names, id).await?]);
+            if at.find(&catalogue).is_some() {
+                break;
+            }
+        }
+        catalogue.unseen = names.all().len() - catalogue.sets.len();
+        Ok(catalogue)
+    }
+
+    /// Lists run records and announcements, and the folders of the shared database's snapshots.
+    async fn names(self) -> Result<Names, StoreError> {
+        let runs = self.prefix.join(&record::runs_folder());
+        let shared = self.prefix.join(&hitkeep::snapshots_folder(DatabaseId::Shared));
+        let (runs, shared) = tokio::try_join!(self.store.list(&runs), self.store.folders(&shared))?;
+        let keys = runs.keys().filter_map(|key| self.prefix.strip(key));
+        Ok(Names::derive(keys, shared.iter().filter_map(|name| name.parse().ok()).collect()))
+    }
+
+    async fn at_set(self, names: &Names, id: SnapshotId) -> Result<Set, StoreError> {
+        let record = self.record(names, id).await?;
+        let databases = self.databases(record.as_ref()).await?;
+        let held = stream::iter(databases).map(|database| self.held(database, id)).buffered(ABREAST);
+        let held = held.try_filter_map(async |held| Ok(held)).try_collect().await?;
+        self.judge(names, id, record, held).await
+    }
+
+    /// Returns the databases that a set may hold: those of its run record, or every one that there are snapshots of.
+    async fn databases(self, record: Option<&FoundRecord>) -> Result<BTreeSet<DatabaseId>, StoreError> {
+        if let Some((Ok(record), _)) = record {
+            let sealed = record.snapshots.iter().map(|snapshot| snapshot.database);
+            return Ok(sealed.chain(record.expected.iter().copied()).collect());
+        }
+        let tenants = self.store.folders(&self.prefix.join(&hitkeep::tenants_folder())).await?;
+        let tenants = tenants.iter().filter_map(|name| name.parse().ok()).map(DatabaseId::Tenant);
+        Ok(std::iter::once(DatabaseId::Shared).chain(tenants).collect())
+    }
+
+    /// Looks for what a set holds of one database.
+    async fn held(self, database: DatabaseId, id: SnapshotId) -> Result<Option<Held>, StoreError> {
+        let folder = self.prefix.join(&hitkeep::snapshot_folder(database, id));
+        let manifest = self.prefix.key(&record::manifest_key(database, id));
+        let (listed, has_manifest) = tokio::try_join!(self.store.list(&folder), self.exists(&manifest))?;
+        let files = listed.iter().filter_map(|(key, bytes)| Some((folder.strip(key)?.to_owned(), *bytes))).collect();
+        let held = Held { database, files, has_manifest, loads: None };
+        Ok(Some(held).filter(|held| held.has_manifest || !held.files.is_empty()))
+    }
+
+    async fn exists(self, key: &Key) -> Result<bool, StoreError> {
+        match self.store.read(key, Part::Last(1)).await {
+            Err(StoreError::Missing { .. }) => Ok(false),
+            read => read.map(|_| true),
+        }
+    }
+
+    /// Judges a set, after reading the `load.sql` of each snapshot where nothing else speaks for it.
+    async fn judge(
+        self,
+        names: &Names,
+        id: SnapshotId,
+        record: Option<FoundRecord>,
+        mut held: Vec<Held>,
+    ) -> Result<Set, StoreError> {
+        let is_announced = names.announced.contains(&id);
+        if record.is_none() && !is_announced {
+            let read = stream::iter(held).map(|held| self.with_loads(id, held)).buffered(ABREAST);
+            held = read.try_collect().await?;
+        }
+        Ok(Set::judge(id, is_announced, record, held))
+    }
+
+    async fn with_loads(self, id: SnapshotId, mut held: Held) -> Result<Held, StoreError> {
+        if held.files.contains_key(hitkeep::LOAD_FILE) {
+            let folder = self.prefix.join(&hitkeep::snapshot_folder(held.database, id));
+            let script = self.store.read(&folder.key(&hitkeep::load_key()), Part::Whole).await?;
+            held.loads = Some(duck::data_files(&String::from_utf8_lossy(&script)).into_iter().collect());
+        }
+        Ok(held)
+    }
+
+    async fn record(self, names: &Names, id: SnapshotId) -> Result<Option<FoundRecord>, StoreError> {
+        if names.sealed.contains(&id) { self.read_record(id).await.map(Some) } else { Ok(None) }
+    }
+
+    async fn read_record(self, id: SnapshotId) -> Result<FoundRecord, StoreError> {
+        let bytes = self.store.read(&self.prefix.key(&record::record_key(id)), Part::Whole).await?;
+        let record = RunRecord::read(&bytes).map_err(|error| error.to_string());
+        let own = record.and_then(|record| match record.snapshot {
+            snapshot if snapshot == id => Ok(record),
+            other => Err(format!("it is the record of set {other}")),
+        });
+        Ok((own, Sha256::of(&bytes)))
+    }
+}
