@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hitkeep_plan::diagnose::{Diagnostic, Look, Problems, Severity};
-use hitkeep_plan::plan::{CODES, Plan, Reading, Selection, Surroundings};
+use hitkeep_plan::plan::{CODES, Destination, Plan, Reading, Selection, Store, Surroundings};
 use proptest::prelude::*;
 use snapbox::{Data, assert_data_eq};
 
@@ -188,7 +188,7 @@ fn a_minimal_plan_has_its_defaults() {
         ("backups", "zstd", "checksum")
     );
     assert_eq!((job.databases(), job.timeout()), (&Selection::All, None));
-    assert_eq!(job.to()[0].store().directory(), Path::new("/srv/hitkeep"));
+    assert_eq!(directory(&job.to()[0]), Path::new("/srv/hitkeep"));
     assert_eq!(job.line(), 9);
     assert!(text[job.place()].starts_with("[backup.nightly]"));
     assert_eq!(plan.timezone().iana_name(), Some("UTC"));
@@ -244,7 +244,7 @@ fn relative_paths_start_at_the_plan_file() {
     let text = plan_with(&[("/var/lib/hitkeep/data", "../data"), ("/srv/hitkeep", "./backups")], "");
     let plan = taken("p", &text).plan;
     assert_eq!(plan.sources()[0].data_path(), Path::new("/etc/hitkeep/../data"));
-    assert_eq!(plan.destinations()[0].store().directory(), Path::new("/etc/hitkeep/backups"));
+    assert_eq!(directory(&plan.destinations()[0]), Path::new("/etc/hitkeep/backups"));
 }
 
 #[test]
@@ -429,6 +429,13 @@ fn plan_with(changes: &[(&str, &str)], more: &str) -> String {
     let good = "version = 1\n\n[source.main]\ndata_path = \"/var/lib/hitkeep/data\"\n\n[destination.disk]\nurl = \"/srv/hitkeep\"\n\n\
                 [backup.nightly]\nsource = \"main\"\nto = [\"disk\"]\n";
     changes.iter().fold(good.to_owned(), |text, (from, to)| text.replace(from, to)) + more
+}
+
+fn directory(destination: &Destination) -> &Path {
+    match destination.store() {
+        Store::Directory(path) => path,
+        Store::Bucket(bucket) => panic!("{bucket} is no directory"),
+    }
 }
 
 fn taken(name: &str, text: &str) -> Reading {

@@ -89,15 +89,15 @@ struct JobDesk<'r> {
 }
 
 impl JobDesk<'_> {
-    fn stores(&self) -> Vec<Arc<dyn Store>> {
-        self.job.to().iter().map(|destination| desk::store(destination)).collect()
+    fn stores(&self) -> Result<Vec<Arc<dyn Store>>, CliError> {
+        self.job.to().iter().map(|destination| desk::store(destination, self.job.upload())).collect()
     }
 
     /// The dry run: looks, plans, prints.
     async fn show_work(&self) -> Result<u8, CliError> {
         let staging = self.plan.local().staging();
         let limits = desk::limits(self.plan, staging.join("hitkeep-plan-spill"));
-        let facts = survey::backup(self.job, &self.stores(), staging, &limits).await?;
+        let facts = survey::backup(self.job, &self.stores()?, staging, &limits).await?;
         let now = Timestamp::now();
         let work = work::backup(self.job, &facts, &staging.join("hitkeep-plan-…"), RunId::fresh(now), now)?;
         print(&work.to_string())?;
@@ -139,7 +139,7 @@ impl JobDesk<'_> {
         run: RunId,
         now: Timestamp,
     ) -> Result<(Vec<Arc<dyn Store>>, BTreeMap<Name, String>, Vec<Lock>), CliError> {
-        let (stores, mut unlocked, mut locks) = (self.stores(), BTreeMap::new(), Vec::new());
+        let (stores, mut unlocked, mut locks) = (self.stores()?, BTreeMap::new(), Vec::new());
         let holder = format!(
             "process {} on {} since {now} (run {run}, job {})",
             std::process::id(),
