@@ -186,6 +186,15 @@ impl<T> Chosen<T> {
         }
     }
 
+    /// Marks a problem where the plan says the value, or at `otherwise`, which leaves it to the environment.
+    fn mark(&self, problem: Diagnostic, otherwise: &Range<usize>, label: &str) -> Diagnostic {
+        match &self.origin {
+            Origin::Plan { span, .. } => problem.at(span.clone(), label),
+            Origin::Variable(name) => problem.at(otherwise.clone(), format!("{label}, by `${name}`")),
+            Origin::Default => problem.at(otherwise.clone(), label),
+        }
+    }
+
     /// Returns what the value is called that stands for `key`: the key, or the variable that it comes from.
     fn name(&self, key: &str) -> String {
         match &self.origin {

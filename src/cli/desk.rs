@@ -22,13 +22,12 @@ use crate::store::local::Local;
 const MEMORY: Bytes = Bytes(512 << 20);
 
 /// Reads a plan file in the surroundings of this process.
-pub(super) fn read_plan(path: &Path) -> Result<(Reading, String), CliError> {
+pub(super) fn read_plan(path: &Path) -> Result<Reading, CliError> {
     let failed = |cause| CliError::File { doing: "read", path: path.to_owned(), cause };
     let text = std::fs::read_to_string(path).map_err(failed)?;
     let absolute = std::path::absolute(path).map_err(failed)?;
     let around = surroundings(absolute.parent().unwrap_or(Path::new("/")).to_owned());
-    let reading = Plan::read(&text, &path.display().to_string(), &around)?;
-    Ok((reading, text))
+    Ok(Plan::read(&text, &path.display().to_string(), &around)?)
 }
 
 /// Reads a place that is given without a plan: `s3://bucket/folder`.

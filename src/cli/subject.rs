@@ -44,7 +44,7 @@ impl Subject {
         if directory.is_dir() || text.starts_with("file://") {
             return Self::directory(&directory);
         }
-        let (reading, _) = desk::read_plan(target)?;
+        let reading = desk::read_plan(target)?;
         let mut spots = plan_spots(&reading.plan)?;
         let known: Vec<String> = spots.iter().map(Spot::title).collect();
         spots.retain(|spot| job.is_none_or(|job| spot.job.as_ref() == Some(job)));

@@ -306,6 +306,7 @@ fn no_bucket(name: &str) -> Option<&'static str> {
     match name {
         short if short.len() < 3 => Some("it is shorter than 3 characters"),
         long if long.len() > 63 => Some("it is longer than 63 characters"),
+        odd if odd.contains(|c: char| c.is_ascii_uppercase()) => Some("it holds a capital letter"),
         odd if !odd.chars().all(|c| edge(c) || c == '-' || c == '.') => Some("it holds a character that names cannot"),
         odd if !odd.starts_with(edge) || !odd.ends_with(edge) => Some("it begins or ends with a `-` or a `.`"),
         odd if odd.contains("..") => Some("it holds two dots in a row"),
@@ -321,11 +322,8 @@ fn region(desk: &mut Desk<'_>, key: Option<At<String>>, url: &Range<usize>) -> R
         return Ok(Some(region));
     }
     let message = format!("{} is {}, which is not a region", region.name("region"), written(&region.value));
-    desk.problems.push(
-        Diagnostic::error(code::INVALID_REGION, message)
-            .at(region.place().unwrap_or(url.clone()), "not a region")
-            .help("write it as the server does, as in `eu-central-1`, or leave the key out"),
-    );
+    let problem = region.mark(Diagnostic::error(code::INVALID_REGION, message), url, "not a region");
+    desk.problems.push(problem.help("write it as the server does, as in `eu-central-1`, or leave it out"));
     Err(Refused)
 }
 
@@ -346,8 +344,8 @@ fn endpoint(
         Err(refused) => {
             let shown = secret::address(&text.value);
             let message = format!("{} is {shown}, which is not a server: {}", text.name("endpoint"), refused.reason);
-            let place = text.place().unwrap_or(url.clone());
-            let problem = Diagnostic::error(code::INVALID_ENDPOINT, message).at(place, "expected `host[:port]`");
+            let problem = Diagnostic::error(code::INVALID_ENDPOINT, message);
+            let problem = text.mark(problem, url, "expected `host[:port]`");
             desk.problems.push(problem.help(refused.help));
             Err(Refused)
         }
@@ -445,12 +443,7 @@ fn credentials(
 
 fn half(part: &Chosen<Secret>, key: &str, missing: &str, url: &Range<usize>) -> Diagnostic {
     let message = format!("{} is half of an access key: there is no `{missing}`", part.name(key));
-    let (place, label) = match part.place() {
-        Some(place) => (place, "one half"),
-        None => (url.clone(), "this bucket leaves it to the environment"),
-    };
-    Diagnostic::error(code::HALF_KEY, message)
-        .at(place, label)
+    part.mark(Diagnostic::error(code::HALF_KEY, message), url, "one half")
         .help(format!("add `{missing}`, set `$HITKEEP_S3_{}`, or do without both", missing.to_uppercase()))
 }
 

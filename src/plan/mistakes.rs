@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::bucket::Bucket;
 use super::words::{nearest, quoted, written};
-use super::{Chosen, Origin, code};
+use super::{Origin, code};
 use crate::diagnose::Diagnostic;
 
 /// The regions that Cloudflare R2 takes: the first is the one, the others stand for it or narrow it.
@@ -38,7 +38,7 @@ fn path_style(bucket: &Bucket, url: &Range<usize>) -> Option<Diagnostic> {
     let is_said = !matches!(bucket.url_style.origin, Origin::Default);
     let why = endpoint.value.wants_path().filter(|_| is_certain || !is_said)?;
     let message = format!("requests would go to the host `{}.{}`", bucket.name, endpoint.value);
-    let problem = Diagnostic::error(code::URL_STYLE, message).at(place(endpoint, url), why);
+    let problem = endpoint.mark(Diagnostic::error(code::URL_STYLE, message), url, why);
     let problem = bucket.url_style.place().into_iter().fold(problem, |problem, span| problem.at(span, "said here"));
     Some(problem.help(match (is_certain, is_said) {
         (true, true) => "write `url_style = \"path\"`: an address has no names below it",
@@ -62,24 +62,24 @@ fn dots(bucket: &Bucket, url: &Range<usize>) -> Option<Diagnostic> {
 fn ssl(bucket: &Bucket, url: &Range<usize>) -> Option<Diagnostic> {
     let use_ssl = &bucket.use_ssl;
     let Some(endpoint) = bucket.endpoint.as_ref().filter(|endpoint| !endpoint.value.is_aws()) else {
-        let problem = Diagnostic::error(code::USE_SSL, "backups would go to AWS without TLS");
-        let problem = problem.at(place(use_ssl, url), format!("{} says so", use_ssl.name("use_ssl")));
-        return (!use_ssl.value).then(|| problem.help("remove it: AWS speaks TLS"));
+        let message = format!("{} sends backups to AWS without TLS", use_ssl.name("use_ssl"));
+        let problem = use_ssl.mark(Diagnostic::error(code::USE_SSL, message), url, "without TLS");
+        return (!use_ssl.value).then(|| problem.help("AWS speaks TLS: write `use_ssl = true`"));
     };
     let server = &endpoint.value;
     if use_ssl.value && server.is_plain() {
         let problem = Diagnostic::error(code::USE_SSL, "TLS would be spoken to port 80, where plain HTTP is spoken");
-        return Some(problem.at(place(endpoint, url), "the port of plain HTTP").help("say `use_ssl = false`"));
+        return Some(endpoint.mark(problem, url, "the port of plain HTTP").help("write `use_ssl = false`"));
     }
     if !use_ssl.value && server.is_tls() {
         let problem = Diagnostic::error(code::USE_SSL, "plain HTTP would be spoken to port 443, where TLS is spoken");
-        return Some(problem.at(place(endpoint, url), "the port of TLS").help("remove `use_ssl = false`"));
+        return Some(endpoint.mark(problem, url, "the port of TLS").help("write `use_ssl = true`"));
     }
     let is_guess = matches!(use_ssl.origin, Origin::Default) && server.looks_plain();
     is_guess.then(|| {
-        Diagnostic::warning(code::USE_SSL, format!("`{server}` is spoken to over TLS, and probably speaks plain HTTP"))
-            .at(place(endpoint, url), "looks like plain HTTP")
-            .help("say which it is: `use_ssl = false`, or `use_ssl = true`")
+        let message = format!("`{server}` is spoken to over TLS, and probably speaks plain HTTP");
+        let problem = endpoint.mark(Diagnostic::warning(code::USE_SSL, message), url, "looks like plain HTTP");
+        problem.help("say which it is: `use_ssl = false`, or `use_ssl = true`")
     })
 }
 
@@ -102,8 +102,9 @@ fn region(bucket: &Bucket, url: &Range<usize>) -> Option<Diagnostic> {
         _ if is_of_aws(name) => return None,
         _ => ("AWS", meant_of_aws(name)),
     };
-    let problem = Diagnostic::error(code::INVALID_REGION, format!("{server} has no region `{name}`"));
-    Some(problem.at(place(region, url), format!("{} says so", region.name("region"))).help(help))
+    let message = format!("{} is `{name}`, which {server} does not have", region.name("region"));
+    let problem = Diagnostic::error(code::INVALID_REGION, message);
+    Some(region.mark(problem, url, &format!("not a region of {server}")).help(help))
 }
 
 /// Returns whether a region is written as those of AWS are: `eu-central-1`, `us-gov-west-1`.
@@ -148,9 +149,4 @@ fn storage_class(bucket: &Bucket) -> Option<Diagnostic> {
         return None;
     };
     Some(Diagnostic::error(code::STORAGE_CLASS, message).at(class.place()?, "this class").help(help))
-}
-
-/// Returns where the plan says a value, or the address of the bucket that leaves it to the environment.
-fn place<T>(chosen: &Chosen<T>, url: &Range<usize>) -> Range<usize> {
-    chosen.place().unwrap_or(url.clone())
 }

@@ -40,7 +40,9 @@ pub fn reference() -> String {
         }
         secret = secret.or(secrets.first().map(|(_, inner)| *inner));
     }
-    secret.into_iter().for_each(|schema| section(&mut text, "A reference to a secret", schema, properties(schema)));
+    if let Some(schema) = secret {
+        section(&mut text, "A reference to a secret", schema, properties(schema));
+    }
     text
 }
 

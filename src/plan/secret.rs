@@ -191,7 +191,7 @@ fn value(text: &str, start: usize) -> Option<Range<usize>> {
     let quoted = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| rest.starts_with(quote));
     let Some(quote) = quoted else {
         let end = rest.find(['\n', ',', '}', '#', '"', '\'']).unwrap_or(rest.len());
-        return Some(start..start + end);
+        return Some(start..start + rest[..end].trim_end().len());
     };
     let start = start + quote.len();
     let body = &text[start..];

@@ -120,6 +120,7 @@ fn bandwidth(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Bytes>> {
 }
 
 /// What a value lies beyond.
+#[derive(Clone, Copy)]
 enum Bound {
     Least(&'static str),
     Most(&'static str),
