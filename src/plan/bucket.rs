@@ -152,6 +152,10 @@ impl Bucket {
         let id = reference(desk, "access_key_id", raw.access_key_id, environment::S3_ACCESS_KEY_ID);
         let secret = reference(desk, "secret_access_key", raw.secret_access_key, environment::S3_SECRET_ACCESS_KEY);
         let token = reference(desk, "session_token", raw.session_token, environment::S3_SESSION_TOKEN);
+        let credentials = match (id, secret, token) {
+            (Ok(id), Ok(secret), Ok(token)) => credentials(desk, (id, secret, token), &url.span),
+            _ => Err(Refused),
+        };
         let encryption = encryption(desk, raw.encryption, raw.kms_key);
         let ca_bundle = raw.ca_bundle.map(|at| desk.path(&at).ok_or(Refused)).transpose();
         let ((name, root), endpoint) = (address.ok()?, endpoint.ok()?);
@@ -163,7 +167,7 @@ impl Bucket {
             endpoint,
             url_style: url_style.ok()?,
             use_ssl: use_ssl.ok()?,
-            credentials: credentials(desk, (id.ok()?, secret.ok()?, token.ok()?), &url.span).ok()?,
+            credentials: credentials.ok()?,
             storage_class: raw.storage_class.map(|at| desk.chosen(at.value, &at.span)),
             encryption,
             kms_key,
