@@ -56,6 +56,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the name that is a plain word of this program, and so is well formed.
+    pub(crate) fn of(word: &'static str) -> Self {
+        Self(word.to_owned())
+    }
 }
 
 impl FromStr for Name {

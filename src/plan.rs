@@ -5,18 +5,24 @@
 //! know of the world comes in as [`Surroundings`].
 
 mod backup;
+mod bucket;
 mod code;
 mod destination;
 mod document;
+mod endpoint;
+pub mod environment;
 mod local;
+mod mistakes;
 mod raw;
 mod resolve;
 mod schema;
+mod secret;
 mod shape;
 mod show;
 mod source;
 mod template;
 mod trees;
+mod upload;
 mod words;
 
 use std::collections::BTreeMap;
@@ -28,11 +34,14 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 pub use self::backup::{Backup, Codec, Selection, Verify};
+pub use self::bucket::{Bucket, Checksum, Encryption, Keys};
 pub use self::code::CODES;
 pub use self::destination::{Destination, Store};
 pub use self::local::Local;
 pub use self::schema::{reference, schema};
+pub use self::secret::Secret;
 pub use self::source::{Capture, Source};
+pub use self::upload::Upload;
 use crate::diagnose::{Diagnostic, Problems, Rejected, Severity};
 use crate::measure::Sha256;
 
@@ -87,9 +96,10 @@ impl Plan {
         let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut problems = Vec::new();
         let document = document::read(text, &mut problems);
-        let mut desk = resolve::Desk { text, plan: &name, around, problems };
+        let is_whole = problems.is_empty();
+        let mut desk = resolve::Desk { text, plan: &name, around, is_whole, problems };
         let parts = document.and_then(|document| resolve::resolve(&mut desk, document));
-        let problems = Problems::new(file, text, desk.problems);
+        let problems = Problems::new(file, &secret::blanked(text), desk.problems);
         let refused = problems.list().iter().any(|problem| problem.severity() == Severity::Error);
         match parts.filter(|_| !refused) {
             Some(parts) => {
@@ -115,7 +125,7 @@ impl Plan {
     /// Returns problems that the world has with this plan, to be shown at the lines that asked for what failed.
     #[must_use]
     pub fn problems(&self, list: Vec<Diagnostic>) -> Problems {
-        Problems::new(&self.file, &self.text, list)
+        Problems::new(&self.file, &secret::blanked(&self.text), list)
     }
 
     /// Returns the time zone that the plan's times are meant in.
@@ -163,11 +173,33 @@ struct Chosen<T> {
 }
 
 impl<T> Chosen<T> {
+    /// Returns the same choice of what `form` makes of the value.
+    fn map<U>(self, form: impl FnOnce(T) -> U) -> Chosen<U> {
+        Chosen { value: form(self.value), origin: self.origin }
+    }
+
     /// Returns where the plan says so, if it does.
     fn place(&self) -> Option<Range<usize>> {
         match &self.origin {
             Origin::Plan { span, .. } => Some(span.clone()),
             Origin::Default | Origin::Variable(_) => None,
+        }
+    }
+
+    /// Marks a problem where the plan says the value, or at `otherwise`, which leaves it to the environment.
+    fn mark(&self, problem: Diagnostic, otherwise: &Range<usize>, label: &str) -> Diagnostic {
+        match &self.origin {
+            Origin::Plan { span, .. } => problem.at(span.clone(), label),
+            Origin::Variable(name) => problem.at(otherwise.clone(), format!("{label}, by `${name}`")),
+            Origin::Default => problem.at(otherwise.clone(), label),
+        }
+    }
+
+    /// Returns what the value is called that stands for `key`: the key, or the variable that it comes from.
+    fn name(&self, key: &str) -> String {
+        match &self.origin {
+            Origin::Plan { .. } | Origin::Default => format!("`{key}`"),
+            Origin::Variable(name) => format!("`${name}`"),
         }
     }
 }

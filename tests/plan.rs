@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hitkeep_plan::diagnose::{Diagnostic, Look, Problems, Severity};
-use hitkeep_plan::plan::{CODES, Plan, Reading, Selection, Surroundings};
+use hitkeep_plan::plan::{
+    Bucket, CODES, Checksum, Destination, Encryption, Plan, Reading, Secret, Selection, Store, Surroundings, Upload,
+};
 use proptest::prelude::*;
 use snapbox::{Data, assert_data_eq};
 
@@ -31,8 +33,11 @@ const BEYOND_SCHEMA: &[&str] = &[
     "unknown-timezone",
     "unknown-timezone-near",
     // What a path or an address means.
-    "bucket",
+    "invalid-bucket-names",
+    "invalid-bucket-urls",
     "invalid-url",
+    "plain-secret-in-url",
+    "plain-secret-nearby",
     "root-destination",
     "unknown-scheme",
     // What a template means.
@@ -48,6 +53,25 @@ const BEYOND_SCHEMA: &[&str] = &[
     "template-syntax",
     "template-syntax-in-block",
     "template-unset",
+    // What the keys of a bucket mean together, and with the environment.
+    "bad-variables",
+    "bucket-only",
+    "bucket-only-secrets",
+    "half-key",
+    "half-key-of-the-environment",
+    "half-key-token",
+    "invalid-endpoints",
+    "invalid-regions",
+    "kms-key",
+    "mistakes-in-variables",
+    "plain-secret-not-quoted",
+    "url-style-address",
+    "url-style-dots",
+    "url-style-localhost",
+    "url-style-minio",
+    "use-ssl-aws",
+    "use-ssl-port-443",
+    "use-ssl-port-80",
     // How large a size is.
     "small-size",
     // Where directories lie.
@@ -57,6 +81,8 @@ const BEYOND_SCHEMA: &[&str] = &[
     "inside-source",
     "local-in-source",
     "no-state",
+    "overlap-bucket-twice",
+    "overlap-buckets",
     "overlap-by-case",
     "overlap-defaults",
     "overlap-nested",
@@ -65,6 +91,22 @@ const BEYOND_SCHEMA: &[&str] = &[
     "overlap-rendered",
     "overlap-root",
     "overlap-through-two-destinations",
+];
+
+/// What no key can be.
+const BAD_VARIABLES: &[(&str, &str)] = &[
+    ("HITKEEP_S3_REGION", "eu central"),
+    ("HITKEEP_S3_ENDPOINT", "http://localhost:9000"),
+    ("HITKEEP_S3_URL_STYLE", "virtual"),
+    ("HITKEEP_S3_USE_SSL", "no"),
+];
+
+/// What keys can be, but not together.
+const MISTAKEN_VARIABLES: &[(&str, &str)] = &[
+    ("HITKEEP_S3_REGION", "eu-central-1"),
+    ("HITKEEP_S3_ENDPOINT", "10.0.0.1:443"),
+    ("HITKEEP_S3_URL_STYLE", "vhost"),
+    ("HITKEEP_S3_USE_SSL", "false"),
 ];
 
 #[test]
@@ -133,11 +175,9 @@ fn the_plans_people_start_from_are_taken_by_reader_and_schema() {
 fn the_plan_with_every_key_has_every_key() {
     let text = std::fs::read_to_string(root().join("plans/every-key.toml")).unwrap();
     let schema: serde_json::Value = serde_json::from_str(&hitkeep_plan::plan::schema()).unwrap();
-    for key in keys(&schema) {
-        let written =
-            text.lines().any(|line| line.starts_with(&format!("{key} = ")) || line.starts_with(&format!("[{key}")));
-        assert!(written, "`{key}` is missing");
-    }
+    let written = written_keys(&toml::from_str(&text).unwrap());
+    let missing: Vec<String> = keys(&schema).difference(&written).cloned().collect();
+    assert_eq!(missing, Vec::<String>::new());
 }
 
 #[test]
@@ -188,7 +228,7 @@ fn a_minimal_plan_has_its_defaults() {
         ("backups", "zstd", "checksum")
     );
     assert_eq!((job.databases(), job.timeout()), (&Selection::All, None));
-    assert_eq!(job.to()[0].store().directory(), Path::new("/srv/hitkeep"));
+    assert_eq!(directory(&job.to()[0]), Path::new("/srv/hitkeep"));
     assert_eq!(job.line(), 9);
     assert!(text[job.place()].starts_with("[backup.nightly]"));
     assert_eq!(plan.timezone().iana_name(), Some("UTC"));
@@ -239,12 +279,170 @@ fn the_state_directory_comes_from_the_plan_then_systemd_then_xdg_then_home() {
     assert!(state(&[("STATE_DIRECTORY", "")]).is_err());
 }
 
+/// A plan with one bucket, whose keys besides `url` are `keys`, read where the environment is `variables`.
+fn with_bucket(keys: &str, variables: &[(&str, &str)]) -> Plan {
+    let around = Surroundings { variables: owned(variables), ..around() };
+    let text = plan_with(&[("/srv/hitkeep\"", &format!("s3://hitkeep/a\"\n{keys}"))], "[local]\nstate = \"/s\"\n");
+    match Plan::read(&text, "p.toml", &around) {
+        Ok(reading) => reading.plan,
+        Err(rejected) => panic!("{}", rejected.problems().graphical(LOOK)),
+    }
+}
+
+fn bucket(plan: &Plan) -> &Bucket {
+    match plan.destinations()[0].store() {
+        Store::Bucket(bucket) => bucket,
+        Store::Directory(path) => panic!("{} is no bucket", path.display()),
+    }
+}
+
+#[test]
+fn a_key_of_a_bucket_is_what_the_plan_says_then_the_variable_then_a_default() {
+    let near = "endpoint = \"server.example\"";
+    for (keys, variables, shown) in [
+        ("", &[][..], "# region: what the AWS SDK finds  # default"),
+        ("", &[("HITKEEP_S3_REGION", "")], "# region: what the AWS SDK finds  # default"),
+        ("", &[("HITKEEP_S3_REGION", "eu-west-1")], "region = \"eu-west-1\"  # $HITKEEP_S3_REGION"),
+        ("region = \"us-east-2\"", &[("HITKEEP_S3_REGION", "eu-west-1")], "region = \"us-east-2\"  # line 8"),
+        (near, &[], "region = \"us-east-1\"  # default"),
+        ("endpoint = \"a.r2.cloudflarestorage.com\"", &[], "region = \"auto\"  # default"),
+        ("endpoint = \"s3.eu-west-1.amazonaws.com\"", &[], "# region: what the AWS SDK finds  # default"),
+        ("", &[], "# endpoint: AWS  # default"),
+        ("", &[("HITKEEP_S3_ENDPOINT", "B.example")], "endpoint = \"b.example\"  # $HITKEEP_S3_ENDPOINT"),
+        (near, &[("HITKEEP_S3_ENDPOINT", "b.example")], "endpoint = \"server.example\"  # line 8"),
+        ("", &[], "url_style = \"vhost\"  # default"),
+        ("", &[("HITKEEP_S3_URL_STYLE", "path")], "url_style = \"path\"  # $HITKEEP_S3_URL_STYLE"),
+        ("url_style = \"vhost\"", &[("HITKEEP_S3_URL_STYLE", "path")], "url_style = \"vhost\"  # line 8"),
+        (near, &[], "use_ssl = true  # default"),
+        (near, &[("HITKEEP_S3_USE_SSL", "FALSE")], "use_ssl = false  # $HITKEEP_S3_USE_SSL"),
+        ("use_ssl = true", &[("HITKEEP_S3_USE_SSL", "0")], "use_ssl = true  # line 8"),
+        ("", &[], "# access_key_id: what the AWS SDK finds  # default"),
+        ("", &[("HITKEEP_S3_SESSION_TOKEN", "t")], "# access_key_id: what the AWS SDK finds  # default"),
+        ("", KEYS, "access_key_id = { env = \"HITKEEP_S3_ACCESS_KEY_ID\" }  # $HITKEEP_S3_ACCESS_KEY_ID"),
+        ("", KEYS, "secret_access_key = { env = \"HITKEEP_S3_SECRET_ACCESS_KEY\" }  # $HITKEEP_S3_SECRET_ACCESS_KEY"),
+        ("", KEYS, "session_token = { env = \"HITKEEP_S3_SESSION_TOKEN\" }  # $HITKEEP_S3_SESSION_TOKEN"),
+        ("access_key_id = { file = \"id\" }", KEYS, "access_key_id = { file = \"/etc/hitkeep/id\" }  # line 8"),
+        ("secret_access_key = { env = \"X\" }", KEYS, "secret_access_key = { env = \"X\" }  # line 8"),
+        ("session_token.credential = \"t\"", KEYS, "session_token = { credential = \"t\" }  # line 8"),
+        ("", &[], "checksum = \"auto\"  # default"),
+        ("", &[], "upload.concurrency = 4  # default"),
+        ("", &[], "upload.part_size = \"8MiB\"  # default"),
+        ("", &[], "# upload.bandwidth: no limit  # default"),
+    ] {
+        let text = with_bucket(keys, variables).show();
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.lines().any(|line| words(line) == words(shown)), "{shown} is not in\n{text}");
+    }
+}
+
+/// A whole temporary key in the environment.
+const KEYS: &[(&str, &str)] = &[
+    ("HITKEEP_S3_ACCESS_KEY_ID", "id"),
+    ("HITKEEP_S3_SECRET_ACCESS_KEY", "secret"),
+    ("HITKEEP_S3_SESSION_TOKEN", "token"),
+];
+
+#[test]
+fn a_bucket_is_handed_on_whole() {
+    let plan = with_bucket(
+        "region = \"eu\"\nendpoint = \"Minio.internal:9000\"\nurl_style = \"path\"\nuse_ssl = false\n\
+         access_key_id = { command = [\"./key\", \"id\"] }\nsecret_access_key = { file = \"/run/s3\" }\n\
+         storage_class = \"COLD_1\"\nencryption = \"aws:kms\"\nkms_key = \"k\"\nchecksum = \"sha256\"",
+        &[],
+    );
+    let bucket = bucket(&plan);
+    assert_eq!((bucket.name(), bucket.root().as_str(), bucket.region()), ("hitkeep", "a", Some("eu")));
+    assert_eq!(bucket.endpoint().as_deref(), Some("http://minio.internal:9000"));
+    assert_eq!((bucket.is_path_style(), bucket.uses_ssl(), bucket.storage_class()), (true, false, Some("COLD_1")));
+    assert_eq!(bucket.encryption(), Some(&Encryption::Kms { key: Some("k".to_owned()) }));
+    assert_eq!((bucket.ca_bundle(), bucket.checksum()), (None, Checksum::Sha256));
+    let keys = bucket.credentials().unwrap();
+    assert_eq!(keys.access_key_id, Secret::Command(vec!["/etc/hitkeep/key".to_owned(), "id".to_owned()]));
+    assert_eq!((&keys.secret_access_key, &keys.session_token), (&Secret::File("/run/s3".into()), &None));
+    assert_eq!(plan.backups()[0].upload(), Upload::default());
+}
+
+#[test]
+fn an_address_alone_is_a_destination() {
+    let around = Surroundings { variables: owned(KEYS), ..around() };
+    let read = |text: &str| Destination::of_address(text, &around);
+    for (text, shown) in [
+        ("s3://hitkeep", "s3://hitkeep"),
+        ("S3://hitkeep/", "s3://hitkeep"),
+        ("s3://hitkeep/a/b//", "s3://hitkeep/a/b"),
+    ] {
+        let destination = read(text).unwrap();
+        let Store::Bucket(bucket) = destination.store() else { panic!("{text} is a directory") };
+        assert_eq!((bucket.to_string().as_str(), destination.name().as_str()), (shown, "here"));
+        assert!(bucket.credentials().is_some());
+    }
+    assert_eq!(directory(&read("backups").unwrap()), Path::new("/etc/hitkeep/backups"));
+    let refused = read("s3://AKIA:wJalr@hitkeep").unwrap_err();
+    let expected = snapbox::str![[r"
+plan::plain-secret
+
+  × `s3://**********@hitkeep` holds an access key
+   ╭─[the command line:1:1]
+ 1 │ s3://**********@hitkeep
+   · ───────────┬───────────
+   ·            ╰── a key in an address
+   ╰────
+  help: say where it is found, with `access_key_id` and `secret_access_key`
+
+the command line: 1 error
+
+"]];
+    assert_data_eq!(refused.problems().graphical(LOOK), expected);
+}
+
+/// What is written in a plan where only its place may stand.
+const PASTED: &[&str] = &["AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI", "IQoJb3JpZ2luX2Vj"];
+
+#[test]
+fn a_secret_in_a_plan_is_never_shown() {
+    for (name, text) in plans_in("tests/rejected").into_iter().filter(|(name, _)| name.contains("secret")) {
+        let problems = refused(&name, &text);
+        let said = problems.graphical(LOOK) + &problems.json();
+        let shown: Vec<&&str> = PASTED.iter().filter(|secret| said.contains(**secret)).collect();
+        assert!(shown.is_empty(), "{name} shows {shown:?}: {said}");
+    }
+    let plan = taken("p", &plan_with(&[("[destination", "# secret_access_key = \"wJalrXUtnFEMI\"\n[destination")], ""));
+    let failure = Diagnostic::error("run::failed", "no").at(plan.plan.destinations()[0].place(), "here");
+    assert!(!plan.plan.problems(vec![failure]).graphical(LOOK).contains("wJalrXUtnFEMI"));
+}
+
+#[test]
+fn buckets_of_different_servers_do_not_meet() {
+    let other = |keys: &str| {
+        let other = format!("[destination.b]\nurl = \"s3://hitkeep/a\"\nurl_style = \"path\"\n{keys}\n");
+        let text = plan_with(&[("/srv/hitkeep\"", "s3://hitkeep/a\"\nendpoint = \"s3.example.com\"")], &other);
+        let text = text + "[backup.b]\nsource = \"main\"\nto = [\"b\"]\n";
+        let read = Plan::read(&text, "p.toml", &around());
+        read.map_err(|rejected| rejected.problems().list()[0].code())
+    };
+    for apart in [
+        "",
+        "endpoint = \"s3.example.net\"",
+        "endpoint = \"s3.example.com:8443\"",
+        "endpoint = \"s3.example.com\"\nuse_ssl = false",
+    ] {
+        assert!(other(apart).is_ok(), "{apart}");
+    }
+    for same in [
+        "endpoint = \"S3.EXAMPLE.com\"",
+        "endpoint = \"s3.example.com:443\"",
+        "endpoint = \"s3.example.com\"\nregion = \"eu\"",
+    ] {
+        assert_eq!(other(same).err(), Some("plan::overlap"), "{same}");
+    }
+}
+
 #[test]
 fn relative_paths_start_at_the_plan_file() {
     let text = plan_with(&[("/var/lib/hitkeep/data", "../data"), ("/srv/hitkeep", "./backups")], "");
     let plan = taken("p", &text).plan;
     assert_eq!(plan.sources()[0].data_path(), Path::new("/etc/hitkeep/../data"));
-    assert_eq!(plan.destinations()[0].store().directory(), Path::new("/etc/hitkeep/backups"));
+    assert_eq!(directory(&plan.destinations()[0]), Path::new("/etc/hitkeep/backups"));
 }
 
 #[test]
@@ -316,8 +514,10 @@ proptest! {
 
     #[test]
     fn folders_are_disjoint_as_a_naive_reader_sees_it(one in prefix(), other in prefix()) {
-        prop_assert_eq!(disjoint(&one, &other), naive(&one, &other));
-        prop_assert_eq!(disjoint(&one, &other), disjoint(&other, &one));
+        for place in ["/srv/hitkeep", "s3://hitkeep"] {
+            prop_assert_eq!(disjoint(place, &one, &other), naive(&one, &other));
+            prop_assert_eq!(disjoint(place, &one, &other), disjoint(place, &other, &one));
+        }
     }
 
     #[test]
@@ -410,9 +610,9 @@ fn prefix() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.join("/"))
 }
 
-fn disjoint(one: &str, other: &str) -> bool {
+fn disjoint(place: &str, one: &str, other: &str) -> bool {
     let text = plan_with(
-        &[],
+        &[("/srv/hitkeep", place)],
         &format!("prefix = \"{one}\"\n[backup.b]\nsource = \"main\"\nto = [\"disk\"]\nprefix = \"{other}\"\n"),
     );
     Plan::read(&text, "p.toml", &around()).is_ok()
@@ -431,6 +631,13 @@ fn plan_with(changes: &[(&str, &str)], more: &str) -> String {
     changes.iter().fold(good.to_owned(), |text, (from, to)| text.replace(from, to)) + more
 }
 
+fn directory(destination: &Destination) -> &Path {
+    match destination.store() {
+        Store::Directory(path) => path,
+        Store::Bucket(bucket) => panic!("{bucket} is no directory"),
+    }
+}
+
 fn taken(name: &str, text: &str) -> Reading {
     Plan::read(text, &format!("{name}.toml"), &around())
         .unwrap_or_else(|rejected| panic!("{}", rejected.problems().graphical(LOOK)))
@@ -438,8 +645,13 @@ fn taken(name: &str, text: &str) -> Reading {
 
 fn refused(name: &str, text: &str) -> Problems {
     let mut around = around();
-    if name == "no-state" {
-        around.variables.clear();
+    match name {
+        "no-state" => around.variables.clear(),
+        "half-key-of-the-environment" => drop(around.variables.remove("HITKEEP_S3_SECRET_ACCESS_KEY")),
+        "half-key" | "half-key-token" => around.variables.retain(|variable, _| variable == "HOME"),
+        "bad-variables" => around.variables.extend(owned(BAD_VARIABLES)),
+        "mistakes-in-variables" => around.variables.extend(owned(MISTAKEN_VARIABLES)),
+        _ => {}
     }
     match Plan::read(text, &format!("{name}.toml"), &around) {
         Ok(_) => panic!("{name} was taken"),
@@ -451,7 +663,12 @@ fn around() -> Surroundings {
     Surroundings {
         host: "web-1".to_owned(),
         directory: PathBuf::from("/etc/hitkeep"),
-        variables: owned(&[("HOME", "/home/keeper"), ("HITKEEP_S3_ACCESS_KEY_ID", "AKIA"), ("GitHub_Token", "ghp")]),
+        variables: owned(&[
+            ("HOME", "/home/keeper"),
+            ("HITKEEP_S3_ACCESS_KEY_ID", "AKIA"),
+            ("HITKEEP_S3_SECRET_ACCESS_KEY", "wJalr"),
+            ("GitHub_Token", "ghp"),
+        ]),
         real_path: Path::to_path_buf,
     }
 }
@@ -473,6 +690,12 @@ fn keys(schema: &serde_json::Value) -> BTreeSet<String> {
             std::iter::once(key.clone()).chain(std::iter::once(value).chain(entries).flat_map(keys)).collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// Every key that a plan has, at any depth.
+fn written_keys(plan: &toml::Table) -> BTreeSet<String> {
+    let inner = plan.values().filter_map(toml::Value::as_table).flat_map(written_keys);
+    inner.chain(plan.keys().cloned()).collect()
 }
 
 /// Every plan of a folder of the repository, by name.

@@ -34,11 +34,11 @@ impl Check {
                 write_error(&(rejected.problems().json() + "\n"));
                 Ok(exit::REJECTED)
             }
-            (Ok((reading, _)), Format::Json) => {
+            (Ok(reading), Format::Json) => {
                 print(&(reading.warnings.json() + "\n"))?;
                 Ok(exit::DONE)
             }
-            (Ok((reading, _)), Format::Text) => {
+            (Ok(reading), Format::Text) => {
                 tell_problems(&reading.warnings);
                 let jobs = counted(reading.plan.backups().len(), "backup job");
                 voice.say(&format!("{}: {jobs}, no errors\n", self.plan.display()))?;

@@ -12,7 +12,7 @@ use crate::duck::Limits;
 use crate::event::Listener;
 use crate::measure::{Bytes, Sha256};
 use crate::name::Name;
-use crate::plan::{self, Destination, Plan, Reading, Surroundings};
+use crate::plan::{self, Destination, Plan, Reading, Surroundings, Upload};
 use crate::record::PlanRecord;
 use crate::run::{About, Outside, Reason, Stop, exit};
 use crate::store::Store;
@@ -22,16 +22,26 @@ use crate::store::local::Local;
 const MEMORY: Bytes = Bytes(512 << 20);
 
 /// Reads a plan file in the surroundings of this process.
-pub(super) fn read_plan(path: &Path) -> Result<(Reading, String), CliError> {
+pub(super) fn read_plan(path: &Path) -> Result<Reading, CliError> {
     let failed = |cause| CliError::File { doing: "read", path: path.to_owned(), cause };
     let text = std::fs::read_to_string(path).map_err(failed)?;
     let absolute = std::path::absolute(path).map_err(failed)?;
-    let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    let around = surroundings(absolute.parent().unwrap_or(Path::new("/")).to_owned());
+    Ok(Plan::read(&text, &path.display().to_string(), &around)?)
+}
+
+/// Reads a place that is given without a plan: `s3://bucket/folder`.
+pub(super) fn read_address(address: &str) -> Result<Destination, CliError> {
+    let failed = |cause| CliError::File { doing: "find", path: ".".into(), cause };
+    let around = surroundings(std::env::current_dir().map_err(failed)?);
+    Ok(Destination::of_address(address, &around)?)
+}
+
+/// Returns what this process knows of the world, for a text whose relative paths start at `directory`.
+fn surroundings(directory: PathBuf) -> Surroundings {
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let around = Surroundings { host: host(), directory, variables: variables.collect(), real_path };
-    let reading = Plan::read(&text, &path.display().to_string(), &around)?;
-    Ok((reading, text))
+    Surroundings { host: host(), directory, variables: variables.collect(), real_path }
 }
 
 /// Returns the name of this host.
@@ -48,10 +58,14 @@ fn real_path(path: &Path) -> PathBuf {
     }
 }
 
-/// Returns the store of a destination.
-pub(super) fn store(destination: &Destination) -> Arc<dyn Store> {
+/// Returns the store of a destination, for a job that uploads like this.
+pub(super) fn store(destination: &Destination, _upload: Upload) -> Result<Arc<dyn Store>, CliError> {
     match destination.store() {
-        plan::Store::Directory(root) => Arc::new(Local::new(root.clone())),
+        plan::Store::Directory(root) => Ok(Arc::new(Local::new(root.clone()))),
+        plan::Store::Bucket(bucket) => Err(CliError::Usage {
+            message: format!("`{bucket}` cannot be reached yet"),
+            help: "buckets come with the next commit".to_owned(),
+        }),
     }
 }
 

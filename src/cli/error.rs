@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::demo::DemoError;
 use crate::diagnose::{Look, Problems, Rejected};
 use crate::duck::DuckError;
+use crate::plan::environment;
 use crate::run::{Cause, Failure, exit};
 use crate::store::StoreError;
 use crate::survey::SurveyError;
@@ -132,7 +133,7 @@ fn look() -> Look {
     let colour = is_terminal && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
     let width = rustix::termios::tcgetwinsize(io::stderr()).map_or(100, |size| usize::from(size.ws_col).clamp(40, 120));
     let is_utf8 = |name| std::env::var(name).is_ok_and(|value: String| value.to_ascii_uppercase().contains("UTF"));
-    Look { width, colour, unicode: !is_terminal || ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().any(is_utf8) }
+    Look { width, colour, unicode: !is_terminal || environment::LOCALE.into_iter().any(is_utf8) }
 }
 
 /// Writes to standard error; when that is gone there is nobody left to tell.

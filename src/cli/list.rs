@@ -27,8 +27,8 @@ const NEWEST: usize = 20;
 /// Of a place with more than 20 sets, the newest 20 are listed.
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// A plan, or a directory that holds a backup.
-    #[arg(value_name = "PLAN|DIR")]
+    /// A plan, or where a backup lies: a directory, or `s3://bucket/folder`.
+    #[arg(value_name = "PLAN|URL")]
     target: PathBuf,
     /// A set to be shown in detail: `latest`, or a name such as 2026-03-08T120000Z.
     set: Option<SetName>,

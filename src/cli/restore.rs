@@ -24,8 +24,8 @@ use crate::work::{self, At, RestoreWork, Wanted};
 /// `hitkeep.db.pre-restore.<time>`; HitKeep must be stopped then. Whatever fails, they stay in their place.
 #[derive(Debug, Args)]
 pub(super) struct Restore {
-    /// A plan, or a directory that holds a backup.
-    #[arg(value_name = "PLAN|DIR")]
+    /// A plan, or where a backup lies: a directory, or `s3://bucket/folder`.
+    #[arg(value_name = "PLAN|URL")]
     target: PathBuf,
     /// The data path to restore to: hitkeep.db and tenants/ go into it.
     #[arg(long, value_name = "DIR")]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::error::{CliError, tell_problems};
 use super::{Voice, desk, print};
-use crate::diagnose::{Diagnostic, Problems};
+use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
@@ -39,7 +39,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
-        let (reading, text) = desk::read_plan(&self.plan)?;
+        let reading = desk::read_plan(&self.plan)?;
         let plan = reading.plan;
         let jobs = choose_jobs(&plan, &self.jobs)?;
         if self.preview || voice.verbose {
@@ -53,7 +53,7 @@ impl Run {
             if let Err(stopped) = stop.check() {
                 return Ok(exit::worse(code, stopped.exit_code()));
             }
-            let desk = JobDesk { plan: &plan, text: &text, file: &self.plan, job, tell: &tell, stop: &stop };
+            let desk = JobDesk { plan: &plan, job, tell: &tell, stop: &stop };
             let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
             // One job that fails must not keep the next from its backup.
             code = exit::worse(code, ended.unwrap_or_else(|error| error.tell()));
@@ -81,23 +81,21 @@ fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<&'p Backup>, Cl
 /// Everything that one job is done with.
 struct JobDesk<'r> {
     plan: &'r Plan,
-    text: &'r str,
-    file: &'r Path,
     job: &'r Backup,
     tell: &'r Arc<dyn Listener>,
     stop: &'r Stop,
 }
 
 impl JobDesk<'_> {
-    fn stores(&self) -> Vec<Arc<dyn Store>> {
-        self.job.to().iter().map(|destination| desk::store(destination)).collect()
+    fn stores(&self) -> Result<Vec<Arc<dyn Store>>, CliError> {
+        self.job.to().iter().map(|destination| desk::store(destination, self.job.upload())).collect()
     }
 
     /// The dry run: looks, plans, prints.
     async fn show_work(&self) -> Result<u8, CliError> {
         let staging = self.plan.local().staging();
         let limits = desk::limits(self.plan, staging.join("hitkeep-plan-spill"));
-        let facts = survey::backup(self.job, &self.stores(), staging, &limits).await?;
+        let facts = survey::backup(self.job, &self.stores()?, staging, &limits).await?;
         let now = Timestamp::now();
         let work = work::backup(self.job, &facts, &staging.join("hitkeep-plan-…"), RunId::fresh(now), now)?;
         print(&work.to_string())?;
@@ -139,7 +137,7 @@ impl JobDesk<'_> {
         run: RunId,
         now: Timestamp,
     ) -> Result<(Vec<Arc<dyn Store>>, BTreeMap<Name, String>, Vec<Lock>), CliError> {
-        let (stores, mut unlocked, mut locks) = (self.stores(), BTreeMap::new(), Vec::new());
+        let (stores, mut unlocked, mut locks) = (self.stores()?, BTreeMap::new(), Vec::new());
         let holder = format!(
             "process {} on {} since {now} (run {run}, job {})",
             std::process::id(),
@@ -203,7 +201,7 @@ impl JobDesk<'_> {
         };
         let problems =
             records.iter().flat_map(|record| record.failures.iter().map(move |failed| problem(record, failed)));
-        tell_problems(&Problems::new(&self.file.display().to_string(), self.text, problems.collect()));
+        tell_problems(&self.plan.problems(problems.collect()));
     }
 }
 

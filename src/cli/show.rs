@@ -17,7 +17,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn carry_out(self) -> Result<u8, CliError> {
-        let (reading, _) = desk::read_plan(&self.plan)?;
+        let reading = desk::read_plan(&self.plan)?;
         print(&reading.plan.show())?;
         Ok(exit::DONE)
     }

@@ -1,4 +1,4 @@
-//! Where sets are looked for: what a plan names, or a directory given on the command line.
+//! Where sets are looked for: what a plan names, or a place given on the command line.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::desk;
 use super::error::CliError;
 use crate::name::{Name, Prefix, SnapshotId};
-use crate::plan::Plan;
+use crate::plan::{Plan, Upload};
 use crate::record::Catalogue;
 use crate::store::Store;
 use crate::store::local::Local;
@@ -34,21 +34,18 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Reads PLAN or DIR, and keeps the places that `job` and `destination` name, where they name any.
+    /// Reads PLAN or URL, and keeps the places that `job` and `destination` name, where they name any.
     pub(super) fn read(target: &Path, job: Option<&Name>, destination: Option<&Name>) -> Result<Self, CliError> {
         let text = target.to_string_lossy();
-        if text.starts_with("s3://") {
-            return Err(CliError::Usage {
-                message: format!("`{text}`: this version reads local directories only"),
-                help: "give a directory, or a plan".to_owned(),
-            });
+        if text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3://")) {
+            return Self::bucket(&text);
         }
         let directory = text.strip_prefix("file://").map_or_else(|| target.to_owned(), PathBuf::from);
         if directory.is_dir() || text.starts_with("file://") {
             return Self::directory(&directory);
         }
-        let (reading, _) = desk::read_plan(target)?;
-        let mut spots = plan_spots(&reading.plan);
+        let reading = desk::read_plan(target)?;
+        let mut spots = plan_spots(&reading.plan)?;
         let known: Vec<String> = spots.iter().map(Spot::title).collect();
         spots.retain(|spot| job.is_none_or(|job| spot.job.as_ref() == Some(job)));
         spots.retain(|spot| destination.is_none_or(|destination| spot.destination == *destination));
@@ -61,22 +58,30 @@ impl Subject {
         Ok(Self { plan: Some(reading.plan), spots })
     }
 
+    fn bucket(address: &str) -> Result<Self, CliError> {
+        let destination = desk::read_address(address)?;
+        Ok(Self::place(destination.name().clone(), desk::store(&destination, Upload::default())?))
+    }
+
     fn directory(directory: &Path) -> Result<Self, CliError> {
         let failed = |cause| CliError::File { doing: "read", path: directory.to_owned(), cause };
         let root = directory.canonicalize().map_err(failed)?;
-        let store: Arc<dyn Store> = Arc::new(Local::new(root));
+        Ok(Self::place(Name::of("here"), Arc::new(Local::new(root))))
+    }
+
+    /// A place without a plan: the store itself.
+    fn place(destination: Name, store: Arc<dyn Store>) -> Self {
         let place = survey::place(store.as_ref(), &Prefix::default());
-        let destination = "here".parse().map_err(|_| CliError::Differs("`here` is a name".to_owned()))?;
-        Ok(Self { plan: None, spots: vec![Spot { job: None, destination, store, place }] })
+        Self { plan: None, spots: vec![Spot { job: None, destination, store, place }] }
     }
 }
 
-fn plan_spots(plan: &Plan) -> Vec<Spot> {
+fn plan_spots(plan: &Plan) -> Result<Vec<Spot>, CliError> {
     let spots = plan.backups().iter().flat_map(|job| {
         job.to().iter().map(move |destination| {
-            let store = desk::store(destination);
+            let store = desk::store(destination, job.upload())?;
             let place = survey::place(store.as_ref(), job.prefix());
-            Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place }
+            Ok(Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place })
         })
     });
     spots.collect()

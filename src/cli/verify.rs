@@ -19,8 +19,8 @@ use crate::work;
 /// Verify sets: read every file back and compare it with what was sealed.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// A plan, or a directory that holds a backup.
-    #[arg(value_name = "PLAN|DIR")]
+    /// A plan, or where a backup lies: a directory, or `s3://bucket/folder`.
+    #[arg(value_name = "PLAN|URL")]
     target: PathBuf,
     /// The set: `latest`, or a name such as 2026-03-08T120000Z; every set where it is left out.
     set: Option<SetName>,

@@ -11,8 +11,9 @@ use super::raw::{self, At, Databases};
 use super::resolve::{DESTINATION, Desk, SOURCE, Shelf};
 use super::template::{self, Scope};
 use super::trees::Tree;
+use super::upload::Uploading;
 use super::words::written;
-use super::{Chosen, Destination, Origin, Source, code};
+use super::{Chosen, Destination, Origin, Source, Store, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::Span;
 use crate::name::{DatabaseId, Name, Prefix};
@@ -83,6 +84,7 @@ pub struct Backup {
     pub(super) compression: Chosen<Codec>,
     pub(super) verify: Chosen<Verify>,
     pub(super) timeout: Option<Chosen<Span>>,
+    pub(super) uploading: Uploading,
 }
 
 impl Backup {
@@ -96,6 +98,8 @@ impl Backup {
             None => Some(Chosen { value: Selection::All, origin: Origin::Default }),
         };
         let timeout = raw.timeout.map(|at| resolve_timeout(desk, &at));
+        let (upload, upload_place) = raw.upload.map_or_else(Default::default, |at| (at.value, Some(at.span)));
+        let uploading = Uploading::resolve(desk, upload);
         let template = desk.word(raw.prefix.clone(), "backups".to_owned());
         let place = raw.prefix.map_or(header.clone(), |at| at.span);
         // Without its source a template may still be judged by the name that was meant.
@@ -107,6 +111,9 @@ impl Backup {
             for (to_place, destination) in places.iter().zip(&to.value) {
                 shelf.trees.add(Tree::new(desk.around, &name, destination, prefix, &place, to_place));
             }
+        }
+        if let (Some(place), Some((_, to))) = (upload_place, &to) {
+            desk.problems.extend(no_bucket(place, &to.value));
         }
         Some(Self {
             line: desk.line(&header),
@@ -120,6 +127,7 @@ impl Backup {
             compression: desk.word(raw.compression, Codec::Zstd),
             verify: desk.word(raw.verify, Verify::Checksum),
             timeout: timeout.map_or(Some(None), |timeout| timeout.map(Some))?,
+            uploading: uploading?,
         })
     }
 
@@ -182,6 +190,22 @@ impl Backup {
     pub fn timeout(&self) -> Option<Span> {
         self.timeout.as_ref().map(|timeout| timeout.value)
     }
+
+    /// Returns how it uploads to buckets.
+    #[must_use]
+    pub fn upload(&self) -> Upload {
+        self.uploading.upload()
+    }
+}
+
+/// Warns of `upload` at a job that has no bucket to upload to.
+fn no_bucket(place: Range<usize>, to: &[Arc<Destination>]) -> Option<Diagnostic> {
+    let is_bucket = |destination: &Arc<Destination>| matches!(destination.store(), Store::Bucket(_));
+    (!to.iter().any(is_bucket)).then(|| {
+        Diagnostic::warning(code::BUCKET_ONLY, "`upload` says nothing here: none of the destinations is a bucket")
+            .at(place, "said of buckets only")
+            .help("remove it")
+    })
 }
 
 fn resolve_source(desk: &mut Desk<'_>, shelf: &mut Shelf, at: &At<String>) -> Option<Chosen<Arc<Source>>> {

@@ -43,14 +43,36 @@ codes! {
     UNUSED = "plan::unused";
     /// A text that is not the path of a directory or a file.
     INVALID_PATH = "plan::invalid-path";
-    /// A destination in a bucket.
-    BUCKET = "plan::bucket";
     /// A destination whose kind is not known.
     UNKNOWN_SCHEME = "plan::unknown-scheme";
-    /// A `file:` address that does not name a directory plainly.
+    /// A `file:` or `s3:` address that does not plainly name a directory, or a bucket and a folder in it.
     INVALID_URL = "plan::invalid-url";
     /// A destination is the root of the file system.
     ROOT_DESTINATION = "plan::root-destination";
+    /// A key of buckets that stands at a directory, or speaks of no bucket (then a warning).
+    BUCKET_ONLY = "plan::bucket-only";
+    /// A name that no bucket can have.
+    INVALID_BUCKET = "plan::invalid-bucket";
+    /// A server that is not written as `host[:port]`.
+    INVALID_ENDPOINT = "plan::invalid-endpoint";
+    /// A region that is none, or none of this server's.
+    INVALID_REGION = "plan::invalid-region";
+    /// A variable of the environment that stands in for a key holds what the key cannot be.
+    INVALID_VARIABLE = "plan::invalid-variable";
+    /// A server that knows its buckets by path is asked for a host of the bucket's name, or a bucket's name makes none.
+    URL_STYLE = "plan::url-style";
+    /// TLS where plain HTTP is spoken, or plain HTTP where TLS is (a warning where that is only likely).
+    USE_SSL = "plan::use-ssl";
+    /// A secret stands in the plan, where only its place may.
+    PLAIN_SECRET = "plan::plain-secret";
+    /// A reference to a secret that names no place, several, or one that cannot be.
+    INVALID_SECRET = "plan::invalid-secret";
+    /// One half of an access key, or a session token alone.
+    HALF_KEY = "plan::half-key";
+    /// A storage class that does not exist, or whose objects cannot be read at once.
+    STORAGE_CLASS = "plan::storage-class";
+    /// A key for an encryption that is not asked for.
+    KMS_KEY = "plan::kms-key";
     /// An item of `databases` that is no database.
     INVALID_DATABASE = "plan::invalid-database";
     /// Only the shared database is backed up (a warning).
@@ -59,8 +81,10 @@ codes! {
     INVALID_SPAN = "plan::invalid-span";
     /// A text that is not a size.
     INVALID_SIZE = "plan::invalid-size";
-    /// A span or a size that is too small to work with.
+    /// A span, a size or a number that is too small to work with.
     TOO_SMALL = "plan::too-small";
+    /// A size or a number that is too large (a warning where it will only cost much memory).
+    TOO_LARGE = "plan::too-large";
     /// A template that is not written as templates are.
     TEMPLATE_SYNTAX = "plan::template-syntax";
     /// A name in a template that stands for nothing.

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::raw::{self, At};
 use super::resolve::{Desk, absolute};
-use super::words::written;
-use super::{Chosen, Origin, Surroundings, code};
+use super::{Chosen, Origin, Surroundings, code, environment};
 use crate::diagnose::Diagnostic;
 use crate::measure::Bytes;
 
@@ -62,9 +61,10 @@ impl Local {
 
 fn default_state(desk: &mut Desk<'_>) -> Option<Chosen<PathBuf>> {
     // systemd gives a list when a unit has several state directories; the first is the chief one.
-    let of_unit = variable(desk.around, "STATE_DIRECTORY", |text| text.split(':').next().unwrap_or(text).to_owned());
-    let of_user = || variable(desk.around, "XDG_STATE_HOME", |text| format!("{text}/hitkeep-plan"));
-    let of_home = || variable(desk.around, "HOME", |text| format!("{text}/.local/state/hitkeep-plan"));
+    let of_unit =
+        variable(desk.around, environment::STATE_DIRECTORY, |text| text.split(':').next().unwrap_or(text).to_owned());
+    let of_user = || variable(desk.around, environment::XDG_STATE_HOME, |text| format!("{text}/hitkeep-plan"));
+    let of_home = || variable(desk.around, environment::HOME, |text| format!("{text}/.local/state/hitkeep-plan"));
     let found = of_unit.or_else(of_user).or_else(of_home);
     if found.is_none() {
         desk.problems.push(
@@ -77,7 +77,7 @@ fn default_state(desk: &mut Desk<'_>) -> Option<Chosen<PathBuf>> {
 
 fn default_staging(around: &Surroundings) -> Chosen<PathBuf> {
     let fallback = || Chosen { value: PathBuf::from("/var/tmp"), origin: Origin::Default };
-    variable(around, "TMPDIR", str::to_owned).unwrap_or_else(fallback)
+    variable(around, environment::TMPDIR, str::to_owned).unwrap_or_else(fallback)
 }
 
 /// Returns the path that `form` makes of an environment variable, unless that is unset, empty or relative.
@@ -87,17 +87,14 @@ fn variable(around: &Surroundings, name: &'static str, form: fn(&str) -> String)
 }
 
 fn memory_limit(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Bytes>> {
-    let problem = match at.value.parse::<Bytes>() {
-        Ok(size) if size >= LEAST_MEMORY => return Some(desk.chosen(size, &at.span)),
-        Ok(_) => {
-            Diagnostic::error(code::TOO_SMALL, format!("a `memory_limit` of `{}` is too small to work in", at.value))
-                .at(at.span.clone(), "at least `128MiB`")
-                .help("leave the key out for `512MiB`")
-        }
-        Err(reason) => Diagnostic::error(code::INVALID_SIZE, format!("{} is not a size", written(&at.value)))
-            .at(at.span.clone(), "not a size")
-            .help(reason.to_string()),
-    };
-    desk.problems.push(problem);
+    let size = desk.size(at)?;
+    if size >= LEAST_MEMORY {
+        return Some(desk.chosen(size, &at.span));
+    }
+    desk.problems.push(
+        Diagnostic::error(code::TOO_SMALL, format!("a `memory_limit` of `{}` is too small to work in", at.value))
+            .at(at.span.clone(), "at least `128MiB`")
+            .help("leave the key out for `512MiB`"),
+    );
     None
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, de};
 use toml::Spanned;
 
 use super::backup::{Codec, Verify};
+use super::bucket::{Checksum, Cipher, UrlStyle};
 use super::source::Capture;
 
 /// A value and the place of its text.
@@ -135,13 +136,92 @@ pub(super) struct Source {
     pub(super) capture: Option<At<Capture>>,
 }
 
-/// A place that backups are written to.
-#[derive(Debug, Deserialize, JsonSchema)]
+/// A place that backups are written to: a directory, or a bucket, which takes every other key.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Destination {
-    /// A directory, absolute or relative to the plan file, or `file:///directory`.
-    #[schemars(required, length(min = 1), extend("examples" = ["/srv/hitkeep", "file:///srv/hitkeep"]))]
+    /// A directory, absolute or relative to the plan file, or `file:///directory`; or a bucket, `s3://bucket/folder`.
+    #[schemars(required, length(min = 1), extend("examples" = ["/srv/hitkeep", "s3://my-analytics-bucket/hitkeep"]))]
     pub(super) url: Option<At<String>>,
+    /// The region of the bucket. Unless set, `$HITKEEP_S3_REGION`; then what the AWS SDK finds, or with an `endpoint`
+    /// `us-east-1` (Cloudflare R2: `auto`).
+    #[schemars(length(min = 1), extend("examples" = ["eu-central-1", "auto"]))]
+    pub(super) region: Option<At<String>>,
+    /// The server, `host[:port]`, where it is not AWS. Unless set, `$HITKEEP_S3_ENDPOINT`.
+    #[schemars(length(min = 1), extend("examples" = ["minio.internal:9000"]))]
+    pub(super) endpoint: Option<At<String>>,
+    /// Where requests name the bucket: before the host, or in the path, as MinIO wants it. Unless set,
+    /// `$HITKEEP_S3_URL_STYLE`.
+    #[schemars(extend("default" = "vhost"))]
+    pub(super) url_style: Option<At<UrlStyle>>,
+    /// Whether the server is spoken to over TLS. Unless set, `$HITKEEP_S3_USE_SSL`.
+    #[schemars(extend("default" = true))]
+    pub(super) use_ssl: Option<At<bool>>,
+    /// Where the id of the access key is found. Unless set, `$HITKEEP_S3_ACCESS_KEY_ID`; without that and its secret,
+    /// the credentials are what the AWS SDK finds: its variables, its profiles, the role of the machine.
+    pub(super) access_key_id: Option<At<Secret>>,
+    /// Where the secret of the access key is found. Unless set, `$HITKEEP_S3_SECRET_ACCESS_KEY`.
+    pub(super) secret_access_key: Option<At<Secret>>,
+    /// Where the session token is found that temporary keys come with. Unless set, `$HITKEEP_S3_SESSION_TOKEN`.
+    pub(super) session_token: Option<At<Secret>>,
+    /// The storage class of what is written; the server's own choice unless set.
+    #[schemars(regex(pattern = r"^[A-Z][A-Z0-9_]*$"), extend("examples" = ["STANDARD_IA"]))]
+    pub(super) storage_class: Option<At<String>>,
+    /// How the server encrypts what it keeps; the bucket's own choice unless set.
+    pub(super) encryption: Option<At<Cipher>>,
+    /// The key of `encryption = "aws:kms"`, where it is not the bucket's own.
+    #[schemars(length(min = 1))]
+    pub(super) kms_key: Option<At<String>>,
+    /// A file of certificates, in PEM, to be trusted besides those of this host.
+    #[schemars(length(min = 1))]
+    pub(super) ca_bundle: Option<At<String>>,
+    /// The checksum that the server is given to compare with what arrives; `auto` is the strongest it offers.
+    #[schemars(extend("default" = "auto"))]
+    pub(super) checksum: Option<At<Checksum>>,
+}
+
+impl Destination {
+    /// Returns the keys that are said of buckets, those that are there, each with the place of its value.
+    pub(super) fn bucket_keys(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
+        let keys = [
+            ("region", place(self.region.as_ref())),
+            ("endpoint", place(self.endpoint.as_ref())),
+            ("url_style", place(self.url_style.as_ref())),
+            ("use_ssl", place(self.use_ssl.as_ref())),
+            ("access_key_id", place(self.access_key_id.as_ref())),
+            ("secret_access_key", place(self.secret_access_key.as_ref())),
+            ("session_token", place(self.session_token.as_ref())),
+            ("storage_class", place(self.storage_class.as_ref())),
+            ("encryption", place(self.encryption.as_ref())),
+            ("kms_key", place(self.kms_key.as_ref())),
+            ("ca_bundle", place(self.ca_bundle.as_ref())),
+            ("checksum", place(self.checksum.as_ref())),
+        ];
+        keys.into_iter().filter_map(|(key, place)| Some((key, place?)))
+    }
+}
+
+fn place<T>(at: Option<&At<T>>) -> Option<Range<usize>> {
+    at.map(|at| at.span.clone())
+}
+
+/// Where a secret is found: exactly one of these. The secret itself never stands in a plan.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1, "writeOnly" = true))]
+pub(super) struct Secret {
+    /// The name of an environment variable.
+    #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"), extend("examples" = ["HITKEEP_S3_SECRET_ACCESS_KEY"]))]
+    pub(super) env: Option<At<String>>,
+    /// A file that holds nothing else.
+    #[schemars(length(min = 1), extend("examples" = ["/run/secrets/s3"]))]
+    pub(super) file: Option<At<String>>,
+    /// A program and its arguments, without a shell; what it prints is the secret.
+    #[schemars(length(min = 1), extend("examples" = [["pass", "show", "s3"]]))]
+    pub(super) command: Option<At<Vec<At<String>>>>,
+    /// The name of a credential that systemd hands to the unit (`LoadCredential=`).
+    #[schemars(regex(pattern = r"^[^/]+$"), extend("examples" = ["s3"]))]
+    pub(super) credential: Option<At<String>>,
 }
 
 /// A job: one source, backed up to one or more destinations.
@@ -170,6 +250,23 @@ pub(super) struct Backup {
     /// How long a run may take before it is given up: `90s`, `15m`, `2h`, `1d`. No limit unless set.
     #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["2h"]))]
     pub(super) timeout: Option<At<String>>,
+    /// How much of a bucket's connection the uploads take.
+    pub(super) upload: Option<At<Upload>>,
+}
+
+/// How much of a bucket's connection the uploads of a job take.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Upload {
+    /// How many parts are on their way at once, from 1 to 64. Each takes the memory of one part.
+    #[schemars(range(min = 1, max = 64), extend("default" = 4))]
+    pub(super) concurrency: Option<At<i64>>,
+    /// The size of a part, from `5MiB` to `5GiB`; a smaller file is stored as a whole.
+    #[schemars(regex(pattern = r"^[0-9]+([KMGT]i)?B$"), extend("default" = "8MiB"))]
+    pub(super) part_size: Option<At<String>>,
+    /// The most that all parts together send in a second, at least `64KiB/s`. No limit unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*([KMGT]i)?B/s$"), extend("examples" = ["50MiB/s"]))]
+    pub(super) bandwidth: Option<At<String>>,
 }
 
 /// What this host provides for the work.

@@ -12,6 +12,7 @@ use super::trees::Trees;
 use super::words::{nearest, quoted, written};
 use super::{Backup, Chosen, Destination, Local, Origin, Parts, Source, Surroundings, code};
 use crate::diagnose::{Diagnostic, position};
+use crate::measure::Bytes;
 use crate::name::Name;
 
 /// What every part of the resolving works at: the text, what is around it, and the problems so far.
@@ -19,6 +20,8 @@ pub(super) struct Desk<'a> {
     pub(super) text: &'a str,
     pub(super) plan: &'a str,
     pub(super) around: &'a Surroundings,
+    /// Whether all that is written has come this far: only then does it mean anything that something is missing.
+    pub(super) is_whole: bool,
     pub(super) problems: Vec<Diagnostic>,
 }
 
@@ -39,6 +42,27 @@ impl Desk<'_> {
             Some(at) => self.chosen(at.value, &at.span),
             None => Chosen { value: default, origin: Origin::Default },
         }
+    }
+
+    /// Returns the key's text, or what the environment has in its place; a variable without a text is none.
+    pub(super) fn fallback(&self, key: Option<At<String>>, variable: &'static str) -> Option<Chosen<String>> {
+        key.map(|at| self.chosen(at.value, &at.span)).or_else(|| self.variable(variable))
+    }
+
+    /// Returns what the environment has in a variable, unless that is nothing.
+    pub(super) fn variable(&self, name: &'static str) -> Option<Chosen<String>> {
+        let text = self.around.variables.get(name).filter(|text| !text.is_empty())?;
+        Some(Chosen { value: text.clone(), origin: Origin::Variable(name) })
+    }
+
+    /// Returns a size.
+    pub(super) fn size(&mut self, at: &At<String>) -> Option<Bytes> {
+        let size = at.value.parse::<Bytes>().map_err(|reason| {
+            Diagnostic::error(code::INVALID_SIZE, format!("{} is not a size", written(&at.value)))
+                .at(at.span.clone(), "not a size")
+                .help(reason.to_string())
+        });
+        size.map_err(|problem| self.problems.push(problem)).ok()
     }
 
     /// Returns the path of a directory or a file, absolute; a relative one starts at the plan file.
@@ -200,7 +224,6 @@ impl Declared<Chosen<String>> {
 ///
 /// The parts are a plan only when the desk holds no error in the end.
 pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> {
-    let well_shaped = desk.problems.is_empty();
     check_version(desk, document.version.as_ref());
     let timezone = timezone(desk, document.timezone.as_ref());
     let mut shelf = Shelf {
@@ -218,7 +241,7 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         backups.extend(job);
     }
     // What a job that was refused would have used, nobody knows.
-    if well_shaped && backups.len() == asked {
+    if desk.is_whole && backups.len() == asked {
         shelf.sources.warn_unused(desk, &SOURCE);
         shelf.destinations.warn_unused(desk, &DESTINATION);
         shelf.variables.warn_unused(desk, &VARIABLE);

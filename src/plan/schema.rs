@@ -28,15 +28,31 @@ pub fn schema() -> String {
 #[must_use]
 pub fn reference() -> String {
     let mut text = String::new();
-    section(&mut text, "At the top", &SCHEMA);
-    for (key, value) in properties(&SCHEMA) {
-        if value["properties"].is_object() {
-            section(&mut text, &format!("`[{key}]`"), value);
-        } else if let Some(entry) = entries(value).filter(|entry| entry["properties"].is_object()) {
-            section(&mut text, &format!("`[{key}.NAME]`"), entry);
+    let mut secret = None;
+    let lines = properties(&SCHEMA).filter(|(key, value)| headed(key, value).is_none());
+    section(&mut text, "At the top", &SCHEMA, lines);
+    for (title, table) in properties(&SCHEMA).filter_map(|(key, value)| headed(key, value)) {
+        section(&mut text, &title, table, properties(table));
+        let tables = properties(table).filter(|(_, inner)| inner["properties"].is_object());
+        let (secrets, others): (Vec<_>, Vec<_>) = tables.partition(|(_, inner)| is_secret(inner));
+        for (key, inner) in others {
+            section(&mut text, &format!("`{key}` in {title}"), inner, properties(inner));
         }
+        secret = secret.or(secrets.first().map(|(_, inner)| *inner));
+    }
+    if let Some(schema) = secret {
+        section(&mut text, "A reference to a secret", schema, properties(schema));
     }
     text
+}
+
+/// Returns the header that a key of the plan's top is written as, and the table below it; nothing for plain keys.
+fn headed<'s>(key: &str, value: &'s Value) -> Option<(String, &'s Value)> {
+    let (title, table) = match entries(value) {
+        Some(entry) => (format!("`[{key}.NAME]`"), entry),
+        None => (format!("`[{key}]`"), value),
+    };
+    table["properties"].is_object().then_some((title, table))
 }
 
 /// Returns the keys of a table, in the order of the raw type.
@@ -52,6 +68,11 @@ pub(super) fn entries(schema: &Value) -> Option<&Value> {
 /// Returns whether a table cannot do without `key`.
 pub(super) fn is_required(schema: &Value, key: &str) -> bool {
     schema["required"].as_array().is_some_and(|keys| keys.iter().any(|required| required == key))
+}
+
+/// Returns whether a table is a reference to a secret.
+pub(super) fn is_secret(schema: &Value) -> bool {
+    schema["writeOnly"] == true
 }
 
 /// Returns the words that a text must be one of; none when any text will do.
@@ -74,22 +95,22 @@ pub(super) fn expected(schema: &Value) -> String {
     match schema["type"].as_str() {
         Some("integer") => "a whole number",
         Some("array") => "an array of strings",
+        Some("boolean") => "`true` or `false`",
+        Some("object") if is_secret(schema) => "a reference to a secret",
         Some("object") => "a table",
         _ => "a string",
     }
     .to_owned()
 }
 
-fn section(text: &mut String, title: &str, schema: &Value) {
+fn section<'s>(text: &mut String, title: &str, schema: &Value, keys: impl Iterator<Item = (&'s String, &'s Value)>) {
     let _ = writeln!(text, "### {title}\n\n| key | value | default | meaning |\n|---|---|---|---|");
-    // Tables have sections of their own, but for the one whose keys are all free.
-    let is_line =
-        |value: &Value| value["type"] != "object" || entries(value).is_some_and(|entry| entry["type"] == "string");
-    for (key, value) in properties(schema).filter(|(_, value)| is_line(value)) {
-        let default = match value["default"].as_str() {
-            Some(default) => format!("`{default}`"),
-            None if is_required(schema, key) => "*required*".to_owned(),
-            None => "–".to_owned(),
+    for (key, value) in keys {
+        let default = match &value["default"] {
+            Value::Null if is_required(schema, key) => "*required*".to_owned(),
+            Value::Null => "–".to_owned(),
+            Value::String(default) => format!("`{default}`"),
+            default => format!("`{default}`"),
         };
         let meaning = value["description"].as_str().unwrap_or_default().replace('\n', " ");
         let _ = writeln!(text, "| `{key}` | {} | {default} | {meaning} |", expected(value));

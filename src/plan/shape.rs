@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::code;
-use super::schema::{entries, expected, is_required, properties, words};
+use super::schema::{entries, expected, is_required, is_secret, properties, words};
 use super::words::{nearest, quoted, written};
 use crate::diagnose::Diagnostic;
 
@@ -41,6 +41,11 @@ impl<'p> Shape<'p> {
             }
             DeValue::String(word) if kind == "string" => self.check_word(word, schema, path, span),
             DeValue::Integer(_) if kind == "integer" => true,
+            DeValue::Boolean(_) if kind == "boolean" => true,
+            DeValue::String(_) if is_secret(schema) => {
+                self.plain_secret(key_of(path), span);
+                false
+            }
             other => {
                 self.wrong_type(other, &written(key_of(path)), schema, span);
                 false
@@ -105,6 +110,18 @@ impl<'p> Shape<'p> {
         self.problems.push(problem.help(way_out(found, schema)));
     }
 
+    /// Reports a secret that stands where its place should; the message does not repeat it.
+    fn plain_secret(&mut self, key: &str, span: Range<usize>) {
+        let variable = format!("HITKEEP_S3_{}", key.to_uppercase());
+        self.problems.push(
+            Diagnostic::error(code::PLAIN_SECRET, format!("`{key}` stands in the plan itself"))
+                .at(span, "not shown")
+                .help(format!(
+                    "say where it is found, as in `{{ env = \"{variable}\" }}`, and change it if others could read it"
+                )),
+        );
+    }
+
     fn unknown_key(&mut self, key: &str, schema: &Value, path: &str, span: Range<usize>) {
         let known = || properties(schema).map(|(key, _)| key.as_str());
         let help = match nearest(key, known()) {
@@ -143,8 +160,10 @@ fn way_out(found: &DeValue<'_>, schema: &Value) -> String {
             format!("write an array, even of one: `[\"{}\"]`", text.escape_debug())
         }
         (Some("array"), _) => format!("write an array of strings, as in `{}`", schema["examples"][0]),
+        (Some("object"), _) if is_secret(schema) => "say where it is found, as in `{ env = \"NAME\" }`".to_owned(),
         (Some("object"), _) => "write a table: a header in brackets, and its keys below".to_owned(),
         (Some("integer"), _) => "write the number, without quotes".to_owned(),
+        (Some("boolean"), _) => "write `true` or `false`, without quotes".to_owned(),
         (Some("string"), _) if is_number && schema["pattern"].is_string() => {
             let example = schema.get("default").unwrap_or(&schema["examples"][0]);
             format!("write the number with its unit, in quotes, as in `{example}`")

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use toml::Value;
 
-use super::{Backup, Chosen, Destination, Local, Origin, Plan, Selection, Source};
+use super::bucket::Credentials;
+use super::upload::Uploading;
+use super::{Backup, Bucket, Chosen, Destination, Encryption, Local, Origin, Plan, Secret, Selection, Source, Store};
 use crate::measure::Bytes;
 
 /// Returns the plan as TOML, each line with its origin in a comment.
@@ -35,7 +37,19 @@ impl Table {
     }
 
     fn add<T>(&mut self, key: &str, value: impl Display, chosen: &Chosen<T>) {
-        self.lines.push((format!("{key} = {value}"), chosen.origin.to_string()));
+        self.line(key, value, &chosen.origin);
+    }
+
+    fn line(&mut self, key: &str, value: impl Display, origin: &Origin) {
+        self.lines.push((format!("{key} = {value}"), origin.to_string()));
+    }
+
+    /// Adds a value that may be left to others: then the line says to whom.
+    fn add_or<T>(&mut self, key: &str, chosen: Option<&Chosen<T>>, value: impl Fn(&T) -> String, otherwise: &str) {
+        match chosen {
+            Some(chosen) => self.add(key, value(&chosen.value), chosen),
+            None => self.lines.push((format!("# {key}: {otherwise}"), Origin::Default.to_string())),
+        }
     }
 
     fn text(&self) -> String {
@@ -73,8 +87,41 @@ fn source(source: &Source) -> Table {
 
 fn destination(destination: &Destination) -> Table {
     let mut table = Table::new(format!("[destination.{}]  # line {}\n", destination.name, destination.line));
-    table.add("url", path(destination.store.value.directory()), &destination.store);
+    match &destination.store.value {
+        Store::Directory(root) => table.add("url", path(root), &destination.store),
+        Store::Bucket(held) => {
+            table.add("url", quoted(&held.to_string()), &destination.store);
+            bucket(&mut table, held);
+        }
+    }
     table
+}
+
+fn bucket(table: &mut Table, bucket: &Bucket) {
+    table.add_or("region", bucket.region.as_ref(), |region| quoted(region), "what the AWS SDK finds");
+    table.add_or("endpoint", bucket.endpoint.as_ref(), |endpoint| quoted(&endpoint.to_string()), "AWS");
+    table.add("url_style", quoted(bucket.url_style.value.as_str()), &bucket.url_style);
+    table.add("use_ssl", bucket.use_ssl.value, &bucket.use_ssl);
+    credentials(table, bucket.credentials.as_ref());
+    table.add_or("storage_class", bucket.storage_class.as_ref(), |class| quoted(class), "the server's choice");
+    table.add_or("encryption", bucket.encryption.as_ref(), |kind| quoted(kind.as_str()), "the bucket's choice");
+    if let Some(Encryption::Kms { key: Some(key) }) = bucket.encryption() {
+        table.line("kms_key", quoted(key), &bucket.kms_key);
+    }
+    table.add_or("ca_bundle", bucket.ca_bundle.as_ref(), |file| path(file), "none but this host's");
+    table.add("checksum", quoted(bucket.checksum.value.as_str()), &bucket.checksum);
+}
+
+fn credentials(table: &mut Table, credentials: Option<&Credentials>) {
+    let Some(found) = credentials else {
+        table.add_or::<Secret>("access_key_id", None, secret, "what the AWS SDK finds");
+        return;
+    };
+    table.line("access_key_id", secret(&found.keys.access_key_id), &found.access_key_id);
+    table.line("secret_access_key", secret(&found.keys.secret_access_key), &found.secret_access_key);
+    if let Some(token) = &found.keys.session_token {
+        table.line("session_token", secret(token), &found.session_token);
+    }
 }
 
 fn backup(job: &Backup) -> Table {
@@ -92,11 +139,19 @@ fn backup(job: &Backup) -> Table {
     table.add("databases", databases, &job.databases);
     table.add("compression", quoted(job.compression.value.as_str()), &job.compression);
     table.add("verify", quoted(job.verify.value.as_str()), &job.verify);
-    match &job.timeout {
-        Some(timeout) => table.add("timeout", quoted(&timeout.value.to_string()), timeout),
-        None => table.lines.push(("# timeout: no limit".to_owned(), Origin::Default.to_string())),
+    table.add_or("timeout", job.timeout.as_ref(), |timeout| quoted(&timeout.to_string()), "no limit");
+    if job.to.value.iter().any(|destination| matches!(destination.store(), Store::Bucket(_))) {
+        upload(&mut table, &job.uploading);
     }
     table
+}
+
+fn upload(table: &mut Table, uploading: &Uploading) {
+    let Uploading { concurrency, part_size, bandwidth } = uploading;
+    table.add("upload.concurrency", concurrency.value, concurrency);
+    table.add("upload.part_size", quoted(&size(part_size.value)), part_size);
+    let rate = |bytes: &Bytes| quoted(&format!("{}/s", size(*bytes)));
+    table.add_or("upload.bandwidth", bandwidth.as_ref(), rate, "no limit");
 }
 
 fn local(local: &Local) -> Table {
@@ -117,6 +172,16 @@ fn path(path: &Path) -> String {
 
 fn list(items: impl Iterator<Item = String>) -> String {
     Value::Array(items.map(Value::String).collect()).to_string()
+}
+
+/// Returns the reference, which is all that is known of a secret here.
+fn secret(secret: &Secret) -> String {
+    match secret {
+        Secret::Variable(name) => format!("{{ env = {} }}", quoted(name)),
+        Secret::File(file) => format!("{{ file = {} }}", path(file)),
+        Secret::Command(words) => format!("{{ command = {} }}", list(words.iter().cloned())),
+        Secret::Credential(name) => format!("{{ credential = {} }}", quoted(name)),
+    }
 }
 
 /// Returns the size as plans write it, exactly: in the largest unit that divides it.

@@ -1,4 +1,4 @@
-//! The directory trees that jobs write, and the proof that none meets another or a source.
+//! The trees that jobs write, in directories and in buckets, and the proof that none meets another or a source.
 //!
 //! Each job owns its folder in each destination: retention deletes there, and a restore takes the newest set it
 //! finds. Two jobs in one folder, or one inside the other's, would delete or restore each other's snapshots.
@@ -9,13 +9,25 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::resolve::Desk;
-use super::{Chosen, Destination, Local, Source, Surroundings, code};
+use super::{Chosen, Destination, Local, Source, Store, Surroundings, code};
 use crate::diagnose::Diagnostic;
 use crate::name::{Name, Prefix};
 
+/// What trees grow on: two that have different grounds never meet.
+#[derive(PartialEq, Eq)]
+enum Ground {
+    /// The file system of this host.
+    Host,
+    /// A bucket, and what tells its server from others.
+    Bucket { server: Option<String>, name: String },
+}
+
 /// One job's folder in one destination.
 pub(super) struct Tree {
+    ground: Ground,
     path: PathBuf,
+    /// The folder as people are told of it.
+    address: String,
     job: Name,
     destination: Name,
     prefix: Range<usize>,
@@ -33,13 +45,27 @@ impl Tree {
         place: &Range<usize>,
         to: &Range<usize>,
     ) -> Self {
-        let path = real(around, &destination.store().directory().join(prefix.as_str()));
+        let (ground, path, address) = match destination.store() {
+            Store::Directory(root) => {
+                let path = real(around, &root.join(prefix.as_str()));
+                let address = path.display().to_string();
+                (Ground::Host, path, address)
+            }
+            Store::Bucket(bucket) => {
+                let ground = Ground::Bucket { server: bucket.server(), name: bucket.name().to_owned() };
+                (ground, PathBuf::from(bucket.root().join(prefix).as_str()), bucket.locate(prefix))
+            }
+        };
         let (job, destination) = (job.clone(), destination.name().clone());
-        Self { path, job, destination, prefix: place.clone(), to: to.clone() }
+        Self { ground, path, address, job, destination, prefix: place.clone(), to: to.clone() }
     }
 
     fn label(&self) -> String {
-        format!("`{}` writes `{}`", self.job, self.path.display())
+        format!("`{}` writes `{}`", self.job, self.address)
+    }
+
+    fn meet(&self, other: &Self) -> Option<Meeting> {
+        if self.ground == other.ground { meet(&self.path, &other.path) } else { None }
     }
 }
 
@@ -56,8 +82,10 @@ impl Trees {
     /// Reports every tree that meets an earlier one, a source, or the work's own directories.
     pub(super) fn check(&self, desk: &mut Desk<'_>, sources: &[Arc<Source>], local: Option<&Local>) {
         for (index, tree) in self.0.iter().enumerate() {
-            let met = self.0[..index].iter().find_map(|before| Some((before, meet(&tree.path, &before.path)?)));
+            let met = self.0[..index].iter().find_map(|before| Some((before, tree.meet(before)?)));
             desk.problems.extend(met.map(|(before, meeting)| overlap(tree, before, meeting)));
+        }
+        for tree in self.0.iter().filter(|tree| tree.ground == Ground::Host) {
             for source in sources {
                 desk.problems.extend(against_source(desk.around, tree, source));
             }
@@ -133,9 +161,14 @@ fn overlap(tree: &Tree, before: &Tree, meeting: Meeting) -> Diagnostic {
     let problem = Diagnostic::error(code::OVERLAP, message);
     if job == other {
         return problem
-            .at(tree.to.clone(), format!("here `{}`", tree.path.display()))
-            .at(before.to.clone(), format!("here `{}`", before.path.display()))
-            .help("name directories that lie beside each other, better on two disks, or leave one out");
+            .at(tree.to.clone(), format!("here `{}`", tree.address))
+            .at(before.to.clone(), format!("here `{}`", before.address))
+            .help(match tree.ground {
+                Ground::Host => "name directories that lie beside each other, better on two disks, or leave one out",
+                Ground::Bucket { .. } => {
+                    "name folders that lie beside each other, better in two buckets, or leave one out"
+                }
+            });
     }
     problem
         .at(tree.prefix.clone(), tree.label())

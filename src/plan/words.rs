@@ -35,7 +35,11 @@ mod tests {
     fn keys_of_later_versions_are_not_taken_for_typing_errors() {
         let known = ["source", "to", "prefix", "databases", "compression", "verify", "timeout", "url", "data_path"];
         let known = known.into_iter().chain(["db_path", "capture", "state", "staging", "memory_limit", "version"]);
-        let known: Vec<&str> = known.chain(["timezone", "vars", "destination", "backup", "local"]).collect();
+        let known = known.chain(["timezone", "vars", "destination", "backup", "local", "upload", "region", "endpoint"]);
+        let known = known.chain(["url_style", "use_ssl", "access_key_id", "secret_access_key", "session_token"]);
+        let known = known.chain(["storage_class", "encryption", "kms_key", "ca_bundle", "checksum", "concurrency"]);
+        let known = known.chain(["part_size", "bandwidth", "env", "file", "command", "credential"]);
+        let known: Vec<&str> = known.collect();
         for later in [
             "schedule",
             "catch_up",
@@ -43,14 +47,6 @@ mod tests {
             "keep",
             "assert",
             "objective",
-            "upload",
-            "region",
-            "endpoint",
-            "url_style",
-            "use_ssl",
-            "storage_class",
-            "encryption",
-            "kms_key",
             "lifecycle",
             "archive",
             "hooks",

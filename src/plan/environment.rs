@@ -1,0 +1,35 @@
+//! Every variable of the environment that the program reads on its own account, by name.
+//!
+//! What a plan names itself comes on top: `{{ env.NAME }}` in a template, `{ env = "NAME" }` for a secret. So does what
+//! libraries read by their own rules: the AWS SDK (`AWS_PROFILE`, `AWS_REGION`, …) where a plan leaves a bucket's region
+//! or credentials to it, and the terminal's `NO_COLOR`, `CLICOLOR` and `TERM`.
+
+/// HitKeep's own: the id of the access key, where a destination leaves it out.
+pub const S3_ACCESS_KEY_ID: &str = "HITKEEP_S3_ACCESS_KEY_ID";
+/// HitKeep's own: the secret of the access key, where a destination leaves it out.
+pub const S3_SECRET_ACCESS_KEY: &str = "HITKEEP_S3_SECRET_ACCESS_KEY";
+/// HitKeep's own: the session token of temporary keys, where a destination leaves it out.
+pub const S3_SESSION_TOKEN: &str = "HITKEEP_S3_SESSION_TOKEN";
+/// HitKeep's own: the region, where a destination leaves it out.
+pub const S3_REGION: &str = "HITKEEP_S3_REGION";
+/// HitKeep's own: `host[:port]` of the server, where a destination leaves it out.
+pub const S3_ENDPOINT: &str = "HITKEEP_S3_ENDPOINT";
+/// HitKeep's own: `path` or `vhost`, where a destination leaves it out.
+pub const S3_URL_STYLE: &str = "HITKEEP_S3_URL_STYLE";
+/// HitKeep's own: `true` or `false`, where a destination leaves it out.
+pub const S3_USE_SSL: &str = "HITKEEP_S3_USE_SSL";
+
+/// systemd's directory for the state of a unit: the first choice for the run records.
+pub const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+/// The user's directory for states: the second choice.
+pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
+/// The user's home: the third choice.
+pub const HOME: &str = "HOME";
+/// The directory for temporary files: the first choice for unfinished work.
+pub const TMPDIR: &str = "TMPDIR";
+
+/// systemd's directory of the credentials of a unit, where a secret is one of them.
+pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// What says whether a terminal can show more than ASCII.
+pub const LOCALE: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];
