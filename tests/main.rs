@@ -16,6 +16,7 @@ mod redact;
 mod restores;
 mod runs;
 mod secrets;
+mod servers;
 mod signals;
 mod source;
 mod store;
