@@ -17,6 +17,7 @@ mod redact;
 mod restores;
 mod runs;
 mod secrets;
+mod servers;
 mod signals;
 mod source;
 mod store;

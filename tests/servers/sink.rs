@@ -1,0 +1,132 @@
+//! A server that throws away what it is given and remembers how much it was: uploads of any size at no cost.
+//!
+//! It asks for no signature, lists nothing and has nothing to download.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+
+use super::listening::Listening;
+use super::{Creation, Habits, Server};
+
+const ETAG: &str = "\"0123456789abcdef0123456789abcdef\"";
+const UPLOAD: &str = "<InitiateMultipartUploadResult><UploadId>upload</UploadId></InitiateMultipartUploadResult>";
+const COMPLETED: &str =
+    "<CompleteMultipartUploadResult><ETag>0123456789abcdef0123456789abcdef-1</ETag></CompleteMultipartUploadResult>";
+const EMPTY_LIST: &str = "<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>";
+
+/// The sizes of an object's parts by their numbers; one that came whole is part 0.
+pub(crate) type Parts = BTreeMap<u32, u64>;
+
+type Objects = Arc<Mutex<BTreeMap<String, Parts>>>;
+
+/// The server, until it is dropped.
+pub(crate) struct Sink {
+    /// The server as a client sees it.
+    pub(crate) server: Server,
+    objects: Objects,
+    _listening: Listening,
+}
+
+impl Sink {
+    /// Starts one.
+    pub(crate) fn start() -> Self {
+        let objects = Objects::default();
+        let listening = listen(objects.clone());
+        let server = Server {
+            name: "sink",
+            endpoint: listening.endpoint(),
+            ca: None,
+            region: "us-east-1",
+            access_key: "any",
+            secret_key: "any",
+            habits: Habits { creation: Creation::Overwrites, checksums: false, trailers: true, long_keys: true },
+        };
+        Self { server, objects, _listening: listening }
+    }
+
+    /// Returns what was uploaded, by bucket and key.
+    pub(crate) fn objects(&self) -> BTreeMap<String, Parts> {
+        self.objects.lock().unwrap().clone()
+    }
+}
+
+fn listen(objects: Objects) -> Listening {
+    Listening::new(move |socket| {
+        let objects = objects.clone();
+        let service = service_fn(move |request| answer(request, objects.clone()));
+        async move {
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+            drop(connection.await);
+        }
+    })
+}
+
+async fn answer(request: Request<Incoming>, objects: Objects) -> Result<Response<Full<Bytes>>, Infallible> {
+    let method = request.method().clone();
+    let path = request.uri().path().trim_matches('/').to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let Some(size) = size_of(request).await else { return Ok(empty(StatusCode::BAD_REQUEST)) };
+
+    let mut objects = objects.lock().unwrap();
+    let is_object = path.contains('/');
+    Ok(match (method.as_str(), part_number(&query)) {
+        ("PUT" | "HEAD", _) if !is_object => empty(StatusCode::OK),
+        ("PUT", Some(part)) => {
+            objects.entry(path).or_default().insert(part, size);
+            empty(StatusCode::OK)
+        }
+        ("PUT", None) => {
+            objects.insert(path, Parts::from([(0, size)]));
+            empty(StatusCode::OK)
+        }
+        ("POST", _) if query.starts_with("uploads") => {
+            objects.insert(path, Parts::new());
+            text(UPLOAD)
+        }
+        ("POST", _) => text(COMPLETED),
+        ("HEAD", _) => objects.get(&path).map_or_else(|| empty(StatusCode::NOT_FOUND), sized),
+        ("GET", _) if !is_object => text(EMPTY_LIST),
+        ("DELETE", _) => {
+            objects.remove(&path);
+            empty(StatusCode::NO_CONTENT)
+        }
+        _ => empty(StatusCode::NOT_IMPLEMENTED),
+    })
+}
+
+/// Reads a request to its end, and returns its size without the framing of signed chunks; none when it broke off.
+async fn size_of(mut request: Request<Incoming>) -> Option<u64> {
+    let header = request.headers().get("x-amz-decoded-content-length");
+    let decoded = header.map(|size| size.to_str().unwrap().parse().unwrap());
+    let mut size = 0;
+    while let Some(frame) = request.frame().await {
+        size += frame.ok()?.data_ref().map_or(0, |data| data.len() as u64);
+    }
+    Some(decoded.unwrap_or(size))
+}
+
+fn part_number(query: &str) -> Option<u32> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == "partNumber").map(|(_, number)| number.parse().unwrap())
+}
+
+fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    Response::builder().status(status).header("etag", ETAG).body(Full::default()).unwrap()
+}
+
+fn sized(parts: &Parts) -> Response<Full<Bytes>> {
+    let size: u64 = parts.values().sum();
+    Response::builder().header("etag", ETAG).header("content-length", size).body(Full::default()).unwrap()
+}
+
+fn text(body: &'static str) -> Response<Full<Bytes>> {
+    Response::builder().header("content-type", "application/xml").body(Full::from(body)).unwrap()
+}
