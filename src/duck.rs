@@ -9,6 +9,7 @@ pub mod compare;
 pub mod export;
 pub mod load;
 pub mod lock;
+mod room;
 mod script;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use duckdb::{Config, Connection, InterruptHandle};
 
 use crate::measure::Bytes;
 
+use room::{Room, Taken};
 pub use script::data_files;
 
 /// How long an interrupted engine has to end its call before it is interrupted again.
@@ -33,11 +35,16 @@ pub struct Limits {
     pub spill: PathBuf,
 }
 
-/// A DuckDB engine without a database of its own.
+/// A DuckDB engine without a database of its own, or one of several connections that work with it at the same time.
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
     memory: Bytes,
+    room: Arc<Room>,
+    /// How many work with the engine at the same time.
+    abreast: usize,
+    /// Which connection of the engine this is: what is attached needs a name that no other has.
+    number: usize,
 }
 
 /// Why DuckDB did not do what it was asked.
@@ -111,7 +118,22 @@ impl Session {
             Connection::open_in_memory_with_flags(config)
         };
         let connection = open().map_err(|error| refused("opening an engine", &error))?;
-        Ok(Self { connection, memory: limits.memory })
+        let room = Arc::new(Room::new(limits.memory));
+        Ok(Self { connection, memory: limits.memory, room, abreast: 1, number: 0 })
+    }
+
+    /// Opens one engine and `count` connections to it, of which `abreast` work at the same time: they share its limits.
+    ///
+    /// # Errors
+    /// When the engine refuses its settings.
+    pub fn open_several(limits: &Limits, count: usize, abreast: usize) -> Result<Vec<Self>, DuckError> {
+        let engine = Self { abreast: abreast.min(count).max(1), ..Self::open(limits)? };
+        (0..count).map(|number| engine.another(number)).collect()
+    }
+
+    fn another(&self, number: usize) -> Result<Self, DuckError> {
+        let connection = self.connection.try_clone().map_err(|error| refused("connecting to an engine", &error))?;
+        Ok(Self { connection, memory: self.memory, room: Arc::clone(&self.room), abreast: self.abreast, number })
     }
 
     /// Returns what another thread needs to interrupt a call of this session.
@@ -123,6 +145,16 @@ impl Session {
     /// Returns how much memory the engine may use.
     fn memory(&self) -> Bytes {
         self.memory
+    }
+
+    /// Returns how much of it is for this connection while others work too.
+    fn share(&self) -> Bytes {
+        Bytes(self.memory.0 / self.abreast as u64)
+    }
+
+    /// Waits until others have left `bytes` of the memory, and takes them until what is returned is dropped.
+    fn take(&self, bytes: u64) -> Taken<'_> {
+        self.room.take(bytes)
     }
 
     /// Attaches the database at `path` under `alias`, read-only: neither it nor its write-ahead log is changed.
@@ -166,10 +198,7 @@ impl Session {
     }
 }
 
-/// Calls an engine on a thread that may wait: the one door between async code and DuckDB.
-///
-/// When `stop` is ready first, the engine is interrupted, and the call ends with [`DuckError::Interrupted`]; it has
-/// always ended when this returns, so that its files may be removed.
+/// Opens an engine and calls it on a thread that may wait, as [`call`] does.
 ///
 /// # Errors
 /// Those of opening a session and of `work`.
@@ -178,7 +207,21 @@ pub async fn enter<T: Send + 'static>(
     stop: impl Future<Output = ()>,
     work: impl FnOnce(&Session) -> Result<T, DuckError> + Send + 'static,
 ) -> Result<T, DuckError> {
-    let session = Session::open(limits)?;
+    call(Session::open(limits)?, stop, work).await
+}
+
+/// Calls an engine on a thread that may wait: the one door between async code and DuckDB.
+///
+/// When `stop` is ready first, the engine is interrupted, and the call ends with [`DuckError::Interrupted`]; it has
+/// always ended when this returns, so that its files may be removed.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn call<T: Send + 'static>(
+    session: Session,
+    stop: impl Future<Output = ()>,
+    work: impl FnOnce(&Session) -> Result<T, DuckError> + Send + 'static,
+) -> Result<T, DuckError> {
     let interrupter = session.interrupter();
     let mut call = tokio::task::spawn_blocking(move || work(&session));
     let ended = tokio::select! {

@@ -75,6 +75,8 @@ pub enum Reason {
     Terminate,
     /// The job's own time limit.
     Timeout(Span),
+    /// What is worth nothing without it failed.
+    Elsewhere,
 }
 
 impl Default for Stop {
@@ -170,6 +172,7 @@ fn stopped(reason: Reason) -> String {
         Reason::Interrupt => "interrupted".to_owned(),
         Reason::Terminate => "terminated".to_owned(),
         Reason::Timeout(limit) => format!("not done within the job's `timeout` of {limit}"),
+        Reason::Elsewhere => "not needed any more".to_owned(),
     }
 }
 
@@ -234,9 +237,9 @@ impl Cause {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Duck(DuckError::File { .. }) | Self::Folder { .. } | Self::Stopped(Reason::Timeout(_)) => {
-                exit::UNEXPECTED
-            }
+            Self::Duck(DuckError::File { .. })
+            | Self::Folder { .. }
+            | Self::Stopped(Reason::Timeout(_) | Reason::Elsewhere) => exit::UNEXPECTED,
             Self::Duck(_) => exit::SOURCE,
             Self::Store(_) => exit::DESTINATION,
             Self::Differs(_) => exit::VERIFICATION,

@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hitkeep_plan::duck::compare::Content;
+use hitkeep_plan::duck::export::Exported;
 use hitkeep_plan::duck::{Limits, Session, compare, export, load};
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::plan::Codec;
@@ -22,34 +27,78 @@ const LONG: &str = "
         SELECT md5(i::VARCHAR)::UUID, i % 10, make_timestamp(i * 1000000)::TIMESTAMPTZ, i::HUGEINT << 60, [i::VARCHAR, NULL]
         FROM range(600000) AS t(i);
     CREATE INDEX long_seen ON long(seen);
+    CREATE TABLE hits(id UUID, site INTEGER NOT NULL, PRIMARY KEY (id), FOREIGN KEY (site) REFERENCES parents(id));
+    INSERT INTO hits SELECT id, parent FROM long;
+    CREATE INDEX hits_site ON hits(site, id);
     CREATE TABLE edge AS SELECT range AS i FROM range(245760);
     CREATE TABLE beyond AS SELECT range AS i FROM range(245761);
 ";
+
+/// Makes a database of long tables and its export, and returns their places.
+fn exported(folder: &Path, limits: &Limits) -> (PathBuf, PathBuf, Exported) {
+    let (source, exported) = (folder.join("source.db"), folder.join("exported"));
+    let make = duckdb::Connection::open(&source).unwrap();
+    make.execute_batch(LONG).unwrap();
+    drop(make);
+    std::fs::create_dir(&exported).unwrap();
+    let out = export::export(&Session::open(limits).unwrap(), &source, &exported, Codec::Zstd).unwrap();
+    (source, exported, out)
+}
+
+fn contents(path: &Path, limits: &Limits) -> BTreeMap<(String, String), Content> {
+    compare::contents(&Session::open(limits).unwrap(), path).unwrap()
+}
+
+/// Returns the constraints and indexes of a database, as text and in order.
+fn constraints(path: &Path) -> Vec<String> {
+    let engine = duckdb::Connection::open(path).unwrap();
+    let sql = "SELECT concat_ws(' ', table_name, constraint_text) AS text FROM duckdb_constraints() \
+               UNION ALL SELECT sql FROM duckdb_indexes() ORDER BY ALL";
+    let mut query = engine.prepare(sql).unwrap();
+    query.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
 
 #[test]
 fn a_table_of_many_rows_comes_back_whole_within_its_memory() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { memory: Bytes(128 << 20), spill: folder.path().join("spill") };
-    let (source, exported, restored) =
-        (folder.path().join("source.db"), folder.path().join("exported"), folder.path().join("restored.db"));
-    let make = duckdb::Connection::open(&source).unwrap();
-    make.execute_batch(LONG).unwrap();
-    drop(make);
-    std::fs::create_dir(&exported).unwrap();
+    let (source, exported, out) = exported(folder.path(), &limits);
+    let restored = folder.path().join("restored.db");
 
-    let out = export::export(&Session::open(&limits).unwrap(), &source, &exported, Codec::Zstd).unwrap();
     let places = std::sync::Mutex::new(Vec::new());
     let at = |place: &str| places.lock().unwrap().push(place.to_owned());
     let loaded = load::load(&Session::open(&limits).unwrap(), &exported, &restored, &at).unwrap();
 
     assert_eq!(loaded.tables, out.tables);
     assert_eq!(loaded.left_out, Vec::<String>::new());
-    let session = Session::open(&limits).unwrap();
-    let contents = |path| compare::contents(&session, path).unwrap();
-    assert_eq!(contents(&source), contents(&restored));
+    assert_eq!(contents(&source, &limits), contents(&restored, &limits));
+    assert_eq!(constraints(&source), constraints(&restored));
     let places = places.into_inner().unwrap();
     let of = |table: &str| places.iter().filter(|place| place.starts_with(table)).cloned().collect::<Vec<_>>();
     assert_eq!(of("long"), ["long", "long 0 %", "long 40 %", "long 81 %"]);
+    assert_eq!(of("hits"), ["hits"], "what has no key yet needs less");
     assert_eq!((of("edge").len(), of("beyond").len()), (1, 3), "a piece more only where it is needed");
     assert_eq!(places.last().map(String::as_str), Some("indexes"));
+}
+
+#[test]
+fn databases_that_are_loaded_at_the_same_time_share_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { memory: Bytes(128 << 20), spill: folder.path().join("spill") };
+    let (source, exported, out) = exported(folder.path(), &limits);
+    let restored = ["one.db", "two.db", "three.db"].map(|name| folder.path().join(name));
+
+    let sessions = Session::open_several(&limits, 3, 3).unwrap();
+    std::thread::scope(|scope| {
+        for (session, restored) in sessions.into_iter().zip(&restored) {
+            let (exported, out) = (&exported, &out);
+            scope.spawn(move || {
+                let loaded = load::load(&session, exported, restored, &|_| ()).unwrap();
+                assert_eq!(loaded.tables, out.tables);
+            });
+        }
+    });
+    for restored in &restored {
+        assert_eq!(contents(&source, &limits), contents(restored, &limits));
+    }
 }

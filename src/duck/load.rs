@@ -1,14 +1,18 @@
 //! A snapshot becomes a database again, in a new file.
 //!
 //! Not by `IMPORT DATABASE`: that maintains every index row by row while it loads, and stops where one definition
-//! needs a later one. Here tables come first, then rows, then the indexes that fit into memory, and a definition that
-//! cannot be made yet waits for the others. The file has the storage format of DuckDB 1.0, which every DuckDB of HitKeep opens.
+//! needs a later one. Here tables come first, then rows, then the keys and indexes that fit into memory, and a
+//! definition that cannot be made yet waits for the others. A key that comes late is the same key; only its place among
+//! the table's constraints is the last one. The file has the storage format of DuckDB 1.0, which every DuckDB of HitKeep
+//! opens.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
 use super::export::{Table, count_rows, read_script};
-use super::script::{self, Copy};
+use super::script::{self, Copy, Keyless};
 use super::{DuckError, Session, quoted};
 use crate::hitkeep;
 
@@ -17,13 +21,24 @@ const ALIAS: &str = "hitkeep_plan_restored";
 /// How many rows DuckDB keeps together.
 const ROW_GROUP: u64 = 122_880;
 
-/// How much memory there must be for each row group that is loaded in one transaction, and how many there are at most.
+/// How many row groups are loaded in one transaction at most.
+const MOST_GROUPS: u64 = 8;
+
+/// How much memory there must be for each row group of a transaction that keeps a primary key up to date.
 ///
 /// What a transaction adds to the index of a primary key must stay in memory until it commits, and what is not
 /// checkpointed is in the way of building the other indexes. Measured with 16-byte keys: 10 million rows at once need
 /// more than 512 MiB, piece by piece they do not; a million at once need more than 128 MiB.
-const MEMORY_PER_GROUP: u64 = 64 << 20;
-const MOST_GROUPS: u64 = 8;
+const MEMORY_PER_KEYED_GROUP: u64 = 64 << 20;
+
+/// The same for a table without one. Measured: a million rows at once do not need 128 MiB.
+const MEMORY_PER_GROUP: u64 = 16 << 20;
+
+/// How much memory the index of a foreign key takes for each row until it is checkpointed, in bytes and with a margin.
+///
+/// A checkpoint rewrites that index as a whole, because the format of DuckDB 1.0 has it in another form than memory: so
+/// there are as few as memory allows.
+const MEMORY_PER_REFERRING_ROW: u64 = 64;
 
 /// How much memory building an index takes for each row, in bytes, measured with keys of two columns.
 const MEMORY_PER_INDEXED_ROW: u64 = 100;
@@ -47,23 +62,25 @@ pub struct Loaded {
 pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> Result<Loaded, DuckError> {
     let schema_script = read_script(from, hitkeep::SCHEMA_FILE)?;
     let load_script = read_script(from, hitkeep::LOAD_FILE)?;
-    let (indexes, definitions): (Vec<&str>, Vec<&str>) =
-        script::statements(&schema_script).into_iter().partition(|one| script::creates_index(one));
     let copies: Vec<Copy<'_>> =
         script::statements(&load_script).into_iter().map(read_copy).collect::<Result<_, _>>()?;
     let rows: Vec<u64> = copies.iter().map(|copy| row_count(session, from, copy)).collect::<Result<_, _>>()?;
-    let long = long_tables(session, &copies, &rows);
-    let (early, late) = indexes.into_iter().partition(|index: &&str| long.contains(&script::indexed_table(index)));
+    let sizes: Sizes = copies.iter().map(Copy::names).zip(rows.iter().copied()).collect();
+    let order = Order::new(session, &script::statements(&schema_script), &sizes);
 
-    session.attach(into, ALIAS, "STORAGE_VERSION 'v1.0.0'")?;
-    session.run("entering the new database", &format!("USE {ALIAS}"))?;
-    let left_out = define(session, definitions)?;
-    define(session, early)?;
-    copies.iter().zip(&rows).try_for_each(|(copy, rows)| load_table(session, from, copy, *rows, at))?;
+    let alias = format!("{ALIAS}_{}", session.number);
+    session.attach(into, &alias, "STORAGE_VERSION 'v1.0.0'")?;
+    session.run("entering the new database", &format!("USE {alias}"))?;
+    let left_out = define(session, order.first.iter().map(AsRef::as_ref).collect())?;
+    define(session, order.early)?;
+    for (copy, rows) in copies.iter().zip(rows) {
+        let pace = Pace::of(session, !order.keyless.contains(&copy.names()));
+        load_table(session, &Source { from, alias: &alias, copy, rows }, pace, at)?;
+    }
     at("indexes");
-    define(session, late)?;
+    order.late.iter().try_for_each(|late| late.build(session))?;
     let tables = count_rows(session, &copies)?;
-    session.run("writing the new database", &format!("CHECKPOINT {ALIAS}; USE memory; DETACH {ALIAS}"))?;
+    session.run("writing the new database", &format!("CHECKPOINT {alias}; USE memory; DETACH {alias}"))?;
     make_durable(into)?;
     Ok(Loaded { tables, left_out })
 }
@@ -101,11 +118,66 @@ fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, Duck
     }
 }
 
-/// Returns the tables whose indexes would not fit into memory if they were built at once. Those are kept up to date
-/// while the rows come in, which takes longer and needs no more memory than a piece.
-fn long_tables(session: &Session, copies: &[Copy<'_>], rows: &[u64]) -> Vec<(Option<String>, String)> {
-    let room = session.memory().0.saturating_sub(MEMORY_PER_GROUP) / MEMORY_PER_INDEXED_ROW;
-    copies.iter().zip(rows).filter(|(_, rows)| **rows > room).map(|(copy, _)| copy.names()).collect()
+/// The rows of each table, by its schema and name.
+type Sizes = BTreeMap<(Option<String>, String), u64>;
+
+/// What is defined when.
+struct Order<'s> {
+    /// Everything but indexes, some tables without their keys: before any rows.
+    first: Vec<Cow<'s, str>>,
+    /// The tables that get their keys when their rows are in.
+    keyless: BTreeSet<(Option<String>, String)>,
+    /// The indexes of tables that are too long for building them at once: also before the rows. They are kept up to date
+    /// while the rows come in, which takes longer and needs no more memory than a piece.
+    early: Vec<&'s str>,
+    /// The keys and the other indexes: after the rows.
+    late: Vec<Late<'s>>,
+}
+
+/// A key or an index that is built of the rows that are there.
+struct Late<'s> {
+    statement: Cow<'s, str>,
+    rows: u64,
+}
+
+impl Late<'_> {
+    fn build(&self, session: &Session) -> Result<(), DuckError> {
+        let _taken = session.take(self.rows.saturating_mul(MEMORY_PER_INDEXED_ROW));
+        session.run("defining", &self.statement)
+    }
+}
+
+impl<'s> Order<'s> {
+    fn new(session: &Session, statements: &[&'s str], sizes: &Sizes) -> Self {
+        let room = session.memory().0.saturating_sub(MEMORY_PER_KEYED_GROUP) / MEMORY_PER_INDEXED_ROW;
+        let referred: BTreeSet<String> = statements.iter().copied().flat_map(script::referred_tables).collect();
+        let rows = |table: &_| sizes.get(table).copied().unwrap_or(0);
+        // A key that others refer to cannot come late; for few rows it makes no difference.
+        let waits =
+            |one: &Keyless| (ROW_GROUP + 1..=room).contains(&rows(&one.table)) && !referred.contains(&one.table.1);
+        let (mut order, mut indexes) = (Self::empty(), Vec::new());
+        for &statement in statements {
+            if script::creates_index(statement) {
+                match rows(&script::indexed_table(statement)) {
+                    rows if rows > room => order.early.push(statement),
+                    rows => indexes.push(Late { statement: Cow::Borrowed(statement), rows }),
+                }
+            } else if let Some(Keyless { table, create, add_key }) = script::keyless(statement).filter(waits) {
+                order.first.push(Cow::Owned(create));
+                order.late.push(Late { statement: Cow::Owned(add_key), rows: rows(&table) });
+                order.keyless.insert(table);
+            } else {
+                order.first.push(Cow::Borrowed(statement));
+            }
+        }
+        // The engine changes no table that has an index.
+        order.late.append(&mut indexes);
+        order
+    }
+
+    fn empty() -> Self {
+        Self { first: Vec::new(), keyless: BTreeSet::new(), early: Vec::new(), late: Vec::new() }
+    }
 }
 
 /// Runs one definition; that of a sequence which is used up needs another way.
@@ -117,23 +189,63 @@ fn define_one(session: &Session, statement: &str) -> Result<(), DuckError> {
     }
 }
 
+/// How the rows of a table come in.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// How many in one transaction.
+    piece: u64,
+    /// How many between two checkpoints.
+    checkpoint: u64,
+    /// How much memory each row group of a transaction takes.
+    memory_per_group: u64,
+}
+
+impl Pace {
+    fn of(session: &Session, is_keyed: bool) -> Self {
+        let share = session.share().0;
+        let memory_per_group = if is_keyed { MEMORY_PER_KEYED_GROUP } else { MEMORY_PER_GROUP };
+        let groups = (share / memory_per_group).clamp(1, MOST_GROUPS);
+        let checkpoint = if is_keyed { 0 } else { share / MEMORY_PER_REFERRING_ROW };
+        Self { piece: groups * ROW_GROUP, checkpoint, memory_per_group }
+    }
+
+    /// Returns how much memory the next transaction takes when `rows` are left.
+    fn memory(&self, rows: u64) -> u64 {
+        rows.min(self.piece).div_ceil(ROW_GROUP) * self.memory_per_group
+    }
+}
+
+/// Where the rows of a table come from and go to.
+struct Source<'s> {
+    from: &'s Path,
+    alias: &'s str,
+    copy: &'s Copy<'s>,
+    rows: u64,
+}
+
 /// Loads one file of rows; a long one piece by piece, each in a transaction of its own.
-fn load_table(session: &Session, from: &Path, copy: &Copy<'_>, rows: u64, at: &dyn Fn(&str)) -> Result<(), DuckError> {
+fn load_table(session: &Session, source: &Source<'_>, pace: Pace, at: &dyn Fn(&str)) -> Result<(), DuckError> {
+    let Source { from, alias, copy, rows } = *source;
     let (_, name) = copy.names();
     let doing = format!("loading `{name}`");
     let file = quoted(&from.join(&copy.file))?;
     at(&name);
-    let piece = ROW_GROUP * (session.memory().0 / MEMORY_PER_GROUP).clamp(1, MOST_GROUPS);
-    if rows <= piece {
+    if rows <= pace.piece {
+        let _taken = session.take(pace.memory(rows));
         return session.run(&doing, &format!("COPY {} FROM {file} {}", copy.table, copy.options));
     }
-    let mut first = 0;
+    let (mut first, mut checkpointed) = (0, 0);
     while first < rows {
         at(&format!("{name} {} %", first * 100 / rows));
-        let beyond = first + piece;
+        let beyond = first + pace.piece;
         let within = format!("file_row_number >= {first} AND file_row_number < {beyond}");
-        let insert = format!("INSERT INTO {} SELECT * FROM read_parquet({file}) WHERE {within}", copy.table);
-        session.run(&doing, &format!("{insert}; CHECKPOINT {ALIAS}"))?;
+        let _taken = session.take(pace.memory(rows - first));
+        session
+            .run(&doing, &format!("INSERT INTO {} SELECT * FROM read_parquet({file}) WHERE {within}", copy.table))?;
+        if beyond >= rows || beyond - checkpointed > pace.checkpoint {
+            session.run(&doing, &format!("CHECKPOINT {alias}"))?;
+            checkpointed = beyond;
+        }
         first = beyond;
     }
     Ok(())

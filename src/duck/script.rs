@@ -33,8 +33,8 @@ pub(super) struct Copy<'s> {
 /// Reads a statement of a `load.sql`; nothing when it is no COPY from a file.
 pub(super) fn copy(statement: &str) -> Option<Copy<'_>> {
     let mut tokens = tokens(statement);
-    let first = tokens.next().filter(|token| token.text.eq_ignore_ascii_case("copy"))?;
-    let from = tokens.by_ref().find(|token| token.text.eq_ignore_ascii_case("from"))?;
+    let first = tokens.next().filter(|token| token.is("copy"))?;
+    let from = tokens.by_ref().find(|token| token.is("from"))?;
     let path = tokens.next().filter(|token| token.text.starts_with('\''))?;
     let unquoted = path.text.trim_matches('\'').replace("''", "'");
     Some(Copy {
@@ -79,8 +79,43 @@ pub(super) fn creates_index(statement: &str) -> bool {
 
 /// Returns the schema, where the script has one, and the name of the table that an index is on.
 pub(super) fn indexed_table(statement: &str) -> (Option<String>, String) {
-    let on = tokens(statement).find(|token| token.text.eq_ignore_ascii_case("on"));
+    let on = tokens(statement).find(|token| token.is("on"));
     names(&statement[on.map_or(statement.len(), |on| on.end())..])
+}
+
+/// A `CREATE TABLE` without its primary key, and the key by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Keyless {
+    /// The table's schema, where the script has one, and its name.
+    pub(super) table: (Option<String>, String),
+    /// The statement without the key.
+    pub(super) create: String,
+    /// The statement that adds the key.
+    pub(super) add_key: String,
+}
+
+/// Takes the primary key out of a `CREATE TABLE`; nothing where it has none after its columns, or is another statement.
+pub(super) fn keyless(statement: &str) -> Option<Keyless> {
+    if !creates(statement, &["create", "table"]) {
+        return None;
+    }
+    let tokens: Vec<Token<'_>> = tokens(statement).collect();
+    let begins = |four: &[Token<'_>]| four.iter().zip([",", "primary", "key", "("]).all(|(token, word)| token.is(word));
+    let [comma, primary, ..] = tokens.windows(4).find(|four| begins(four))? else { return None };
+    let end = tokens.iter().find(|token| token.start > primary.start && token.is(")"))?.end();
+    let columns = tokens.iter().find(|token| token.is("("))?;
+    let name = statement[tokens.get(2)?.start..columns.start].trim();
+    Some(Keyless {
+        table: names(name),
+        create: format!("{}{}", &statement[..comma.start], &statement[end..]),
+        add_key: format!("ALTER TABLE {name} ADD {}", &statement[primary.start..end]),
+    })
+}
+
+/// Returns the names of the tables that a statement's foreign keys refer to.
+pub(super) fn referred_tables(statement: &str) -> Vec<String> {
+    let refers = tokens(statement).filter(|token| token.is("references"));
+    refers.map(|token| names(&statement[token.end()..]).1).collect()
 }
 
 /// Tells whether a statement creates a view.
@@ -111,7 +146,7 @@ pub(super) fn one_step_back(statement: &str) -> Option<String> {
 
 /// Finds the last option of this name and its number: what is before the number, the number, what is after it.
 fn option<'s>(statement: &'s str, name: &str) -> Option<(&'s str, i64, &'s str)> {
-    let found = tokens(statement).filter(|token| token.text.eq_ignore_ascii_case(name)).last()?;
+    let found = tokens(statement).filter(|token| token.is(name)).last()?;
     let (before, rest) = statement.split_at(found.end());
     let rest = rest.trim_start();
     let end = rest.find(|c: char| c != '-' && !c.is_ascii_digit()).unwrap_or(rest.len());
@@ -120,7 +155,7 @@ fn option<'s>(statement: &'s str, name: &str) -> Option<(&'s str, i64, &'s str)>
 
 fn creates(statement: &str, words: &[&str]) -> bool {
     let mut found = tokens(statement);
-    words.iter().all(|word| found.next().is_some_and(|token| token.text.eq_ignore_ascii_case(word)))
+    words.iter().all(|word| found.next().is_some_and(|token| token.is(word)))
 }
 
 /// A piece of a script: a string, a quoted name, a word, or a single other character.
@@ -132,6 +167,10 @@ struct Token<'s> {
 impl Token<'_> {
     fn end(&self) -> usize {
         self.start + self.text.len()
+    }
+
+    fn is(&self, word: &str) -> bool {
+        self.text.eq_ignore_ascii_case(word)
     }
 }
 
@@ -228,6 +267,42 @@ mod tests {
         let found = |statement| indexed_table(statement);
         assert_eq!(found("CREATE INDEX i ON hits(site_id, path)"), (None, "hits".into()));
         assert_eq!(found("CREATE UNIQUE INDEX \"on\" ON s2.\"a b\"((x + 1))"), (Some("s2".into()), "a b".into()));
+    }
+
+    #[test]
+    fn a_primary_key_is_taken_out_of_a_table() {
+        let found = |statement| keyless(statement).map(|found| (found.table.1, found.create, found.add_key));
+        let expected = |table: &str, create: &str, add: &str| Some((table.into(), create.into(), add.into()));
+        assert_eq!(
+            found(
+                "CREATE TABLE hits(id UUID DEFAULT(uuidv7()), \"primary\" INT, PRIMARY KEY(id), FOREIGN KEY (s) REFERENCES t(id))"
+            ),
+            expected(
+                "hits",
+                "CREATE TABLE hits(id UUID DEFAULT(uuidv7()), \"primary\" INT, FOREIGN KEY (s) REFERENCES t(id))",
+                "ALTER TABLE hits ADD PRIMARY KEY(id)"
+            )
+        );
+        assert_eq!(
+            found("CREATE TABLE s2.\"a (b\"(\"x)\" INT, y DATE, PRIMARY KEY(\"x)\", y))"),
+            expected(
+                "a (b",
+                "CREATE TABLE s2.\"a (b\"(\"x)\" INT, y DATE)",
+                "ALTER TABLE s2.\"a (b\" ADD PRIMARY KEY(\"x)\", y)"
+            )
+        );
+        assert_eq!(found("CREATE TABLE t(a INTEGER PRIMARY KEY, b VARCHAR DEFAULT(', PRIMARY KEY(a)'))"), None);
+        assert_eq!(found("CREATE VIEW v AS SELECT 1"), None);
+    }
+
+    #[test]
+    fn foreign_keys_refer_to_tables() {
+        let table = "CREATE TABLE c(a INT REFERENCES \"a b\"(id), s INT, FOREIGN KEY (s) REFERENCES s2.sites(id))";
+        assert_eq!(referred_tables(table), ["a b", "sites"]);
+        assert_eq!(
+            referred_tables("CREATE TABLE c(\"references\" INT, t VARCHAR DEFAULT('REFERENCES d(id)'))"),
+            [""; 0]
+        );
     }
 
     #[test]

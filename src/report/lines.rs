@@ -1,4 +1,6 @@
 //! Events as plain lines on standard error, for logs and for terminals that asked for quiet.
+//!
+//! Tasks may be under way at the same time: each line begins with the number of its task.
 
 use std::io::Write;
 
@@ -40,8 +42,8 @@ impl Listener for Lines {
             Event::TaskStarted { task, title, .. } if self.loudness == Loudness::Tasks => {
                 format!("{:>4}  {title}", task.0)
             }
-            Event::TaskDone { result, took, .. } if self.loudness == Loudness::Tasks => {
-                done(result, took.as_secs_f64())
+            Event::TaskDone { task, result, took } if self.loudness == Loudness::Tasks => {
+                format!("{:>4}  {}", task.0, done(result, took.as_secs_f64()))
             }
             _ => return,
         };
@@ -51,6 +53,6 @@ impl Listener for Lines {
 }
 
 fn done(result: &str, seconds: f64) -> String {
-    let result = if result.is_empty() { "done" } else { result };
-    format!("      {result} in {seconds:.1} s")
+    let result = if result.is_empty() { String::new() } else { format!(": {result}") };
+    format!("done{result} in {seconds:.1} s")
 }

@@ -1,10 +1,10 @@
-//! Events as moving bars on a terminal: the task at hand with its bytes and rate, and a line for each one done.
+//! Events as moving bars on a terminal: the tasks at hand with their bytes and rates, and a line for each one done.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::event::{Event, Listener, TaskId};
 use crate::measure::Bytes;
@@ -12,6 +12,7 @@ use crate::measure::Bytes;
 /// Draws events on standard error, which is a terminal.
 #[derive(Debug, Default)]
 pub struct Progress {
+    screen: MultiProgress,
     bars: Mutex<BTreeMap<TaskId, Bar>>,
 }
 
@@ -27,7 +28,7 @@ impl Listener for Progress {
         match event {
             Event::TaskStarted { task, title, total } => {
                 let title = short(title);
-                bars.insert(*task, Bar { bar: bar(&title, *total), title });
+                bars.insert(*task, Bar { bar: self.bar(&title, *total), title });
             }
             Event::TaskMoved { task, moved, at } => {
                 if let Some(Bar { bar, .. }) = bars.get(task) {
@@ -47,13 +48,26 @@ impl Listener for Progress {
                     bar.finish_and_clear();
                 }
             }
-            Event::Warned { message } => match bars.values().next() {
-                Some(Bar { bar, .. }) => bar.println(format!("warning: {message}")),
-                None => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
-                    .println(format!("warning: {message}")),
-            },
+            // Nobody is left to tell when standard error is gone.
+            Event::Warned { message } => drop(self.screen.println(format!("warning: {message}"))),
             Event::RunStarted { .. } | Event::TaskSkipped { .. } | Event::RunFinished { .. } => {}
         }
+    }
+}
+
+impl Progress {
+    fn bar(&self, title: &str, total: Option<Bytes>) -> ProgressBar {
+        let (bar, template) = match total {
+            Some(Bytes(total)) => (
+                ProgressBar::new(total),
+                "{spinner} {prefix}  {wide_msg} {bytes}/{total_bytes}  {binary_bytes_per_sec}",
+            ),
+            None => (ProgressBar::no_length(), "{spinner} {prefix}  {wide_msg} {bytes}  {elapsed}"),
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = self.screen.add(bar.with_style(style).with_prefix(title.to_owned()));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        bar
     }
 }
 
@@ -61,20 +75,6 @@ impl Listener for Progress {
 fn short(title: &str) -> String {
     let end = [" (", " at ", " in ", " from ", " into "].iter().filter_map(|stop| title.find(stop)).min();
     title[..end.unwrap_or(title.len())].split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn bar(title: &str, total: Option<Bytes>) -> ProgressBar {
-    let (bar, template) = match total {
-        Some(Bytes(total)) => {
-            (ProgressBar::new(total), "{spinner} {prefix}  {wide_msg} {bytes}/{total_bytes}  {binary_bytes_per_sec}")
-        }
-        None => (ProgressBar::no_length(), "{spinner} {prefix}  {wide_msg} {bytes}  {elapsed}"),
-    };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
-    let bar = bar.with_style(style).with_prefix(title.to_owned());
-    bar.set_draw_target(ProgressDrawTarget::stderr());
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
 }
 
 fn done(title: &str, result: &str, seconds: f64) -> String {

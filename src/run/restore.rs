@@ -7,19 +7,20 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use futures_util::{StreamExt as _, stream};
 use rustix::fs::{CWD, RenameFlags};
 
 use super::verify::sealed_manifest;
-use super::{Cause, Failure, Gauge, Outside, files, make_private_folder};
+use super::{Cause, Failure, Gauge, Outside, Reason, files, make_private_folder};
 use crate::duck::export::Table;
 use crate::duck::load::{self, Loaded};
-use crate::duck::{Session, lock};
+use crate::duck::{self, Session, lock};
 use crate::event::Event;
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::Name;
 use crate::record::Manifest;
 use crate::store::local;
-use crate::work::{Fetch, Load, RestoreChain, RestoreWork, Swap, Task};
+use crate::work::{ABREAST, Fetch, Load, RestoreChain, RestoreWork, Swap, Task};
 
 /// Carries out `work` from `destination`, and returns the rows that were restored.
 ///
@@ -82,13 +83,36 @@ impl Walk<'_> {
         folders.into_iter().rev().collect()
     }
 
+    /// Fetches and loads every database, some of them abreast. When one fails, the others are stopped.
     async fn load_all(&self) -> Result<u64, Failure> {
-        let mut rows = 0;
-        for RestoreChain { fetch, load } in &self.work.chains {
-            let manifest = self.fetch(fetch).await?;
-            rows += self.load(load, manifest).await?;
+        let outside = Outside { stop: self.outside.stop.part(), ..self.outside.clone() };
+        let walk = Walk { outside: &outside, ..*self };
+        let chains = self.work.chains.iter().zip(self.sessions()?);
+        let mut loads =
+            stream::iter(chains).map(|(chain, session)| walk.load_one(chain, session)).buffer_unordered(ABREAST);
+        let mut loaded = Ok(0);
+        while let Some(one) = loads.next().await {
+            match (&mut loaded, one) {
+                (Ok(all), Ok(rows)) => *all += rows,
+                (Ok(_), Err(failure)) => {
+                    outside.stop.request(Reason::Elsewhere);
+                    loaded = Err(failure);
+                }
+                (Err(_), _) => {}
+            }
         }
-        Ok(rows)
+        loaded
+    }
+
+    /// Opens one engine for all loads, so that they share its memory, with a connection for each.
+    fn sessions(&self) -> Result<Vec<Session>, Failure> {
+        let opened = Session::open_several(&self.outside.limits, self.work.chains.len(), ABREAST);
+        opened.map_err(|error| Failure { task: "open an engine".to_owned(), cause: error.into() })
+    }
+
+    async fn load_one(&self, chain: &RestoreChain, session: Session) -> Result<u64, Failure> {
+        let manifest = self.fetch(&chain.fetch).await?;
+        self.load(&chain.load, manifest, session).await
     }
 
     async fn fetch(&self, task: &Task<Fetch>) -> Result<Option<Manifest>, Failure> {
@@ -109,13 +133,13 @@ impl Walk<'_> {
         self.outside.perform(task, Some(action.snapshot.bytes), &gauge, fetch).await
     }
 
-    async fn load(&self, task: &Task<Load>, manifest: Option<Manifest>) -> Result<u64, Failure> {
+    async fn load(&self, task: &Task<Load>, manifest: Option<Manifest>, session: Session) -> Result<u64, Failure> {
         let (gauge, action) = (Gauge::default(), &task.action);
         let (from, into, at) = (action.from.clone(), action.into.clone(), gauge.clone());
         let load = async {
             make_folder(action.into.parent().unwrap_or(Path::new("/")))?;
             let load = move |session: &Session| load::load(session, &from, &into, &|table| at.set_place(table));
-            let Loaded { tables, left_out } = self.outside.engine(load).await?;
+            let Loaded { tables, left_out } = duck::call(session, self.outside.stop.wait(), load).await?;
             for view in left_out {
                 self.outside.warn(format!("a view of {} is left out: {view}", action.database));
             }

@@ -1,5 +1,6 @@
 //! A set of a catalogue and facts become the work of restoring it.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +18,9 @@ use crate::record::{Catalogue, Set};
 /// 46 bytes a row in Parquet and 128 in a database with its indexes.
 const GROWTH: u64 = 4;
 
-/// How many sets are named where the one that is wanted is not there.
-pub const INSTEAD: usize = 3;
+/// How many databases are fetched and loaded at the same time: while the engine works on one core for the one, or waits
+/// for the disk, it works on the other for the other.
+pub const ABREAST: usize = 2;
 
 /// What a person wants restored.
 #[derive(Clone, Debug)]
@@ -157,8 +159,10 @@ fn check_space(snapshots: &[SnapshotCheck], facts: &RestoreFacts) -> Result<(), 
         snapshot.sealed.as_ref().map_or_else(|| grown(snapshot), |sealed| sealed.record.database_bytes)
     };
     let databases: u64 = snapshots.iter().map(database).sum();
-    let largest = snapshots.iter().map(|snapshot| snapshot.bytes.0).max().unwrap_or(0);
-    let (free, needed) = (facts.target_free, Bytes(databases.saturating_add(largest)));
+    let mut staged: Vec<u64> = snapshots.iter().map(|snapshot| snapshot.bytes.0).collect();
+    staged.sort_unstable_by_key(|bytes| Reverse(*bytes));
+    let staged: u64 = staged.iter().take(ABREAST).sum();
+    let (free, needed) = (facts.target_free, Bytes(databases.saturating_add(staged)));
     if free >= needed {
         return Ok(());
     }
