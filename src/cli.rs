@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod demo;
 mod desk;
+mod doctor;
 mod error;
 mod init;
 mod list;
@@ -78,6 +79,7 @@ struct Voice {
 enum Verb {
     Run(run::Run),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     Show(show::Show),
     List(list::List),
     Verify(verify::Verify),
@@ -94,6 +96,7 @@ impl Verb {
         match self {
             Self::Run(run) => run.carry_out(voice).await,
             Self::Check(check) => check.carry_out(voice),
+            Self::Doctor(doctor) => doctor.carry_out(voice).await,
             Self::Show(show) => show.carry_out(),
             Self::List(list) => list.carry_out().await,
             Self::Verify(verify) => verify.carry_out(voice).await,

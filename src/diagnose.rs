@@ -22,6 +22,68 @@ pub enum Severity {
     Warning,
 }
 
+/// How something in the world was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// Good enough to work with, and worth knowing.
+    Warning,
+    /// Not good enough to work with.
+    Failed,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// One look at the world: what was looked at, how it was found, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at, in a word or two: `multipart`, `clock`.
+    pub check: &'static str,
+    /// How it was found.
+    pub verdict: Verdict,
+    /// What was seen, in one sentence, lower case, without a full stop.
+    pub seen: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl Finding {
+    /// Returns that something is as it should be.
+    #[must_use]
+    pub fn ok(check: &'static str, seen: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, seen: seen.into(), help: None }
+    }
+
+    /// Returns that something is worth knowing, and what to do about it.
+    #[must_use]
+    pub fn warning(check: &'static str, seen: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Warning, seen: seen.into(), help: Some(help.into()) }
+    }
+
+    /// Returns that something stands in the way of the work; what to do about it is left to be said.
+    #[must_use]
+    pub fn failed(check: &'static str, seen: impl fmt::Display) -> Self {
+        Self { check, verdict: Verdict::Failed, seen: seen.to_string(), help: None }
+    }
+
+    /// Sets what to do about it.
+    #[must_use]
+    pub fn with_help(self, help: Option<String>) -> Self {
+        Self { help, ..self }
+    }
+}
+
 /// One problem, with the places it is about and a way out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {

@@ -117,13 +117,19 @@ impl Meter {
     #[must_use]
     pub fn add(&self, bytes: u64) -> bool {
         self.0.moved.fetch_add(bytes, Ordering::Relaxed);
-        !self.0.stopped.load(Ordering::Relaxed)
+        !self.is_stopped()
     }
 
     /// Returns how many bytes have moved.
     #[must_use]
     pub fn moved(&self) -> Bytes {
         Bytes(self.0.moved.load(Ordering::Relaxed))
+    }
+
+    /// Tells whether whoever moves bytes was asked to give up.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Ordering::Relaxed)
     }
 
     /// Asks whoever moves bytes to give up.

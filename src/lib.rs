@@ -12,7 +12,7 @@
 //! | [`record`] | what has happened: manifests, run records, the catalogue | no |
 //! | [`event`] | what is said while work is done | no |
 //! | [`work`] | what will be done: plan and facts to tasks | no |
-//! | [`store`], [`duck`], [`demo`] | objects in a directory; DuckDB databases; a made-up installation | yes |
+//! | [`store`], [`duck`], [`demo`] | objects in a directory or a bucket; DuckDB databases; a made-up installation | yes |
 //! | [`survey`] | look: outside to facts | yes |
 //! | [`run`] | do: walk the work, send events, seal last | yes |
 //! | [`report`] | tell: events to a terminal, to JSON | yes |
@@ -22,7 +22,7 @@
 //!
 //! 1. `cli/run.rs` reads the plan's file once and hands text and name to [`plan::Plan::read`]. Past that door nobody
 //!    sees TOML: names are resolved, prefixes rendered and proved disjoint, or every problem is returned.
-//! 2. It takes the lock of each destination, and [`survey::backup`] looks: which databases there should be, how large
+//! 2. It takes the lock of each destination (of a bucket: a lease), and [`survey::backup`] looks: which databases there should be, how large
 //!    they are, which names of sets the destinations have taken.
 //! 3. [`work::backup`] chooses the set's name and writes the list of tasks. `run --dry-run` prints it and stops.
 //! 4. [`run::backup`] announces the set, and exports, stores, reads back and describes one database after another. A

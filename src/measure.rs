@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use crc_fast::CrcAlgorithm;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
@@ -138,6 +141,77 @@ impl From<Sha256> for String {
     }
 }
 
+/// The CRC-64/NVME of some bytes, the checksum that S3 keeps of a whole object; written as S3 writes it, in Base64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Crc64(u64);
+
+impl Crc64 {
+    /// Returns the checksum of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes))
+    }
+}
+
+impl fmt::Display for Crc64 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&BASE64_STANDARD.encode(self.0.to_be_bytes()))
+    }
+}
+
+impl FromStr for Crc64 {
+    type Err = MeasureError;
+
+    fn from_str(text: &str) -> Result<Self, MeasureError> {
+        let bytes = BASE64_STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(|bytes| Self(u64::from_be_bytes(bytes))).ok_or(MeasureError("a CRC-64/NVME is 8 bytes in Base64"))
+    }
+}
+
+impl TryFrom<String> for Crc64 {
+    type Error = MeasureError;
+
+    fn try_from(text: String) -> Result<Self, MeasureError> {
+        text.parse()
+    }
+}
+
+impl From<Crc64> for String {
+    fn from(crc: Crc64) -> Self {
+        crc.to_string()
+    }
+}
+
+/// Measures bytes while they pass by: how many, and both of their digests, in one pass.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    bytes: u64,
+    sha256: sha2::Sha256,
+    crc64nvme: crc_fast::Digest,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { bytes: 0, sha256: sha2::Sha256::new(), crc64nvme: crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme) }
+    }
+}
+
+impl Tally {
+    /// Adds the bytes that come next.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.sha256.update(bytes);
+        self.crc64nvme.update(bytes);
+    }
+
+    /// Returns the size in bytes, and the digests, of everything that was added.
+    #[must_use]
+    pub fn finish(self) -> (u64, Sha256, Crc64) {
+        (self.bytes, Sha256::finish(self.sha256), Crc64(self.crc64nvme.finalize()))
+    }
+}
+
 /// A count written with thin groups of three: `1 234 567`.
 #[derive(Clone, Copy, Debug)]
 pub struct Grouped(pub u64);
@@ -194,6 +268,13 @@ mod tests {
         let digest = Sha256::of(b"abc");
         assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(digest.to_string().parse(), Ok(digest));
+        let crc = Crc64::of(b"123456789");
+        assert_eq!((crc.to_string().as_str(), crc.to_string().parse()), ("rosUhgp5mIg=", Ok(crc)));
+        let mut tally = Tally::default();
+        for part in [&b"1234"[..], b"", b"56789"] {
+            tally.add(part);
+        }
+        assert_eq!(tally.finish(), (9, Sha256::of(b"123456789"), crc), "in one pass as in several");
         assert_eq!([Grouped(0), Grouped(999), Grouped(1_234_567)].map(|n| n.to_string()), ["0", "999", "1 234 567"]);
         assert_eq!([counted(1, "table"), counted(68, "table")], ["1 table", "68 tables"]);
     }

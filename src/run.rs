@@ -5,12 +5,14 @@
 //! last, and never touches what another run has written.
 
 mod backup;
+mod doctor;
 mod files;
 mod restore;
 pub mod staging;
 mod verify;
 
 pub use backup::{backup, unbegun};
+pub use doctor::{Examined, Patient, doctor};
 pub use restore::restore;
 pub use verify::{Finding, verify};
 
@@ -28,7 +30,7 @@ use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Span};
 use crate::name::Name;
 use crate::record::PlanRecord;
-use crate::store::{Store, StoreError};
+use crate::store::{Lease, Store, StoreError};
 use crate::work::Task;
 
 /// How often a task that takes long says where it is.
@@ -39,6 +41,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Outside {
     /// The destinations' stores.
     pub stores: BTreeMap<Name, Arc<dyn Store>>,
+    /// The leases that are held of them, where they are buckets.
+    pub leases: BTreeMap<Name, Lease>,
     /// What an engine may use.
     pub limits: Limits,
     /// What time it is.
@@ -154,6 +158,14 @@ pub enum Cause {
     /// What is there is not what was sealed.
     #[error("{0}")]
     Differs(String),
+    /// Another run may write there by now.
+    #[error(
+        "lease {generation} of the destination was lost: it could not be renewed in time, or another run has taken over"
+    )]
+    LeaseLost {
+        /// The number of the lease.
+        generation: u64,
+    },
     /// Something that it needs failed before.
     #[error("{cause}")]
     Before {
@@ -241,7 +253,7 @@ impl Cause {
             | Self::Folder { .. }
             | Self::Stopped(Reason::Timeout(_) | Reason::Elsewhere) => exit::UNEXPECTED,
             Self::Duck(_) => exit::SOURCE,
-            Self::Store(_) => exit::DESTINATION,
+            Self::Store(_) | Self::LeaseLost { .. } => exit::DESTINATION,
             Self::Differs(_) => exit::VERIFICATION,
             Self::Living(_) => exit::REFUSED,
             Self::Before { exit_code, .. } => *exit_code,

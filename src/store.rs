@@ -8,14 +8,20 @@ pub mod contract;
 pub mod faulty;
 pub mod local;
 pub mod memory;
+pub mod s3;
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
+use crate::diagnose::Finding;
 use crate::event::Meter;
-use crate::measure::{Bytes, Sha256};
+use crate::measure::{Bytes, Crc64, Sha256, Tally};
 use crate::name::{Key, Prefix};
 
 /// Whether an object may take the place of another.
@@ -41,8 +47,27 @@ pub enum Body {
 pub struct Moved {
     /// How many bytes.
     pub bytes: u64,
-    /// The digest of them.
+    /// The digest of them, which manifests hold.
     pub sha256: Sha256,
+    /// The checksum of them, which S3 keeps.
+    pub crc64nvme: Crc64,
+}
+
+impl From<Tally> for Moved {
+    fn from(tally: Tally) -> Self {
+        let (bytes, sha256, crc64nvme) = tally.finish();
+        Self { bytes, sha256, crc64nvme }
+    }
+}
+
+impl Moved {
+    /// Measures bytes that lie in memory.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut tally = Tally::default();
+        tally.add(bytes);
+        tally.into()
+    }
 }
 
 /// Which bytes of an object are read into memory.
@@ -78,6 +103,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError::Missing`] when there is no such object.
     async fn digest(&self, key: &Key, meter: &Meter) -> Result<Moved, StoreError>;
 
+    /// Asks the place whether it holds exactly these bytes, by a checksum that it has computed itself.
+    ///
+    /// `false` says nothing about the object: the place keeps no such checksum, or none that can be relied on, and
+    /// only reading the object through tells.
+    ///
+    /// # Errors
+    /// When the place cannot be asked.
+    async fn attests(&self, _key: &Key, _bytes: u64, _crc64nvme: Crc64) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Reads a small object, or the end of a large one, into memory.
     ///
     /// # Errors
@@ -104,13 +140,20 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// When the object may still be there.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
 
-    /// Takes the place below `prefix` for one writer, until the lock is dropped or the process ends, however it ends.
+    /// Takes the place below `prefix` for one writer, until the lock is released or the process ends, however it ends:
+    /// at once where a kernel holds the lock, after a few minutes where it is a lease.
     ///
     /// `holder` is what others are told who has it.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when another writer has it.
     async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError>;
+
+    /// Finds out what is peculiar about the place, for a person who asks: what it ignores, and what it does by itself.
+    /// It leaves nothing behind.
+    async fn examine(&self, _prefix: &Prefix) -> Vec<Finding> {
+        Vec::new()
+    }
 
     /// Returns how much more fits, where the place has such a limit.
     ///
@@ -119,20 +162,63 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError>;
 }
 
-/// The right to be the only writer below a prefix; given back when it is dropped.
-pub struct Lock(Box<dyn std::any::Any + Send + Sync>);
+/// The right to be the only writer below a prefix.
+pub struct Lock {
+    /// What is held while the lock is.
+    _guard: Box<dyn Any + Send>,
+    lease: Option<Lease>,
+    giving_back: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
 
 impl Lock {
     /// Returns a lock that lasts as long as `guard`.
     #[must_use]
-    pub fn new(guard: impl std::any::Any + Send + Sync) -> Self {
-        Self(Box::new(guard))
+    pub fn new(guard: impl Any + Send) -> Self {
+        Self { _guard: Box::new(guard), lease: None, giving_back: None }
+    }
+
+    /// Returns a lock that lasts until `giving_back` has been carried out, or until its lease has ended.
+    #[must_use]
+    pub fn leased(lease: Lease, giving_back: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { _guard: Box::new(()), lease: Some(lease), giving_back: Some(Box::pin(giving_back)) }
+    }
+
+    /// Returns the lease, where the lock is one.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// Gives the place back. A lock that is dropped without this is gone at once where a kernel holds it, and when its
+    /// time is over where it is a lease.
+    pub async fn release(mut self) {
+        if let Some(giving_back) = self.giving_back.take() {
+            giving_back.await;
+        }
     }
 }
 
 impl std::fmt::Debug for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Lock").field(&self.0.type_id()).finish()
+        f.debug_struct("Lock").field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+/// A lock that is an object in a bucket, and ends by itself.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// How many leases of the place there have been, with this one.
+    pub generation: u64,
+    /// What the lease rests on, where the server does not promise enough.
+    pub caveat: Option<String>,
+    pub(crate) is_lost: Arc<AtomicBool>,
+}
+
+impl Lease {
+    /// Tells whether another may have the place by now: the lease was taken over, or could not be renewed in time.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
     }
 }
 
@@ -165,6 +251,36 @@ pub enum StoreError {
         /// The object.
         at: String,
     },
+    /// What it takes to speak to the place is not there.
+    #[error("cannot open `{at}`: {cause}")]
+    Unopened {
+        /// The place.
+        at: String,
+        /// What is missing.
+        cause: s3::OpenError,
+    },
+    /// The server said no.
+    #[error("cannot {doing} `{at}`: the server says {code}{}{message}", if .message.is_empty() { "" } else { ": " })]
+    Refused {
+        /// The verb.
+        doing: &'static str,
+        /// The object or the place.
+        at: String,
+        /// The server's code, such as `AccessDenied`.
+        code: String,
+        /// What it says in words, if anything.
+        message: String,
+    },
+    /// The server did not answer.
+    #[error("cannot {doing} `{at}`: {cause}")]
+    Unreachable {
+        /// The verb.
+        doing: &'static str,
+        /// The object or the place.
+        at: String,
+        /// How far the request came.
+        cause: String,
+    },
     /// The place itself failed.
     #[error("cannot {doing} `{at}`: {cause}")]
     Io {
@@ -175,4 +291,24 @@ pub enum StoreError {
         /// What the system says.
         cause: std::io::Error,
     },
+}
+
+/// Runs file work on a thread that may wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+/// Returns a function that makes a store's error of a system's, for file work on `path`.
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let at = path.display().to_string();
+    move |cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => StoreError::Missing { at },
+        std::io::ErrorKind::AlreadyExists => StoreError::Exists { at },
+        _ => StoreError::Io { doing, at, cause },
+    }
 }

@@ -6,14 +6,14 @@ mod sets;
 
 pub use sets::{Asked, catalogue};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::duck::{self, DuckError, Limits, check};
 use crate::hitkeep::{self, Tenant};
 use crate::measure::Bytes;
-use crate::name::{DatabaseId, Prefix};
+use crate::name::{DatabaseId, Name, Prefix};
 use crate::plan::{Backup, Source};
 use crate::record::Catalogue;
 use crate::store::{Store, StoreError, local};
@@ -37,12 +37,16 @@ pub enum SurveyError {
 
 /// Looks at everything that a backup job is about; `stores` are its destinations' stores, in the plan's order.
 ///
+/// A destination that is known not to answer, with the reason in `silent`, is not asked again: each question to a
+/// server that is gone takes as long as the patience with it.
+///
 /// # Errors
 /// When the list of databases cannot be read, or the staging directory cannot be asked. A single database or
 /// destination that does not answer is a fact.
 pub async fn backup(
     job: &Backup,
     stores: &[Arc<dyn Store>],
+    silent: &BTreeMap<Name, String>,
     staging: &Path,
     limits: &Limits,
 ) -> Result<BackupFacts, SurveyError> {
@@ -50,7 +54,10 @@ pub async fn backup(
     let mut destinations = Vec::new();
     for (destination, store) in job.to().iter().zip(stores) {
         let place = place(store.as_ref(), job.prefix());
-        let reached = reach(store.as_ref(), job.prefix()).await.map_err(|error| error.to_string());
+        let reached = match silent.get(destination.name()) {
+            Some(cause) => Err(cause.clone()),
+            None => reach(store.as_ref(), job.prefix()).await.map_err(|error| error.to_string()),
+        };
         destinations.push(DestinationFact { name: destination.name().clone(), place, reached });
     }
     Ok(BackupFacts { databases, unused, destinations, staging_free: free(staging)? })
@@ -68,7 +75,10 @@ async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError
 }
 
 /// Reads which databases the installation has, and looks at each. Tenants that were never used come apart.
-async fn databases(source: &Source, limits: &Limits) -> Result<(Vec<DatabaseFact>, Vec<Tenant>), DuckError> {
+///
+/// # Errors
+/// When the list of databases cannot be read.
+pub async fn databases(source: &Source, limits: &Limits) -> Result<(Vec<DatabaseFact>, Vec<Tenant>), DuckError> {
     let shared = source.db_path().to_owned();
     let (tenants, layout) =
         duck::enter(limits, std::future::pending(), move |session| check::tenants(session, &shared)).await?;

@@ -11,7 +11,7 @@ mod verify;
 
 pub use backup::{BackupWork, Chain, Delivery, Missing, Series, backup};
 pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts};
-pub use restore::{ABREAST, At, RestoreChain, RestoreWork, Wanted, restore};
+pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
 
 use std::fmt;

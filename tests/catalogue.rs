@@ -186,6 +186,7 @@ impl World {
             snapshots: held.iter().map(snapshot).collect(),
             verification: Verification::None,
             spread_seconds: 0,
+            lease: None,
             warnings: Vec::new(),
             failures: Vec::new(),
             previous_set: self.newest.map(|(id, _)| id),
@@ -352,7 +353,7 @@ async fn a_new_run_reads_one_record_of_thousands() {
     let plan = site.read_plan(PLAN);
     let limits = Limits { memory: Bytes(64 << 20), spill: site.path("spill") };
     let stores = [Arc::clone(&store) as Arc<dyn Store>];
-    let facts = survey::backup(&plan.backups()[0], &stores, &site.path(""), &limits).await.unwrap();
+    let facts = survey::backup(&plan.backups()[0], &stores, &BTreeMap::new(), &site.path(""), &limits).await.unwrap();
     let reached = facts.destinations[0].reached.as_ref().unwrap();
     assert_eq!(reached.taken, world.ids.into_iter().collect());
     assert_eq!(reached.newest_record, world.newest);

@@ -325,7 +325,7 @@ fn a_key_of_a_bucket_is_what_the_plan_says_then_the_variable_then_a_default() {
         ("secret_access_key = { env = \"X\" }", KEYS, "secret_access_key = { env = \"X\" }  # line 8"),
         ("session_token.credential = \"t\"", KEYS, "session_token = { credential = \"t\" }  # line 8"),
         ("", &[], "checksum = \"auto\"  # default"),
-        ("", &[], "upload.concurrency = 4  # default"),
+        ("", &[], "upload.concurrency = 8  # default"),
         ("", &[], "upload.part_size = \"8MiB\"  # default"),
         ("", &[], "# upload.bandwidth: no limit  # default"),
     ] {
@@ -347,7 +347,7 @@ fn a_bucket_is_handed_on_whole() {
     let plan = with_bucket(
         "region = \"eu\"\nendpoint = \"Minio.internal:9000\"\nurl_style = \"path\"\nuse_ssl = false\n\
          access_key_id = { command = [\"./key\", \"id\"] }\nsecret_access_key = { file = \"/run/s3\" }\n\
-         storage_class = \"COLD_1\"\nencryption = \"aws:kms\"\nkms_key = \"k\"\nchecksum = \"sha256\"",
+         storage_class = \"COLD_1\"\nencryption = \"aws:kms\"\nkms_key = \"k\"\nchecksum = \"none\"",
         &[],
     );
     let bucket = bucket(&plan);
@@ -355,7 +355,7 @@ fn a_bucket_is_handed_on_whole() {
     assert_eq!(bucket.endpoint().as_deref(), Some("http://minio.internal:9000"));
     assert_eq!((bucket.is_path_style(), bucket.uses_ssl(), bucket.storage_class()), (true, false, Some("COLD_1")));
     assert_eq!(bucket.encryption(), Some(&Encryption::Kms { key: Some("k".to_owned()) }));
-    assert_eq!((bucket.ca_bundle(), bucket.checksum()), (None, Checksum::Sha256));
+    assert_eq!((bucket.ca_bundle(), bucket.checksum()), (None, Checksum::None));
     let keys = bucket.credentials().unwrap();
     assert_eq!(keys.access_key_id, Secret::Command(vec!["/etc/hitkeep/key".to_owned(), "id".to_owned()]));
     assert_eq!((&keys.secret_access_key, &keys.session_token), (&Secret::File("/run/s3".into()), &None));

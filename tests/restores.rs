@@ -18,7 +18,7 @@ use crate::other_process::OtherProcess;
 use crate::redact::{self, golden};
 
 /// What a database holds, table by table.
-fn contents(database: &Path) -> BTreeMap<(String, String), Content> {
+pub(crate) fn contents(database: &Path) -> BTreeMap<(String, String), Content> {
     let limits = Limits { memory: Bytes(256 << 20), spill: std::env::temp_dir().join("unused") };
     compare::contents(&Session::open(&limits).unwrap(), database).unwrap()
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use hitkeep_plan::event::Meter;
 use hitkeep_plan::name::Prefix;
+use hitkeep_plan::store::contract::{self, Creation};
 use hitkeep_plan::store::faulty::{Fault, Faulty};
 use hitkeep_plan::store::local::Local;
 use hitkeep_plan::store::memory::Memory;
-use hitkeep_plan::store::{Body, Mode, Store, StoreError, contract};
+use hitkeep_plan::store::{Body, Mode, Store, StoreError};
 
 use crate::fixture::{names, walk};
 
@@ -38,7 +39,7 @@ async fn every_store_keeps_the_contract() {
     for (name, store) in stores {
         let scratch = folder.path().join("scratch").join(name);
         fs::create_dir_all(&scratch).unwrap();
-        contract::check(store, &scratch).await;
+        contract::check(store, &scratch, Creation::Exclusive).await;
     }
 }
 
@@ -162,6 +163,7 @@ async fn deleting_what_was_never_stored_leaves_no_folder_either() {
     assert_eq!(names(&root), ["shared/", "shared/other/", "shared/other/file"]);
     delete("shared/other/file").await.unwrap();
     assert_eq!(names(&root), Vec::<String>::new());
+    put(&*store, "shared", b"a folder's name is free again").await.unwrap();
 }
 
 /// Returns where a lock of `prefix` lies.

@@ -17,6 +17,7 @@ use crate::record::PlanRecord;
 use crate::run::{About, Outside, Reason, Stop, exit};
 use crate::store::Store;
 use crate::store::local::Local;
+use crate::store::s3::S3;
 
 /// The memory of an engine where no plan says otherwise.
 const MEMORY: Bytes = Bytes(512 << 20);
@@ -59,13 +60,10 @@ fn real_path(path: &Path) -> PathBuf {
 }
 
 /// Returns the store of a destination, for a job that uploads like this.
-pub(super) fn store(destination: &Destination, _upload: Upload) -> Result<Arc<dyn Store>, CliError> {
+pub(super) fn store(destination: &Destination, upload: Upload) -> Arc<dyn Store> {
     match destination.store() {
-        plan::Store::Directory(root) => Ok(Arc::new(Local::new(root.clone()))),
-        plan::Store::Bucket(bucket) => Err(CliError::Usage {
-            message: format!("`{bucket}` cannot be reached yet"),
-            help: "buckets come with the next commit".to_owned(),
-        }),
+        plan::Store::Directory(root) => Arc::new(Local::new(root.clone())),
+        plan::Store::Bucket(bucket) => Arc::new(S3::new(bucket, upload)),
     }
 }
 
@@ -101,7 +99,7 @@ pub(super) fn outside(
     stop: Stop,
     about: About,
 ) -> Outside {
-    Outside { stores, limits, clock: Timestamp::now, tell, stop, about }
+    Outside { stores, leases: BTreeMap::new(), limits, clock: Timestamp::now, tell, stop, about }
 }
 
 /// Returns a word to stop that is given at the first signal; the second ends the process.

@@ -100,7 +100,13 @@ impl CliError {
             Self::Survey(SurveyError::Source(DuckError::Refused { .. } | DuckError::Unopenable { .. })) => {
                 "is this HitKeep's shared database?"
             }
+            Self::Store(StoreError::Busy { at, .. }) if at.starts_with("s3://") => {
+                "wait for it to end; the lease of a run that was killed ends by itself"
+            }
             Self::Store(StoreError::Busy { .. }) => "wait for it to end; the lock goes with the process that holds it",
+            Self::Store(error @ (StoreError::Refused { .. } | StoreError::Unreachable { .. })) => {
+                remedy(&error.to_string())?
+            }
             Self::Demo(DemoError::Occupied(_)) => "choose another directory, or remove this one",
             _ => return None,
         };
@@ -119,6 +125,28 @@ impl CliError {
         }
         self.exit_code()
     }
+}
+
+/// Returns what helps against what a server, or the way to it, is said to refuse.
+pub(super) fn remedy(said: &str) -> Option<&'static str> {
+    const REMEDIES: [(&str, &str); 12] = [
+        ("NoSuchBucket", "make the bucket first: this program makes none"),
+        ("No such key", "the server does not know this `access_key_id`"),
+        ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),
+        ("SignatureDoesNotMatch", "is `secret_access_key` the secret of this key?"),
+        ("Invalid signature", "is `secret_access_key` the secret of this key?"),
+        (
+            "AuthorizationHeaderMalformed",
+            "is `region` the region of this bucket? The server names the one that it expects",
+        ),
+        ("PermanentRedirect", "is `region` the region of this bucket? The server names the one that it expects"),
+        ("RequestTimeTooSkewed", "the clock of this host is wrong: a request must be signed with the right time"),
+        ("AccessDenied", "the key may not do this: it needs to list, get, put and delete below the prefix"),
+        ("UnknownIssuer", "name the CA of this server in `ca_bundle`, if it is your own"),
+        ("InvalidContentType", "the server speaks plain HTTP at this port: say `use_ssl = false`"),
+        ("dns error", "is the name of the endpoint right? With `url_style = \"path\"` the bucket is no part of it"),
+    ];
+    REMEDIES.iter().find(|(words, _)| said.contains(words)).map(|(_, help)| *help)
 }
 
 /// Draws problems of a plan on standard error, as wide and as colourful as it is.

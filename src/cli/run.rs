@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::error::{CliError, tell_problems};
+use super::error::{CliError, remedy, tell_problems};
 use super::{Voice, desk, print};
 use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
@@ -18,7 +18,7 @@ use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
 use crate::run::{self, Outside, Reason, Stop, exit};
 use crate::store::local::Local;
-use crate::store::{Body, Lock, Mode, Store, StoreError};
+use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
 use crate::survey;
 use crate::work::{self, BackupFacts, BackupWork};
 
@@ -62,7 +62,7 @@ impl Run {
     }
 }
 
-fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<&'p Backup>, CliError> {
+pub(super) fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<&'p Backup>, CliError> {
     if names.is_empty() {
         return Ok(plan.backups().iter().collect());
     }
@@ -87,7 +87,7 @@ struct JobDesk<'r> {
 }
 
 impl JobDesk<'_> {
-    fn stores(&self) -> Result<Vec<Arc<dyn Store>>, CliError> {
+    fn stores(&self) -> Vec<Arc<dyn Store>> {
         self.job.to().iter().map(|destination| desk::store(destination, self.job.upload())).collect()
     }
 
@@ -95,7 +95,7 @@ impl JobDesk<'_> {
     async fn show_work(&self) -> Result<u8, CliError> {
         let staging = self.plan.local().staging();
         let limits = desk::limits(self.plan, staging.join("hitkeep-plan-spill"));
-        let facts = survey::backup(self.job, &self.stores()?, staging, &limits).await?;
+        let facts = survey::backup(self.job, &self.stores(), &BTreeMap::new(), staging, &limits).await?;
         let now = Timestamp::now();
         let work = work::backup(self.job, &facts, &staging.join("hitkeep-plan-…"), RunId::fresh(now), now)?;
         print(&work.to_string())?;
@@ -104,15 +104,34 @@ impl JobDesk<'_> {
         Ok(if is_unreachable { exit::DESTINATION } else { missing })
     }
 
-    /// The real run: takes the locks, looks, plans, does, and writes down what happened.
+    /// The real run: takes the locks, does what there is to do, and gives the locks back however it ended.
     async fn carry_out(&self, voice: Voice, json: bool) -> Result<u8, CliError> {
         let now = Timestamp::now();
         let run = RunId::fresh(now);
-        let (stores, unlocked, _locks) = self.lock_all(run, now).await?;
+        let stores = self.stores();
+        let mut locks = Locks::default();
+        let ended = match self.lock_all(&stores, run, now, &mut locks).await {
+            Ok(()) => self.work(&stores, &locks, run, now, voice, json).await,
+            Err(busy) => Err(busy),
+        };
+        locks.release().await;
+        ended
+    }
+
+    /// Looks, plans, does, and writes down what happened.
+    async fn work(
+        &self,
+        stores: &[Arc<dyn Store>],
+        locks: &Locks,
+        run: RunId,
+        now: Timestamp,
+        voice: Voice,
+        json: bool,
+    ) -> Result<u8, CliError> {
         let staging = Staging::make(self.plan.local().staging(), run)?;
-        let outside = self.outside(&stores, staging.path());
-        let facts = match survey::backup(self.job, &stores, staging.path(), &outside.limits).await {
-            Ok(facts) => without(facts, &unlocked),
+        let outside = Outside { leases: locks.leases(), ..self.outside(stores, staging.path()) };
+        let facts = match survey::backup(self.job, stores, &locks.unlocked, staging.path(), &outside.limits).await {
+            Ok(facts) => facts,
             Err(error) => return Err(self.note_unbegun(run, now, &outside, error.into()).await),
         };
         let work = match work::backup(self.job, &facts, staging.path(), run, now) {
@@ -134,24 +153,25 @@ impl JobDesk<'_> {
     /// to be a fact.
     async fn lock_all(
         &self,
+        stores: &[Arc<dyn Store>],
         run: RunId,
         now: Timestamp,
-    ) -> Result<(Vec<Arc<dyn Store>>, BTreeMap<Name, String>, Vec<Lock>), CliError> {
-        let (stores, mut unlocked, mut locks) = (self.stores()?, BTreeMap::new(), Vec::new());
+        locks: &mut Locks,
+    ) -> Result<(), CliError> {
         let holder = format!(
             "process {} on {} since {now} (run {run}, job {})",
             std::process::id(),
             desk::host(),
             self.job.name()
         );
-        for (destination, store) in self.job.to().iter().zip(&stores) {
+        for (destination, store) in self.job.to().iter().zip(stores) {
             match store.lock(self.job.prefix(), &holder).await {
-                Ok(lock) => locks.push(lock),
+                Ok(lock) => drop(locks.held.insert(destination.name().clone(), lock)),
                 Err(busy @ StoreError::Busy { .. }) => return Err(busy.into()),
-                Err(error) => drop(unlocked.insert(destination.name().clone(), error.to_string())),
+                Err(error) => drop(locks.unlocked.insert(destination.name().clone(), error.to_string())),
             }
         }
-        Ok((stores, unlocked, locks))
+        Ok(())
     }
 
     fn outside(&self, stores: &[Arc<dyn Store>], staging: &Path) -> Outside {
@@ -197,7 +217,9 @@ impl JobDesk<'_> {
         let problem = |record: &RunRecord, failed: &crate::record::Failed| {
             let task = failed.task.split_whitespace().collect::<Vec<_>>().join(" ");
             let asked = format!("this job, at destination `{}`", record.destination);
-            Diagnostic::error("run::failed", format!("{task}: {}", failed.cause)).at(self.job.place(), asked)
+            let problem =
+                Diagnostic::error("run::failed", format!("{task}: {}", failed.cause)).at(self.job.place(), asked);
+            remedy(&failed.cause).into_iter().fold(problem, Diagnostic::help)
         };
         let problems =
             records.iter().flat_map(|record| record.failures.iter().map(move |failed| problem(record, failed)));
@@ -205,14 +227,27 @@ impl JobDesk<'_> {
     }
 }
 
-/// Turns destinations that could not be locked into such that cannot be reached.
-fn without(mut facts: BackupFacts, unlocked: &BTreeMap<Name, String>) -> BackupFacts {
-    for fact in &mut facts.destinations {
-        if let Some(cause) = unlocked.get(&fact.name) {
-            fact.reached = Err(cause.clone());
+/// The locks of a job's destinations.
+#[derive(Default)]
+struct Locks {
+    held: BTreeMap<Name, Lock>,
+    /// Why the others could not be locked.
+    unlocked: BTreeMap<Name, String>,
+}
+
+impl Locks {
+    /// Returns those of the locks that are leases.
+    fn leases(&self) -> BTreeMap<Name, Lease> {
+        let lease = |(name, lock): (&Name, &Lock)| Some((name.clone(), lock.lease()?.clone()));
+        self.held.iter().filter_map(lease).collect()
+    }
+
+    /// Gives every lock back.
+    async fn release(self) {
+        for lock in self.held.into_values() {
+            lock.release().await;
         }
     }
-    facts
 }
 
 /// Says in a line per destination what there is now.

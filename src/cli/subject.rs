@@ -45,7 +45,7 @@ impl Subject {
             return Self::directory(&directory);
         }
         let reading = desk::read_plan(target)?;
-        let mut spots = plan_spots(&reading.plan)?;
+        let mut spots = plan_spots(&reading.plan);
         let known: Vec<String> = spots.iter().map(Spot::title).collect();
         spots.retain(|spot| job.is_none_or(|job| spot.job.as_ref() == Some(job)));
         spots.retain(|spot| destination.is_none_or(|destination| spot.destination == *destination));
@@ -60,7 +60,7 @@ impl Subject {
 
     fn bucket(address: &str) -> Result<Self, CliError> {
         let destination = desk::read_address(address)?;
-        Ok(Self::place(destination.name().clone(), desk::store(&destination, Upload::default())?))
+        Ok(Self::place(destination.name().clone(), desk::store(&destination, Upload::default())))
     }
 
     fn directory(directory: &Path) -> Result<Self, CliError> {
@@ -76,12 +76,12 @@ impl Subject {
     }
 }
 
-fn plan_spots(plan: &Plan) -> Result<Vec<Spot>, CliError> {
+fn plan_spots(plan: &Plan) -> Vec<Spot> {
     let spots = plan.backups().iter().flat_map(|job| {
         job.to().iter().map(move |destination| {
-            let store = desk::store(destination, job.upload())?;
+            let store = desk::store(destination, job.upload());
             let place = survey::place(store.as_ref(), job.prefix());
-            Ok(Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place })
+            Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place }
         })
     });
     spots.collect()

@@ -81,8 +81,6 @@ pub enum Checksum {
     Auto,
     /// CRC-64/NVME, which costs next to nothing.
     Crc64Nvme,
-    /// SHA-256.
-    Sha256,
     /// None: for servers that refuse requests with a checksum.
     None,
 }
@@ -94,7 +92,6 @@ impl Checksum {
         match self {
             Self::Auto => "auto",
             Self::Crc64Nvme => "crc64nvme",
-            Self::Sha256 => "sha256",
             Self::None => "none",
         }
     }

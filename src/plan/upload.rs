@@ -34,7 +34,7 @@ pub struct Upload {
 
 impl Default for Upload {
     fn default() -> Self {
-        Self { concurrency: 4, part_size: Bytes(8 << 20), bandwidth: None }
+        Self { concurrency: 8, part_size: Bytes(8 << 20), bandwidth: None }
     }
 }
 

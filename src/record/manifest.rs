@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, RecordError, read, write};
-use crate::measure::Sha256;
+use crate::measure::{Crc64, Sha256};
 use crate::name::{DatabaseId, RunId, SnapshotId};
 
 /// What one snapshot holds. It lies beside the snapshot's folder, and is written after the folder's files.
@@ -80,6 +80,10 @@ pub struct FileRecord {
     /// The SHA-256 of its content.
     #[schemars(with = "String")]
     pub sha256: Sha256,
+    /// The CRC-64/NVME of its content, in Base64: S3 keeps the same of each object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub crc64nvme: Option<Crc64>,
 }
 
 /// One table of a snapshot.

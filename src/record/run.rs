@@ -57,6 +57,9 @@ pub struct RunRecord {
     /// The seconds between the first and the last database's capture.
     #[serde(default)]
     pub spread_seconds: u64,
+    /// The number of the lease that the run held, where the destination is a bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
     /// What deserves a person's attention although it did not fail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

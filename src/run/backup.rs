@@ -88,6 +88,7 @@ pub fn unbegun(
         snapshots: Vec::new(),
         verification: Verification::None,
         spread_seconds: 0,
+        lease: None,
         warnings: Vec::new(),
         failures: vec![failed()],
         previous_set: None,
@@ -272,8 +273,9 @@ impl Walk<'_> {
         let (gauge, action) = (Gauge::default(), &task.action);
         let total = Bytes(stored.iter().map(|file| file.bytes).sum());
         let check = async {
-            files::check(self.outside.store(&action.destination)?, &action.prefix, stored, &gauge).await?;
-            Ok(((), format!("{} read back and equal", counted(stored.len(), "file"))))
+            let store = self.outside.store(&action.destination)?;
+            let read_back = files::prove(store, &action.prefix, stored, &gauge).await?;
+            Ok(((), proof(stored.len() - read_back, read_back)))
         };
         self.outside.perform(task, Some(total), &gauge, check).await
     }
@@ -359,6 +361,7 @@ impl Walk<'_> {
     async fn seal(&self, task: &Task<Seal>, record: &RunRecord) -> Result<(), Failure> {
         let (gauge, action) = (Gauge::default(), &task.action);
         let put = async {
+            self.check_lease(&action.destination)?;
             let store = self.outside.store(&action.destination)?;
             store.put(&action.key, Body::Bytes(record.write()), Mode::Create, &gauge.meter).await?;
             Ok(((), record.status.to_string()))
@@ -373,6 +376,14 @@ impl Walk<'_> {
             self.outside.warn(format!("the note of the run stays: {cause}"));
         }
         Ok(())
+    }
+
+    /// Goes on unless another run may have the place by now.
+    fn check_lease(&self, destination: &Name) -> Result<(), Cause> {
+        match self.outside.leases.get(destination) {
+            Some(lease) if lease.is_lost() => Err(Cause::LeaseLost { generation: lease.generation }),
+            _ => Ok(()),
+        }
     }
 
     /// Tells whether the record is there although storing it failed: an answer can be lost after the deed is done.
@@ -419,6 +430,7 @@ impl Walk<'_> {
             .iter()
             .map(|failure| failure.cause.exit_code())
             .filter(|code| *code == exit::VERIFICATION);
+        let lease = self.outside.leases.get(&series.seal.action.destination);
         let (status, code) =
             if is_complete { (Status::Complete, exit::DONE) } else { (Status::Partial, exit::PARTIAL) };
         RunRecord {
@@ -440,7 +452,8 @@ impl Walk<'_> {
             snapshots: progress.snapshots.clone(),
             verification: self.work.verification,
             spread_seconds: spread(&progress.captured_at),
-            warnings: self.work.warnings.clone(),
+            lease: lease.map(|lease| lease.generation),
+            warnings: self.work.warnings.iter().chain(lease.and_then(|lease| lease.caveat.as_ref())).cloned().collect(),
             failures: self.failures(progress),
             previous_set: series.seal.action.previous.map(|(set, _)| set),
             previous: series.seal.action.previous.map(|(_, digest)| digest),
@@ -460,6 +473,16 @@ impl Walk<'_> {
             cause: failure.cause.to_string(),
         });
         missing.chain(failed).collect()
+    }
+}
+
+/// Says how stored files were proven to be what went in.
+fn proof(attested: usize, read_back: usize) -> String {
+    let by_server = || format!("{} attested by the server's own checksum", counted(attested, "file"));
+    match (attested, read_back) {
+        (0, _) => format!("{} read back and equal", counted(read_back, "file")),
+        (_, 0) => by_server(),
+        _ => format!("{}, {} read back and equal", by_server(), counted(read_back, "file")),
     }
 }
 

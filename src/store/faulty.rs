@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 
 use super::{Body, Lock, Mode, Moved, Part, Store, StoreError};
+use crate::diagnose::Finding;
 use crate::event::Meter;
-use crate::measure::Bytes;
+use crate::measure::{Bytes, Crc64};
 use crate::name::{Key, Prefix};
 
 /// Which call fails, counted from 1, and how.
@@ -80,6 +81,10 @@ impl Store for Faulty {
         self.call("read", key.as_str(), self.inner.digest(key, meter)).await
     }
 
+    async fn attests(&self, key: &Key, bytes: u64, crc64nvme: Crc64) -> Result<bool, StoreError> {
+        self.call("ask for", key.as_str(), self.inner.attests(key, bytes, crc64nvme)).await
+    }
+
     async fn read(&self, key: &Key, part: Part) -> Result<Vec<u8>, StoreError> {
         self.call("read", key.as_str(), self.inner.read(key, part)).await
     }
@@ -98,6 +103,10 @@ impl Store for Faulty {
 
     async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
         self.call("lock", prefix.as_str(), self.inner.lock(prefix, holder)).await
+    }
+
+    async fn examine(&self, prefix: &Prefix) -> Vec<Finding> {
+        self.inner.examine(prefix).await
     }
 
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {

@@ -13,12 +13,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
-use sha2::Digest;
 use uuid::Uuid;
 
-use super::{Body, Lock, Mode, Moved, Part, Store, StoreError};
+use super::{Body, Lock, Mode, Moved, Part, Store, StoreError, blocking, failed};
 use crate::event::Meter;
-use crate::measure::{Bytes, Sha256};
+use crate::measure::{Bytes, Tally};
 use crate::name::{Key, Prefix};
 
 /// How much is read, hashed and written at a time, in bytes.
@@ -120,25 +119,6 @@ impl Store for Local {
     }
 }
 
-/// Runs file work on a thread that may wait.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    let at = path.display().to_string();
-    move |cause| match cause.kind() {
-        ErrorKind::NotFound => StoreError::Missing { at },
-        ErrorKind::AlreadyExists => StoreError::Exists { at },
-        _ => StoreError::Io { doing, at, cause },
-    }
-}
-
 fn open(path: &Path) -> Result<File, StoreError> {
     File::open(path).map_err(failed("open", path))
 }
@@ -212,18 +192,16 @@ fn write_new(path: &Path, source: impl Read, meter: &Meter) -> Result<Moved, Sto
 /// Copies and hashes in one pass, a chunk at a time.
 fn copy(mut source: impl Read, target: &mut impl Write, path: &Path, meter: &Meter) -> Result<Moved, StoreError> {
     let mut chunk = vec![0; CHUNK];
-    let mut hasher = sha2::Sha256::new();
-    let mut bytes = 0;
+    let mut tally = Tally::default();
     loop {
         let count = match source.read(&mut chunk) {
-            Ok(0) => return Ok(Moved { bytes, sha256: Sha256::finish(hasher) }),
+            Ok(0) => return Ok(tally.into()),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(failed("read", path)(error)),
         };
-        hasher.update(&chunk[..count]);
+        tally.add(&chunk[..count]);
         target.write_all(&chunk[..count]).map_err(failed("write", path))?;
-        bytes += count as u64;
         if !meter.add(count as u64) {
             return Err(StoreError::Stopped { at: path.display().to_string() });
         }

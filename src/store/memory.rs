@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 
-use super::{Body, Lock, Mode, Moved, Part, Store, StoreError};
+use super::{Body, Lock, Mode, Moved, Part, Store, StoreError, failed};
 use crate::event::Meter;
-use crate::measure::{Bytes, Sha256};
+use crate::measure::Bytes;
 use crate::name::{Key, Prefix};
 
 /// Objects in memory, lost with the process.
@@ -42,7 +42,7 @@ impl Store for Memory {
             Body::Bytes(bytes) => bytes,
             Body::File(path) => std::fs::read(&path).map_err(failed("read", &path))?,
         };
-        let moved = measured(&bytes);
+        let moved = Moved::of(&bytes);
         if !meter.add(moved.bytes) {
             return Err(StoreError::Stopped { at });
         }
@@ -61,11 +61,11 @@ impl Store for Memory {
         }
         let mut file = OpenOptions::new().write(true).create_new(true).open(&into).map_err(failed("create", &into))?;
         file.write_all(&bytes).map_err(failed("write", &into))?;
-        Ok(measured(&bytes))
+        Ok(Moved::of(&bytes))
     }
 
     async fn digest(&self, key: &Key, meter: &Meter) -> Result<Moved, StoreError> {
-        let moved = measured(&self.object(key)?);
+        let moved = Moved::of(&self.object(key)?);
         if meter.add(moved.bytes) { Ok(moved) } else { Err(StoreError::Stopped { at: self.locate(key.as_str()) }) }
     }
 
@@ -105,17 +105,5 @@ impl Store for Memory {
 
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
         Ok(None)
-    }
-}
-
-fn measured(bytes: &[u8]) -> Moved {
-    Moved { bytes: bytes.len() as u64, sha256: Sha256::of(bytes) }
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
-    let at = path.display().to_string();
-    move |cause| match cause.kind() {
-        std::io::ErrorKind::AlreadyExists => StoreError::Exists { at },
-        _ => StoreError::Io { doing, at, cause },
     }
 }

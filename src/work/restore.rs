@@ -18,6 +18,9 @@ use crate::record::{Catalogue, Set};
 /// 46 bytes a row in Parquet and 128 in a database with its indexes.
 const GROWTH: u64 = 4;
 
+/// How many sets are named where the one that is wanted is not there.
+pub const INSTEAD: usize = 3;
+
 /// How many databases are fetched and loaded at the same time: while the engine works on one core for the one, or waits
 /// for the disk, it works on the other for the other.
 pub const ABREAST: usize = 2;

@@ -14,7 +14,7 @@ while kill -0 $processes && [ $((waits += 1)) -lt 50 ]; do sleep 0.1; done
 rm -rf "$1""#;
 
 /// A folder and processes that go when this is dropped or this process ends, be it by SIGKILL.
-pub(super) struct Home {
+pub(crate) struct Home {
     folder: PathBuf,
     keeper: Child,
     processes: Vec<Child>,
@@ -22,7 +22,7 @@ pub(super) struct Home {
 
 impl Home {
     /// Makes an empty home.
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = tempfile::Builder::new().prefix(&format!("hitkeep-plan-{name}-")).tempdir().unwrap().keep();
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(&folder);
@@ -33,24 +33,24 @@ impl Home {
     }
 
     /// Returns the path of something in the folder.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// Makes a folder in the folder, and returns its path.
-    pub(super) fn make_folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn make_folder(&self, name: &str) -> PathBuf {
         let folder = self.path(name);
         fs::create_dir(&folder).unwrap();
         folder
     }
 
     /// Returns what all processes say.
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.path("log")
     }
 
     /// Starts a process in the folder.
-    pub(super) fn start(&mut self, command: &mut Command) {
+    pub(crate) fn start(&mut self, command: &mut Command) {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let process = command.current_dir(&self.folder).process_group(0).spawn().unwrap();
@@ -59,7 +59,7 @@ impl Home {
     }
 
     /// Runs a command in the folder to its end, which must be a good one, and returns what it prints.
-    pub(super) fn run(&self, command: &mut Command) -> String {
+    pub(crate) fn run(&self, command: &mut Command) -> String {
         let output = command.current_dir(&self.folder).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -78,6 +78,6 @@ impl Drop for Home {
 }
 
 /// Returns the address of a port that nobody listens on.
-pub(super) fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

@@ -1,12 +1,16 @@
-//! A server that throws away what it is given and remembers how much it was: uploads of any size at no cost.
+//! A server that throws away what it is given and remembers how much it was: uploads of any size at little cost.
 //!
-//! It asks for no signature, lists nothing and has nothing to download.
+//! It compares checksums and honours conditions, as modern servers do; it asks for no signature, lists nothing and has
+//! nothing to download.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use crc_fast::CrcAlgorithm;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -16,16 +20,26 @@ use hyper_util::rt::TokioIo;
 use super::listening::Listening;
 use super::{Creation, Habits, Server};
 
-const ETAG: &str = "\"0123456789abcdef0123456789abcdef\"";
+// The tag of an object in parts, which no client takes for an MD5.
+const ETAG: &str = "\"0123456789abcdef0123456789abcdef-1\"";
 const UPLOAD: &str = "<InitiateMultipartUploadResult><UploadId>upload</UploadId></InitiateMultipartUploadResult>";
 const COMPLETED: &str =
     "<CompleteMultipartUploadResult><ETag>0123456789abcdef0123456789abcdef-1</ETag></CompleteMultipartUploadResult>";
+const BAD_DIGEST: &str = "<Error><Code>BadDigest</Code></Error>";
+const TAKEN: &str = "<Error><Code>PreconditionFailed</Code></Error>";
 const EMPTY_LIST: &str = "<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>";
 
 /// The sizes of an object's parts by their numbers; one that came whole is part 0.
 pub(crate) type Parts = BTreeMap<u32, u64>;
 
-type Objects = Arc<Mutex<BTreeMap<String, Parts>>>;
+/// What is remembered of an object.
+#[derive(Clone, Debug, Default)]
+struct Object {
+    parts: Parts,
+    checksum: Option<String>,
+}
+
+type Objects = Arc<Mutex<BTreeMap<String, Object>>>;
 
 /// The server, until it is dropped.
 pub(crate) struct Sink {
@@ -54,7 +68,7 @@ impl Sink {
 
     /// Returns what was uploaded, by bucket and key.
     pub(crate) fn objects(&self) -> BTreeMap<String, Parts> {
-        self.objects.lock().unwrap().clone()
+        self.objects.lock().unwrap().iter().map(|(path, object)| (path.clone(), object.parts.clone())).collect()
     }
 }
 
@@ -73,25 +87,34 @@ async fn answer(request: Request<Incoming>, objects: Objects) -> Result<Response
     let method = request.method().clone();
     let path = request.uri().path().trim_matches('/').to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let Some(size) = size_of(request).await else { return Ok(empty(StatusCode::BAD_REQUEST)) };
+    let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (checksum, is_new) = (header("x-amz-checksum-crc64nvme"), header("if-none-match").is_some());
+    let Some((size, found)) = taken(request).await else { return Ok(empty(StatusCode::BAD_REQUEST)) };
+    if method == "PUT" && checksum.as_ref().is_some_and(|checksum| *checksum != found) {
+        return Ok(refusal(StatusCode::BAD_REQUEST, BAD_DIGEST));
+    }
 
     let mut objects = objects.lock().unwrap();
     let is_object = path.contains('/');
     Ok(match (method.as_str(), part_number(&query)) {
         ("PUT" | "HEAD", _) if !is_object => empty(StatusCode::OK),
+        ("PUT", None) if is_new && objects.contains_key(&path) => refusal(StatusCode::PRECONDITION_FAILED, TAKEN),
         ("PUT", Some(part)) => {
-            objects.entry(path).or_default().insert(part, size);
+            objects.entry(path).or_default().parts.insert(part, size);
             empty(StatusCode::OK)
         }
         ("PUT", None) => {
-            objects.insert(path, Parts::from([(0, size)]));
+            objects.insert(path, Object { parts: Parts::from([(0, size)]), checksum });
             empty(StatusCode::OK)
         }
         ("POST", _) if query.starts_with("uploads") => {
-            objects.insert(path, Parts::new());
+            objects.insert(path, Object::default());
             text(UPLOAD)
         }
-        ("POST", _) => text(COMPLETED),
+        ("POST", _) => {
+            objects.entry(path).or_default().checksum = checksum;
+            text(COMPLETED)
+        }
         ("HEAD", _) => objects.get(&path).map_or_else(|| empty(StatusCode::NOT_FOUND), sized),
         ("GET", _) if !is_object => text(EMPTY_LIST),
         ("DELETE", _) => {
@@ -102,15 +125,19 @@ async fn answer(request: Request<Incoming>, objects: Objects) -> Result<Response
     })
 }
 
-/// Reads a request to its end, and returns its size without the framing of signed chunks; none when it broke off.
-async fn size_of(mut request: Request<Incoming>) -> Option<u64> {
+/// Reads a request to its end, and returns its size without the framing of signed chunks, and its CRC-64/NVME; nothing
+/// when it broke off.
+async fn taken(mut request: Request<Incoming>) -> Option<(u64, String)> {
     let header = request.headers().get("x-amz-decoded-content-length");
     let decoded = header.map(|size| size.to_str().unwrap().parse().unwrap());
-    let mut size = 0;
+    let mut tally = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
     while let Some(frame) = request.frame().await {
-        size += frame.ok()?.data_ref().map_or(0, |data| data.len() as u64);
+        if let Some(data) = frame.ok()?.data_ref() {
+            tally.update(data);
+        }
     }
-    Some(decoded.unwrap_or(size))
+    let checksum = BASE64_STANDARD.encode(tally.finalize().to_be_bytes());
+    Some((decoded.unwrap_or(tally.get_amount()), checksum))
 }
 
 fn part_number(query: &str) -> Option<u32> {
@@ -122,9 +149,16 @@ fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     Response::builder().status(status).header("etag", ETAG).body(Full::default()).unwrap()
 }
 
-fn sized(parts: &Parts) -> Response<Full<Bytes>> {
-    let size: u64 = parts.values().sum();
-    Response::builder().header("etag", ETAG).header("content-length", size).body(Full::default()).unwrap()
+fn sized(object: &Object) -> Response<Full<Bytes>> {
+    let size: u64 = object.parts.values().sum();
+    let answer = Response::builder().header("etag", ETAG).header("content-length", size);
+    let checksum = object.checksum.iter();
+    let answer = checksum.fold(answer, |answer, checksum| answer.header("x-amz-checksum-crc64nvme", checksum));
+    answer.body(Full::default()).unwrap()
+}
+
+fn refusal(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    Response::builder().status(status).header("content-type", "application/xml").body(Full::from(body)).unwrap()
 }
 
 fn text(body: &'static str) -> Response<Full<Bytes>> {

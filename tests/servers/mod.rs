@@ -7,13 +7,12 @@
 
 pub(crate) mod ceph;
 pub(crate) mod garage;
-mod home;
+pub(crate) mod home;
 mod listening;
-mod proxy;
+pub(crate) mod proxy;
 pub(crate) mod s3s;
 mod sink;
-mod stories;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod versity;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Stories of the servers themselves: they are what the other stories take them for.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,10 +18,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use crc_fast::{CrcAlgorithm, checksum};
 
-use super::home::Home;
-use super::proxy::Counts;
-use super::tls::foreign_authority;
-use super::{Certificate, Creation, Faults, Habits, Proxy, Server, Sink, Strike, Tls, ceph, s3s, servers};
+use crate::servers::home::Home;
+use crate::servers::proxy::Counts;
+use crate::servers::tls::foreign_authority;
+use crate::servers::{Certificate, Creation, Faults, Habits, Proxy, Server, Sink, Strike, Tls, ceph, s3s, servers};
 
 /// The smallest size that every server takes for a part.
 const PART: usize = 5 << 20;
@@ -379,7 +381,7 @@ fn processes_and_folders_go_with_the_tests() {
     let scratch = tempfile::tempdir().unwrap();
     let told = scratch.path().join("told");
     let mut tests = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "servers::stories::has_a_home_until_it_is_killed", "--ignored"])
+        .args(["--exact", "server_stories::has_a_home_until_it_is_killed", "--ignored"])
         .env(TOLD, &told)
         .stdout(Stdio::null())
         .spawn()
@@ -396,7 +398,9 @@ fn processes_and_folders_go_with_the_tests() {
 }
 
 fn wait_for_text(path: &Path) -> String {
+    let begun = Instant::now();
     loop {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing is in {}", path.display());
         match fs::read_to_string(path) {
             Ok(text) if !text.is_empty() => return text,
             _ => std::thread::sleep(Duration::from_millis(10)),

@@ -1,0 +1,256 @@
+//! The client of a bucket: credentials, TLS, retries, and a clock that is the server's.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::{BeforeDeserializationInterceptorContextRef, InterceptorContext};
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryPartition, TokenBucket};
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    AppName, BehaviorVersion, Builder, ConfigBag, Credentials, Intercept, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
+};
+use aws_sdk_s3::error::BoxError;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
+use jiff::Timestamp;
+
+use super::pace;
+use super::refusal::chain;
+use crate::plan::{Bucket, Keys, Secret, Upload, environment};
+
+/// How often a request is sent at most before it counts as failed.
+const ATTEMPTS: u32 = 10;
+
+/// How long to wait before a request is sent again: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long an attempt may take whose answer is small, until the answer begins.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Why the store of a bucket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A secret is not where the plan says.
+    #[error("the secret cannot be had from {from}: {cause}")]
+    Secret {
+        /// Where it was looked for.
+        from: String,
+        /// Why it is not there.
+        cause: String,
+    },
+    /// The certificates of a CA cannot be used.
+    #[error("the certificates in `{}` cannot be used: {cause}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// Opens a client. Nothing is sent yet, unless the AWS chain asks for credentials.
+pub(super) async fn open(bucket: &Bucket, upload: &Upload, clock: &ServerClock) -> Result<(Client, Hidden), OpenError> {
+    let http = http_client(bucket, upload)?;
+    let mut surroundings = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+    if let Some(region) = bucket.region() {
+        surroundings = surroundings.region(Region::new(region.to_owned()));
+    }
+    let mut hidden = Hidden::default();
+    if let Some(keys) = bucket.credentials() {
+        surroundings = surroundings.credentials_provider(credentials(keys, &mut hidden).await?);
+    }
+    let surroundings = surroundings.load().await;
+    let mut settings = Builder::from(&surroundings)
+        .force_path_style(bucket.is_path_style())
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(ATTEMPTS)
+                .with_initial_backoff(FIRST_PAUSE)
+                .with_max_backoff(LONGEST_PAUSE),
+        )
+        .retry_partition(retry_partition())
+        .retry_classifier(Distrust)
+        .timeout_config(
+            TimeoutConfig::builder().connect_timeout(pace::CONNECT).operation_attempt_timeout(ANSWER).build(),
+        )
+        // What the server must compare is sent as a value with each request: trailers are refused by too many.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .interceptor(clock.clone());
+    settings.set_app_name(AppName::new(env!("CARGO_PKG_NAME")).ok());
+    if surroundings.region().is_none() {
+        settings = settings.region(Region::from_static("us-east-1"));
+    }
+    if let Some(endpoint) = bucket.endpoint() {
+        settings = settings.endpoint_url(endpoint);
+    }
+    Ok((Client::from_conf(settings.build()), hidden))
+}
+
+/// Returns a quota of retries of this store's own: on a bad line a bulk upload would use up the SDK's in a moment.
+fn retry_partition() -> RetryPartition {
+    let quota = TokenBucket::builder().capacity(10_000).refill_rate(100.0).success_reward(5.0).build();
+    RetryPartition::custom("hitkeep-plan").token_bucket(quota).build()
+}
+
+/// Tells the SDK that a certificate which is not to be trusted will not be the next time either.
+#[derive(Debug)]
+struct Distrust;
+
+impl ClassifyRetry for Distrust {
+    fn name(&self) -> &'static str {
+        "distrust"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
+    }
+
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(|outcome| outcome.err()?.as_connector_error());
+        match error {
+            Some(error) if chain(error).contains("invalid peer certificate") => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+}
+
+fn http_client(bucket: &Bucket, upload: &Upload) -> Result<SharedHttpClient, OpenError> {
+    let mut trusted = TrustStore::default();
+    if let Some(path) = bucket.ca_bundle() {
+        let failed = |cause: String| OpenError::Certificates { path: path.to_owned(), cause };
+        let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        if !pem.windows(27).any(|line| line == b"-----BEGIN CERTIFICATE-----") {
+            return Err(failed("it holds no certificate in PEM form".to_owned()));
+        }
+        trusted = trusted.with_pem_certificate(pem);
+    }
+    let context = TlsContext::builder().with_trust_store(trusted).build();
+    let context = context.map_err(|error| OpenError::Certificates {
+        path: bucket.ca_bundle().map(Into::into).unwrap_or_default(),
+        cause: error.to_string(),
+    })?;
+    Ok(aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(context)
+        .pool_max_idle_per_host(upload.concurrency * 2)
+        .build_https())
+}
+
+/// Fetches the credentials that a plan refers to, and remembers what must not be told.
+async fn credentials(keys: &Keys, hidden: &mut Hidden) -> Result<Credentials, OpenError> {
+    let id = fetch(&keys.access_key_id).await?;
+    let secret = fetch(&keys.secret_access_key).await?;
+    let token = match &keys.session_token {
+        Some(token) => Some(fetch(token).await?),
+        None => None,
+    };
+    hidden.0 = [Some(&id), Some(&secret), token.as_ref()].into_iter().flatten().cloned().collect();
+    Ok(Credentials::new(id, secret, token, None, "plan"))
+}
+
+/// Fetches one secret from where it is.
+async fn fetch(secret: &Secret) -> Result<String, OpenError> {
+    let failed = |cause: &str| OpenError::Secret { from: secret.to_string(), cause: cause.to_owned() };
+    let text = match secret {
+        Secret::Variable(name) => std::env::var(name).map_err(|_| failed("the variable is not set"))?,
+        Secret::File(path) => read(path.clone()).map_err(|error| failed(&error.to_string()))?,
+        Secret::Credential(name) => {
+            let folder = std::env::var_os(environment::CREDENTIALS_DIRECTORY);
+            let folder = folder.ok_or_else(|| failed("systemd has given this process no credentials"))?;
+            read(PathBuf::from(folder).join(name)).map_err(|error| failed(&error.to_string()))?
+        }
+        Secret::Command(words) => {
+            let words = words.clone();
+            let ran = tokio::task::spawn_blocking(move || run(&words)).await;
+            ran.unwrap_or_else(|_| Err("it could not be run".to_owned())).map_err(|cause| failed(&cause))?
+        }
+    };
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(failed("it is empty")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn read(path: PathBuf) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
+}
+
+/// Runs a command, whose standard output is a secret; its standard error is the user's to read.
+fn run(words: &[String]) -> Result<String, String> {
+    let [program, arguments @ ..] = words else { return Err("there is no command".to_owned()) };
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("the command failed ({})", output.status));
+    }
+    String::from_utf8(output.stdout).map_err(|_| "what it printed is not text".to_owned())
+}
+
+/// What no message may hold, although a server's words may.
+#[derive(Clone, Default)]
+pub(super) struct Hidden(Vec<String>);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hidden({})", self.0.len())
+    }
+}
+
+impl Hidden {
+    /// Returns a text without what is hidden.
+    pub(super) fn hide(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+    }
+}
+
+/// The server's clock, as far as its answers have told it: leases go by it, whatever the clock of this host says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServerClock {
+    /// The seconds that the server is ahead of this host.
+    ahead: Arc<AtomicI64>,
+}
+
+impl ServerClock {
+    /// Returns what time the server has.
+    pub(super) fn now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        now.saturating_add(self.ahead()).unwrap_or(now)
+    }
+
+    /// Returns how far the server's clock is ahead of this host's.
+    pub(super) fn ahead(&self) -> jiff::SignedDuration {
+        jiff::SignedDuration::from_secs(self.ahead.load(Ordering::Relaxed))
+    }
+}
+
+impl Intercept for ServerClock {
+    fn name(&self) -> &'static str {
+        "server clock"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        answer: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = answer.response().headers().get("date").map(jiff::fmt::rfc2822::parse);
+        if let Some(Ok(date)) = date {
+            self.ahead.store(date.timestamp().as_second() - Timestamp::now().as_second(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

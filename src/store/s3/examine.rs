@@ -1,0 +1,156 @@
+//! What is peculiar about a bucket and its server, for a person who asks.
+
+use std::sync::atomic::Ordering;
+
+use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule};
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::Opened;
+use super::refusal::Refused;
+use crate::diagnose::Finding;
+use crate::measure::counted;
+use crate::name::{Key, Prefix};
+
+/// How many write at one time when it is tried whether one of them wins.
+const RACERS: u8 = 8;
+
+/// How far two clocks may be apart before it is worth a word, and before servers refuse what is signed, in seconds.
+const ODD_SECONDS: u64 = 30;
+const REFUSED_SECONDS: u64 = 15 * 60;
+
+impl Opened {
+    /// Examines the bucket where it is peculiar: conditions, checksums, clock, and what it does by itself.
+    pub(super) async fn examine(&self, prefix: &Prefix) -> Vec<Finding> {
+        let mut findings = vec![self.examine_conditions(prefix).await];
+        findings.push(self.examine_checksums());
+        findings.push(self.examine_clock());
+        findings.push(self.examine_versions().await);
+        findings.extend(self.examine_lifecycle(prefix).await);
+        findings.extend(self.examine_unfinished(prefix).await);
+        findings
+    }
+
+    /// Lets several create one object at one time: one must win.
+    async fn examine_conditions(&self, prefix: &Prefix) -> Finding {
+        const CHECK: &str = "conditional writes";
+        let key = prefix.key(&Key::of(format!(".doctor-{}", Uuid::now_v7().simple())));
+        let mut racers = JoinSet::new();
+        for racer in 0..RACERS {
+            let put = self.client.put_object().bucket(self.bucket.name()).key(self.full(&key)).if_none_match("*");
+            racers.spawn(put.body(Bytes::from(vec![racer]).into()).send());
+        }
+        let results = racers.join_all().await;
+        let winners = results.iter().filter(|result| result.is_ok()).count();
+        let other = results.into_iter().filter_map(Result::err).find(|error| !error.is_taken());
+        if let Err(error) = self.delete(&key).await {
+            return Finding::failed(CHECK, error);
+        }
+        let help = if self.learnt.honours_conditions.load(Ordering::Relaxed) {
+            "let no two runs begin in the same second: in that moment this server cannot keep them apart"
+        } else {
+            "none is needed: each run writes its lease, waits, and reads it back before it goes on"
+        };
+        match (winners, other) {
+            (1, None) => Finding::ok(CHECK, format!("of {RACERS} that create one object, one wins")),
+            (0, Some(error)) if !error.is_ignorance_of(&["if-none-match", "condition"]) => {
+                Finding::failed(CHECK, self.failed("create", key.as_str())(error))
+            }
+            (0, Some(_)) => Finding::warning(CHECK, "the server refuses conditions on writes", help),
+            (winners, _) => {
+                Finding::warning(CHECK, format!("of {RACERS} that create one object, {winners} succeed"), help)
+            }
+        }
+    }
+
+    fn examine_checksums(&self) -> Finding {
+        const CHECK: &str = "checksums";
+        if self.learnt.compares_checksums.load(Ordering::Relaxed) {
+            return Finding::ok(CHECK, "the server refuses a wrong CRC64NVME, and keeps the right one");
+        }
+        Finding::warning(
+            CHECK,
+            "the server compares no CRC64NVME",
+            "none is needed: payloads are signed, and with `verify = \"checksum\"` every file is read back",
+        )
+    }
+
+    fn examine_clock(&self) -> Finding {
+        const CHECK: &str = "clock";
+        let ahead = self.clock.ahead();
+        let seen = format!("the server's clock is {} s from this host's", ahead.unsigned_abs().as_secs());
+        match ahead.unsigned_abs().as_secs() {
+            0..ODD_SECONDS => Finding::ok(CHECK, seen),
+            ODD_SECONDS..REFUSED_SECONDS => Finding::warning(CHECK, seen, "let NTP set the clock of this host"),
+            _ => Finding::failed(CHECK, seen).with_help(Some("let NTP set the clock of this host".to_owned())),
+        }
+    }
+
+    async fn examine_versions(&self) -> Finding {
+        const CHECK: &str = "versions";
+        match self.client.get_bucket_versioning().bucket(self.bucket.name()).send().await {
+            Ok(answer) if answer.status == Some(BucketVersioningStatus::Enabled) => Finding::warning(
+                CHECK,
+                "the bucket is versioned: what is deleted stays, and is paid for",
+                "let a lifecycle rule expire noncurrent versions, if you want the room back",
+            ),
+            Ok(_) => Finding::ok(CHECK, "the bucket is not versioned: what is deleted is gone"),
+            Err(_) => Finding::ok(CHECK, "the server keeps no versions, or tells nobody with this key"),
+        }
+    }
+
+    /// Looks for rules of the bucket that would delete sets.
+    async fn examine_lifecycle(&self, prefix: &Prefix) -> Vec<Finding> {
+        const CHECK: &str = "lifecycle";
+        let configured = self.client.get_bucket_lifecycle_configuration().bucket(self.bucket.name()).send().await;
+        let rules = match configured {
+            Ok(configuration) => configuration.rules.unwrap_or_default(),
+            Err(error) if matches!(error.answer(), Some((404, _))) => Vec::new(),
+            Err(_) => return vec![Finding::ok(CHECK, "the server has no lifecycle rules, or shows none to this key")],
+        };
+        let beginning = self.beginning(prefix);
+        let eats = |rule: &&LifecycleRule| {
+            rule.status == ExpirationStatus::Enabled && rule.expiration.is_some() && meets(rule, &beginning)
+        };
+        let found: Vec<Finding> = rules.iter().filter(eats).map(eating).collect();
+        if found.is_empty() {
+            return vec![Finding::ok(CHECK, format!("none of {} deletes sets", counted(rules.len(), "rule")))];
+        }
+        found
+    }
+
+    async fn examine_unfinished(&self, prefix: &Prefix) -> Option<Finding> {
+        let listing = self.client.list_multipart_uploads().bucket(self.bucket.name()).prefix(self.beginning(prefix));
+        let unfinished = listing.send().await.ok()?.uploads.unwrap_or_default().len();
+        Some(match unfinished {
+            0 => Finding::ok("unfinished uploads", "there are none"),
+            count => Finding::warning(
+                "unfinished uploads",
+                format!("{} of killed runs lie there, and are paid for", counted(count, "upload")),
+                "the next run sweeps those that are older than a day",
+            ),
+        })
+    }
+}
+
+/// Tells whether a rule is about objects below `beginning`.
+fn meets(rule: &LifecycleRule, beginning: &str) -> bool {
+    #[expect(deprecated, reason = "old rules still have their prefix there")]
+    let old = rule.prefix.as_deref();
+    let filter = rule.filter.as_ref();
+    let of_filter = filter.and_then(|filter| filter.prefix.as_deref().or(filter.and.as_ref()?.prefix.as_deref()));
+    let prefix = of_filter.or(old).unwrap_or_default();
+    prefix.starts_with(beginning) || beginning.starts_with(prefix)
+}
+
+fn eating(rule: &LifecycleRule) -> Finding {
+    let name = rule.id.as_deref().unwrap_or("without a name");
+    let days = rule.expiration.as_ref().and_then(|expiration| expiration.days);
+    let when = days.map_or_else(|| "at a date".to_owned(), |days| format!("{days} days after they were written"));
+    Finding::warning(
+        "lifecycle",
+        format!("rule `{name}` deletes sets {when}, the last good one too when backups stop"),
+        "give the rule a prefix that no set lies below, or be sure that somebody looks when backups stop",
+    )
+}

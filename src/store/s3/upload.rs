@@ -1,0 +1,407 @@
+//! Storing an object: in one request where it fits into one part, else part by part, several at a time.
+//!
+//! A file is read once, part by part and in order; its digests are computed while it is read, and its parts travel
+//! beside each other.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::upload_part::UploadPartError;
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ServerSideEncryption, StorageClass,
+};
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::buffers::Buffer;
+use super::refusal::Refused;
+use super::sign::Signature;
+use super::{Head, Opened, until_stopped};
+use crate::event::Meter;
+use crate::measure::{Crc64, Sha256, Tally};
+use crate::name::Key;
+use crate::plan::{Checksum, Encryption};
+use crate::store::{Body, Mode, Moved, StoreError, blocking, failed};
+
+/// How many parts an object may have; of a larger file the parts are larger.
+const MOST_PARTS: u64 = 10_000;
+
+/// How long completing an object of many parts may take a server, for a first attempt.
+const COMPLETE: u64 = 512 << 20;
+
+impl Opened {
+    /// Stores an object.
+    pub(super) async fn upload(&self, key: &Key, body: Body, mode: Mode, meter: &Meter) -> Result<Moved, StoreError> {
+        let at = || self.locate(key.as_str());
+        match body {
+            Body::Bytes(bytes) => {
+                let moved = Moved::of(&bytes);
+                let put = self.put_whole(key, Bytes::from(bytes), moved, mode, meter);
+                until_stopped(meter, at, Box::pin(put)).await
+            }
+            Body::File(path) => {
+                let source = Source::open(path, self.upload.part_size.0).await?;
+                if source.parts() > 1 {
+                    return self.put_in_parts(key, source, mode, meter).await;
+                }
+                let (buffer, moved) = source.read_whole(self.buffers.take().await).await?;
+                let put = self.put_whole(key, Bytes::from_owner(buffer), moved, mode, meter);
+                until_stopped(meter, at, Box::pin(put)).await
+            }
+        }
+    }
+
+    /// Stores an object in one request.
+    async fn put_whole(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        moved: Moved,
+        mode: Mode,
+        meter: &Meter,
+    ) -> Result<Moved, StoreError> {
+        loop {
+            if self.must_look_first(mode) && self.head(key).await?.is_some() {
+                return self.taken(key, moved).await;
+            }
+            let patience = self.pace.patience(moved.bytes, self.upload.concurrency);
+            let put = self.client.put_object().bucket(self.bucket.name()).key(self.full(key));
+            let put = put
+                .set_if_none_match(self.condition(mode))
+                .set_storage_class(self.bucket.storage_class().map(StorageClass::from))
+                .set_server_side_encryption(self.encryption())
+                .set_ssekms_key_id(self.kms_key())
+                .set_checksum_crc64_nvme(self.sends_checksums().then(|| moved.crc64nvme.to_string()))
+                .content_length(i64::try_from(moved.bytes).unwrap_or(i64::MAX))
+                .body(self.pace.body(bytes.clone()).into());
+            let sent =
+                put.customize().interceptor(Signature::Digest(moved.sha256)).interceptor(patience.clone()).send().await;
+            match sent {
+                Ok(_) => {
+                    self.pace.note(&patience);
+                    return self.counted(key, moved, meter);
+                }
+                Err(error) if error.is_taken() => return self.taken(key, moved).await,
+                Err(error) if self.learns_from(&error) => {}
+                Err(error) => return Err(self.failed("store", key.as_str())(error)),
+            }
+        }
+    }
+
+    /// Stores an object in several requests, which a reader of the bucket sees as one.
+    async fn put_in_parts(&self, key: &Key, source: Source, mode: Mode, meter: &Meter) -> Result<Moved, StoreError> {
+        if mode == Mode::Create && self.head(key).await?.is_some() {
+            // Perhaps an earlier run got this far: then there is nothing left to be sent.
+            let moved = source.measure().await?;
+            return self.taken(key, moved).await;
+        }
+        let upload = self.begin(key).await?;
+        let sent =
+            until_stopped(meter, || self.locate(key.as_str()), self.send_parts(key, &upload, source, meter)).await;
+        let stored = match sent {
+            Ok((parts, moved)) => self.complete(key, &upload, parts, moved, mode).await,
+            Err(error) => Err(error),
+        };
+        if stored.is_err() {
+            self.abort(key, &upload).await;
+        }
+        stored
+    }
+
+    /// Begins an object of several parts, and returns the name of the upload.
+    async fn begin(&self, key: &Key) -> Result<String, StoreError> {
+        loop {
+            let request = self.client.create_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
+            let begun = request
+                .set_storage_class(self.bucket.storage_class().map(StorageClass::from))
+                .set_server_side_encryption(self.encryption())
+                .set_ssekms_key_id(self.kms_key())
+                .set_checksum_algorithm(self.sends_checksums().then_some(ChecksumAlgorithm::Crc64Nvme))
+                .send()
+                .await;
+            match begun {
+                Ok(upload) => return Ok(upload.upload_id.unwrap_or_default()),
+                Err(error) if self.learns_from(&error) => {}
+                Err(error) => return Err(self.failed("begin to store", key.as_str())(error)),
+            }
+        }
+    }
+
+    /// Reads a file part by part and sends each while the next is read.
+    async fn send_parts(
+        &self,
+        key: &Key,
+        upload: &str,
+        source: Source,
+        meter: &Meter,
+    ) -> Result<(Vec<CompletedPart>, Moved), StoreError> {
+        let mut tally = Tally::default();
+        let mut sending = JoinSet::new();
+        let mut done = Vec::new();
+        for number in 1..=source.parts() {
+            let buffer = self.buffers.take().await;
+            let part;
+            (part, tally) = source.read_part(number, buffer, tally, self.signs_parts()).await?;
+            sending.spawn(self.part(key, upload, number, part, meter));
+            while let Some(sent) = sending.try_join_next() {
+                done.push(self.sent(key, sent)?);
+            }
+        }
+        while let Some(sent) = sending.join_next().await {
+            done.push(self.sent(key, sent)?);
+        }
+        done.sort_by_key(|part| part.part_number);
+        Ok((done, tally.into()))
+    }
+
+    /// Returns the sending of one part, which holds its buffer until the server has it.
+    fn part(
+        &self,
+        key: &Key,
+        upload: &str,
+        number: u64,
+        part: ReadPart,
+        meter: &Meter,
+    ) -> impl Future<Output = Result<CompletedPart, PartError>> + use<> {
+        let (pace, meter) = (self.pace.clone(), meter.clone());
+        let length = part.bytes.len() as u64;
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        let crc = self.sends_checksums().then(|| part.crc64nvme.to_string());
+        let request = self.client.upload_part().bucket(self.bucket.name()).key(self.full(key));
+        let request = request
+            .upload_id(upload)
+            .part_number(number)
+            .set_checksum_crc64_nvme(crc.clone())
+            .content_length(i64::try_from(length).unwrap_or(i64::MAX))
+            .body(pace.body(part.bytes).into());
+        let signature = part.sha256.map_or(Signature::Unsigned, Signature::Digest);
+        let patience = pace.patience(length, self.upload.concurrency);
+        async move {
+            let sent = request.customize().interceptor(signature).interceptor(patience.clone()).send().await?;
+            pace.note(&patience);
+            if !meter.add(length) {
+                return Err(PartError::Stopped);
+            }
+            let done = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).set_checksum_crc64_nvme(crc);
+            Ok(done.build())
+        }
+    }
+
+    fn sent(
+        &self,
+        key: &Key,
+        sent: Result<Result<CompletedPart, PartError>, tokio::task::JoinError>,
+    ) -> Result<CompletedPart, StoreError> {
+        match sent {
+            Ok(Ok(part)) => Ok(part),
+            Ok(Err(PartError::Stopped)) => Err(StoreError::Stopped { at: self.locate(key.as_str()) }),
+            Ok(Err(PartError::Failed(error))) => Err(self.failed("store a part of", key.as_str())(*error)),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+
+    /// Makes one object of the parts.
+    async fn complete(
+        &self,
+        key: &Key,
+        upload: &str,
+        parts: Vec<CompletedPart>,
+        moved: Moved,
+        mode: Mode,
+    ) -> Result<Moved, StoreError> {
+        let condition = self.condition(mode).filter(|_| !self.must_look_first(mode));
+        let complete = self.client.complete_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
+        let completed = complete
+            .upload_id(upload)
+            .set_if_none_match(condition)
+            .set_checksum_crc64_nvme(self.sends_checksums().then(|| moved.crc64nvme.to_string()))
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .customize()
+            .interceptor(self.pace.patience(COMPLETE, 1))
+            .send()
+            .await;
+        match completed {
+            Ok(_) => Ok(moved),
+            Err(error) if error.is_taken() => self.taken(key, moved).await,
+            // When the answer of an earlier attempt was lost, the upload is gone, and servers differ in how they say so.
+            Err(error) if error.answer().is_some() && self.holds(key, &moved).await? => Ok(moved),
+            Err(error) => Err(self.failed("complete", key.as_str())(error)),
+        }
+    }
+
+    /// Takes the parts of an unfinished object away again. What cannot be taken away is swept by a later run.
+    async fn abort(&self, key: &Key, upload: &str) {
+        let abort = self.client.abort_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
+        drop(abort.upload_id(upload).send().await);
+    }
+
+    /// Tells whether an object that must be new has to be looked for, because the server was not seen to refuse.
+    fn must_look_first(&self, mode: Mode) -> bool {
+        mode == Mode::Create && !self.learnt.honours_conditions.load(Ordering::Relaxed)
+    }
+
+    /// Judges a key that is taken: by just these bytes, then all is well; or by others.
+    async fn taken(&self, key: &Key, moved: Moved) -> Result<Moved, StoreError> {
+        if self.holds(key, &moved).await? {
+            return Ok(moved);
+        }
+        Err(StoreError::Exists { at: self.locate(key.as_str()) })
+    }
+
+    /// Tells whether the object of a key is just these bytes.
+    async fn holds(&self, key: &Key, moved: &Moved) -> Result<bool, StoreError> {
+        match self.head(key).await? {
+            None => Ok(false),
+            Some(head) if head.bytes != moved.bytes => Ok(false),
+            Some(Head { crc64nvme: Some(crc), .. }) if self.learnt.compares_checksums.load(Ordering::Relaxed) => {
+                Ok(crc == moved.crc64nvme)
+            }
+            Some(_) => Ok(self.read_through(key, &Meter::default()).await?.sha256 == moved.sha256),
+        }
+    }
+
+    fn counted(&self, key: &Key, moved: Moved, meter: &Meter) -> Result<Moved, StoreError> {
+        if meter.add(moved.bytes) { Ok(moved) } else { Err(StoreError::Stopped { at: self.locate(key.as_str()) }) }
+    }
+
+    /// Returns the condition of a write that must not replace anything.
+    fn condition(&self, mode: Mode) -> Option<String> {
+        let is_known = !self.learnt.refuses_conditions.load(Ordering::Relaxed);
+        (mode == Mode::Create && is_known).then(|| "*".to_owned())
+    }
+
+    /// Takes note of what a server does not know, and tells whether to ask again without it.
+    pub(super) fn learns_from(&self, error: &impl Refused) -> bool {
+        let learn =
+            |words: &[&str], learnt: &AtomicBool| error.is_ignorance_of(words) && !learnt.swap(true, Ordering::Relaxed);
+        // A plan that names the checksum does not want to go without it.
+        (self.bucket.checksum() == Checksum::Auto && learn(&["checksum"], &self.learnt.refuses_checksums))
+            || learn(&["if-none-match", "condition"], &self.learnt.refuses_conditions)
+    }
+
+    /// Tells whether parts are signed one by one: where neither TLS nor a checksum guards them.
+    fn signs_parts(&self) -> bool {
+        let is_compared = self.learnt.compares_checksums.load(Ordering::Relaxed) && self.sends_checksums();
+        !self.bucket.uses_ssl() && !is_compared
+    }
+
+    fn encryption(&self) -> Option<ServerSideEncryption> {
+        self.bucket.encryption().map(|encryption| match encryption {
+            Encryption::Aes256 => ServerSideEncryption::Aes256,
+            Encryption::Kms { .. } => ServerSideEncryption::AwsKms,
+        })
+    }
+
+    fn kms_key(&self) -> Option<String> {
+        match self.bucket.encryption() {
+            Some(Encryption::Kms { key }) => key.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// Why a part was not sent.
+#[derive(Debug)]
+enum PartError {
+    /// The word to stop came.
+    Stopped,
+    /// The server refused it, or could not be reached.
+    Failed(Box<SdkError<UploadPartError>>),
+}
+
+impl From<SdkError<UploadPartError>> for PartError {
+    fn from(error: SdkError<UploadPartError>) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}
+
+/// A file on its way into a bucket.
+#[derive(Clone, Debug)]
+struct Source {
+    file: Arc<File>,
+    path: Arc<PathBuf>,
+    length: u64,
+    part_size: u64,
+}
+
+/// A part that was read and measured.
+#[derive(Debug)]
+struct ReadPart {
+    bytes: Bytes,
+    crc64nvme: Crc64,
+    /// Only where the part is signed.
+    sha256: Option<Sha256>,
+}
+
+impl Source {
+    /// Opens a file that is sent in parts of `part_size` bytes, or of as many more as the most parts need.
+    async fn open(path: PathBuf, part_size: u64) -> Result<Self, StoreError> {
+        blocking(move || {
+            let file = File::open(&path).map_err(failed("open", &path))?;
+            let length = file.metadata().map_err(failed("look at", &path))?.len();
+            let part_size = part_size.max(length.div_ceil(MOST_PARTS));
+            Ok(Self { file: Arc::new(file), path: Arc::new(path), length, part_size })
+        })
+        .await
+    }
+
+    fn parts(&self) -> u64 {
+        self.length.div_ceil(self.part_size)
+    }
+
+    /// Reads the bytes from `offset` on into a buffer: as many as a part has, or as there are.
+    fn fill(&self, offset: u64, buffer: &mut Buffer) -> Result<(), StoreError> {
+        let length = self.part_size.min(self.length - offset);
+        buffer.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+        self.file.read_exact_at(buffer, offset).map_err(failed("read", &self.path))
+    }
+
+    /// Reads a file that is no longer than a part.
+    async fn read_whole(self, mut buffer: Buffer) -> Result<(Buffer, Moved), StoreError> {
+        blocking(move || {
+            self.fill(0, &mut buffer)?;
+            let moved = Moved::of(&buffer);
+            Ok((buffer, moved))
+        })
+        .await
+    }
+
+    /// Reads one part, counted from 1, and adds it to the measure of the whole file.
+    async fn read_part(
+        &self,
+        number: u64,
+        mut buffer: Buffer,
+        mut tally: Tally,
+        is_signed: bool,
+    ) -> Result<(ReadPart, Tally), StoreError> {
+        let source = self.clone();
+        blocking(move || {
+            source.fill((number - 1) * source.part_size, &mut buffer)?;
+            tally.add(&buffer);
+            let crc64nvme = Crc64::of(&buffer);
+            let sha256 = is_signed.then(|| Sha256::of(&buffer));
+            Ok((ReadPart { bytes: Bytes::from_owner(buffer), crc64nvme, sha256 }, tally))
+        })
+        .await
+    }
+
+    /// Reads the whole file for nothing but its measure.
+    async fn measure(self) -> Result<Moved, StoreError> {
+        blocking(move || {
+            let mut tally = Tally::default();
+            let mut chunk = vec![0; 1 << 20];
+            let mut reader = &*self.file;
+            loop {
+                match std::io::Read::read(&mut reader, &mut chunk).map_err(failed("read", &self.path))? {
+                    0 => return Ok(tally.into()),
+                    count => tally.add(&chunk[..count]),
+                }
+            }
+        })
+        .await
+    }
+}
