@@ -5,37 +5,18 @@
 //! the ratios. Both sides are processes of their own, run in the same order each time, `ROUNDS` times; the best of
 //! each counts, because everything else on the machine only ever adds.
 
-#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
+mod measure;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 
+use measure::{Table, Words, path, peer, run};
+
 const ROUNDS: usize = 3;
-
-/// The kernel's unit of process times on every Linux: 100 ticks a second.
-const TICK: Duration = Duration::from_millis(10);
-
-/// What a process cost.
-#[derive(Clone, Copy, Debug)]
-struct Cost {
-    wall: Duration,
-    cpu: Duration,
-    peak_kib: u64,
-}
-
-impl Cost {
-    fn best(self, other: Self) -> Self {
-        Self {
-            wall: self.wall.min(other.wall),
-            cpu: self.cpu.min(other.cpu),
-            peak_kib: self.peak_kib.max(other.peak_kib),
-        }
-    }
-}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -52,18 +33,19 @@ fn compare(arguments: &[String]) {
     let home = arguments.get(1).map_or_else(|| scratch.path().to_owned(), PathBuf::from);
     let plan = home.join("plan.toml");
     if !plan.exists() {
-        run(&program(&["init", "--demo", path(&home), "--hits", &hits.to_string()]));
+        run(&program(&["init", "--demo", path(&home), "--hits", &hits.to_string()]), &BTreeMap::new());
     }
     let (data, work) = (home.join("data"), home.join("bench"));
     let mut table = Table::default();
+    let mut add = |name: &str, words: &Words| table.add(name, words, &BTreeMap::new());
     for _ in 0..ROUNDS {
         fresh(&work, &home);
         let exported = work.join("exported");
-        table.add("EXPORT DATABASE, as it is", &peer(&["peer-export", path(&data), path(&exported), "true"]));
-        table.add("EXPORT DATABASE, any order", &peer(&["peer-export", path(&data), path(&work.join("any")), "false"]));
-        table.add("hitkeep-plan run", &program(&["run", path(&plan), "--quiet"]));
-        table.add("IMPORT DATABASE", &peer(&["peer-import", path(&exported), path(&work.join("imported"))]));
-        table.add(
+        add("EXPORT DATABASE, as it is", &peer(&["peer-export", path(&data), path(&exported), "true"]));
+        add("EXPORT DATABASE, any order", &peer(&["peer-export", path(&data), path(&work.join("any")), "false"]));
+        add("hitkeep-plan run", &program(&["run", path(&plan), "--quiet"]));
+        add("IMPORT DATABASE", &peer(&["peer-import", path(&exported), path(&work.join("imported"))]));
+        add(
             "hitkeep-plan restore",
             &program(&["restore", path(&plan), "--to", path(&work.join("restored")), "--quiet"]),
         );
@@ -75,53 +57,8 @@ fn compare(arguments: &[String]) {
     table.ratio("restore", "hitkeep-plan restore", "IMPORT DATABASE");
 }
 
-/// The costs by the name of what cost them, in the order of their first round.
-#[derive(Default)]
-struct Table(Vec<(String, Cost)>);
-
-impl Table {
-    fn add(&mut self, name: &str, command: &Words) {
-        let cost = run(command);
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, best)) => *best = best.best(cost),
-            None => self.0.push((name.to_owned(), cost)),
-        }
-    }
-
-    fn find(&self, name: &str) -> Cost {
-        self.0.iter().find(|(known, _)| known == name).unwrap().1
-    }
-
-    fn print(&self) {
-        println!("{:<28} {:>8} {:>8} {:>9}", "", "wall s", "CPU s", "peak MiB");
-        for (name, cost) in &self.0 {
-            let (wall, cpu) = (cost.wall.as_secs_f64(), cost.cpu.as_secs_f64());
-            println!("{name:<28} {wall:>8.2} {cpu:>8.2} {:>9}", cost.peak_kib / 1024);
-        }
-    }
-
-    fn ratio(&self, what: &str, ours: &str, peer: &str) {
-        let (ours, theirs) = (self.find(ours), self.find(peer));
-        let wall = ours.wall.as_secs_f64() / theirs.wall.as_secs_f64();
-        let cpu = ours.cpu.as_secs_f64() / theirs.cpu.as_secs_f64();
-        println!("{what}: {wall:.2} x the wall time and {cpu:.2} x the CPU time of {peer}");
-    }
-}
-
-/// A program and its arguments.
-type Words = Vec<String>;
-
 fn program(words: &[&str]) -> Words {
     [env!("CARGO_BIN_EXE_hitkeep-plan")].iter().chain(words).map(|word| (*word).to_owned()).collect()
-}
-
-fn peer(words: &[&str]) -> Words {
-    let own = std::env::current_exe().unwrap();
-    std::iter::once(path(&own)).chain(words.iter().copied()).map(str::to_owned).collect()
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// Removes what the last round has made.
@@ -130,39 +67,6 @@ fn fresh(work: &Path, home: &Path) {
         drop(std::fs::remove_dir_all(folder));
     }
     std::fs::create_dir_all(work).unwrap();
-}
-
-/// Runs a command to its end and measures it from outside.
-fn run(words: &Words) -> Cost {
-    let begun = Instant::now();
-    let mut child = Command::new(&words[0]).args(&words[1..]).stdout(Stdio::null()).spawn().unwrap();
-    let folder = PathBuf::from(format!("/proc/{}", child.id()));
-    let mut peak_kib = 0;
-    // A process that has ended keeps its times until it is waited for.
-    let cpu = loop {
-        peak_kib = peak_kib.max(peak(&folder).unwrap_or(0));
-        match times(&folder).unwrap() {
-            ('Z', cpu) => break cpu,
-            _ => std::thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    let wall = begun.elapsed();
-    assert!(child.wait().unwrap().success(), "{words:?}");
-    Cost { wall, cpu, peak_kib }
-}
-
-/// Reads the highest resident memory of a process, in KiB.
-fn peak(folder: &Path) -> Option<u64> {
-    let status = std::fs::read_to_string(folder.join("status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
-}
-
-/// Reads the state of a process and its CPU time, of user and system together.
-fn times(folder: &Path) -> Option<(char, Duration)> {
-    let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
-    let after_name: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-    let ticks: u32 = after_name[11].parse::<u32>().ok()? + after_name[12].parse::<u32>().ok()?;
-    Some((after_name[0].chars().next()?, TICK * ticks))
 }
 
 /// The databases that a backup of the demo holds: all but the archived tenant's, which has the least hits.
