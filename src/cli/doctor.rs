@@ -8,10 +8,10 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::error::CliError;
+use super::error::{CliError, remedy};
 use super::run::choose_jobs;
 use super::{Voice, desk, print};
-use crate::diagnose::Finding;
+use crate::diagnose::{Finding, Verdict};
 use crate::event::Silence;
 use crate::name::{Name, RunId};
 use crate::plan::{Backup, Plan};
@@ -85,7 +85,8 @@ async fn examine(plan: &Plan, job: &Backup, stop: &Stop) -> Result<Vec<Examined>
 fn text(job: &Backup, parts: &[Examined]) -> String {
     let line = |finding: &Finding| {
         let Finding { check, verdict, seen, help } = finding;
-        let help = help.as_ref().map(|help| format!("            help: {help}\n"));
+        let help = help.as_deref().or_else(|| remedy(seen).filter(|_| *verdict == Verdict::Failed));
+        let help = help.map(|help| format!("            help: {help}\n"));
         format!("  {verdict:<8} {check}: {seen}\n{}", help.unwrap_or_default())
     };
     let part = |examined: &Examined| {

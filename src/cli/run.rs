@@ -184,9 +184,9 @@ impl JobDesk<'_> {
 
     fn limit_time(&self, outside: &Outside) {
         if let Some(limit) = self.job.timeout() {
-            let stop = outside.stop.clone();
+            let (stop, over) = (outside.stop.clone(), tokio::time::sleep(limit.0));
             tokio::spawn(async move {
-                tokio::time::sleep(limit.0).await;
+                over.await;
                 stop.request(Reason::Timeout(limit));
             });
         }

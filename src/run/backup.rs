@@ -355,6 +355,10 @@ impl Walk<'_> {
         if !may_stay {
             progress.written = self.take_away(&seal.destination, std::mem::take(&mut progress.written)).await;
         }
+        if let Some(reason) = self.outside.stop.reason().filter(|_| progress.failures.is_empty()) {
+            // The word to stop came between two tasks: none of them tells of it.
+            progress.failures.push(Failure { task: seal.to_string(), cause: Cause::Stopped(reason) });
+        }
         self.unsealed(series, &progress)
     }
 

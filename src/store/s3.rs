@@ -2,7 +2,7 @@
 //!
 //! Servers differ in what they promise, and accept headers that they ignore. So nothing is believed for having been
 //! accepted: whether a condition on a write is honoured and whether a checksum is compared is tried on the lease, at
-//! the begin of each run ([`lease`]), and what the server was found to ignore is made up for: an object is looked at
+//! the begin of each run (`lease`), and what the server was found to ignore is made up for: an object is looked at
 //! before it is created, a payload is signed, a file is read back.
 //!
 //! Moving bytes takes at most as many buffers of one part each as the plan's `upload` allows, whatever the size and

@@ -115,15 +115,29 @@ impl Opened {
             is_lost: Arc::default(),
         };
         self.create(prefix, &own).await?;
-        self.try_conditions(prefix, &own).await?;
-        self.try_checksums(prefix, &own).await?;
-        let is_exclusive = self.learnt.honours_conditions.load(Ordering::Relaxed);
-        if !is_exclusive {
-            self.settle(prefix, &own).await?;
+        match self.try_server(prefix, &own).await {
+            Ok(caveat) => {
+                own.remove(&before).await;
+                self.sweep(prefix).await;
+                Ok(own.into_lock(caveat))
+            }
+            Err(busy @ StoreError::Busy { .. }) => Err(busy),
+            Err(error) => {
+                own.give_back().await;
+                Err(error)
+            }
         }
-        own.remove(&before).await;
-        self.sweep(prefix).await;
-        Ok(own.into_lock((!is_exclusive).then(|| CAVEAT.to_owned())))
+    }
+
+    /// Finds out what the server does with writes to a lease, and returns what the lease rests on where that is little.
+    async fn try_server(&self, prefix: &Prefix, own: &Own) -> Result<Option<String>, StoreError> {
+        self.try_conditions(prefix, own).await?;
+        self.try_checksums(prefix, own).await?;
+        if self.learnt.honours_conditions.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.settle(prefix, own).await?;
+        Ok(Some(CAVEAT.to_owned()))
     }
 
     /// Goes on only if a lease has ended: it was given back, or its time is over.
@@ -275,10 +289,28 @@ impl Own {
         let renewing = AbortOnDrop(tokio::spawn(self.clone().renew()).abort_handle());
         Lock::leased(lease, async move {
             drop(renewing);
-            let note = Note { is_released: true, ..self.note.clone() };
-            // Where this fails the lease ends by itself.
-            drop(self.put(&note, false, None).await);
+            if !self.is_lost.load(Ordering::Relaxed) {
+                self.give_back().await;
+            }
         })
+    }
+
+    /// Says that the lease is free. Where this fails it ends by itself.
+    async fn give_back(&self) {
+        let note = Note { is_released: true, ..self.note.clone() };
+        drop(self.put(&note, false, None).await);
+    }
+
+    /// Tells whether another has the place: it holds a higher number, or has written over this one.
+    async fn is_taken_over(&self) -> bool {
+        let listed = generations(&self.client, &self.bucket, &self.folder).await;
+        if listed.is_ok_and(|found| found.last().is_some_and(|newest| *newest > self.generation)) {
+            return true;
+        }
+        let get = self.client.get_object().bucket(&self.bucket).key(self.key(self.generation));
+        let Ok(answer) = get.send().await else { return false };
+        let Ok(bytes) = answer.body.collect().await else { return false };
+        serde_json::from_slice::<Note>(&bytes.into_bytes()).is_ok_and(|note| note.token != self.note.token)
     }
 
     /// Renews the lease until it is lost: taken over by another, or not renewed in time.
@@ -287,8 +319,7 @@ impl Own {
         while !self.is_lost.load(Ordering::Relaxed) {
             tokio::time::sleep(RENEWAL).await;
             let note = self.note.renewed(self.clock.now());
-            let listed = generations(&self.client, &self.bucket, &self.folder).await;
-            let is_taken_over = listed.is_ok_and(|found| found.last().is_some_and(|newest| *newest > self.generation));
+            let is_taken_over = self.is_taken_over().await;
             if !is_taken_over && self.put(&note, false, None).await.is_ok() {
                 expires_at = note.expires_at;
             }

@@ -77,7 +77,7 @@ where
 
 /// Returns what an error and its sources say, each once, without the layers that every error comes through.
 pub(super) fn chain(error: &dyn Error) -> String {
-    const LAYERS: [&str; 3] = ["dispatch failure", "io error", "client error (Connect)"];
+    const LAYERS: [&str; 4] = ["dispatch failure", "io error", "other", "client error (Connect)"];
     let mut words: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
