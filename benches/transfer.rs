@@ -128,6 +128,8 @@ fn clients(
             words(&[
                 &tool("rclone"),
                 "copy",
+                "--quiet",
+                "--no-check-dest",
                 "--transfers",
                 "8",
                 "--s3-upload-concurrency",
