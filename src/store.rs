@@ -126,13 +126,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// When the place cannot be read. A prefix that holds nothing is an empty list, not an error.
     async fn list(&self, prefix: &Prefix) -> Result<BTreeMap<Key, u64>, StoreError>;
 
-    /// Lists the folders directly inside `prefix` that hold an object, however deep: their names alone, in order.
+    /// Lists the folders directly inside `prefix` that hold an object, however deep: their names alone, in order, from
+    /// the name `from` on.
     ///
     /// This is the cheap look at a place of many objects: what lies in the folders is not listed.
     ///
     /// # Errors
     /// When the place cannot be read. A prefix without folders is an empty list, not an error.
-    async fn folders(&self, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError>;
+    async fn folders(&self, prefix: &Prefix, from: &str) -> Result<BTreeSet<String>, StoreError>;
 
     /// Removes an object. One that is not there is as good as removed.
     ///

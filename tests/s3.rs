@@ -159,7 +159,7 @@ async fn a_listing_has_as_many_pages_as_it_takes() {
         }
         let listed: Vec<Key> = store.list(&"many".parse().unwrap()).await.unwrap().into_keys().collect();
         assert_eq!(listed, names, "{}", server.name);
-        assert_eq!(store.folders(&"many".parse().unwrap()).await.unwrap().len(), names.len(), "{}", server.name);
+        assert_eq!(store.folders(&"many".parse().unwrap(), "").await.unwrap().len(), names.len(), "{}", server.name);
     }
 }
 

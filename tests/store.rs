@@ -84,7 +84,7 @@ async fn a_listing_shows_objects_only() {
     std::os::unix::fs::symlink("nowhere", folder.path().join("backups/dangling")).unwrap();
     let listed = store.list(&Prefix::default()).await.unwrap();
     assert_eq!(listed.into_iter().collect::<Vec<_>>(), [("backups/shared/x".parse().unwrap(), 1)]);
-    let folders = store.folders(&"backups".parse().unwrap()).await.unwrap();
+    let folders = store.folders(&"backups".parse().unwrap(), "").await.unwrap();
     assert_eq!(folders.into_iter().collect::<Vec<_>>(), ["shared"]);
 }
 

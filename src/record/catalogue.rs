@@ -19,7 +19,7 @@ pub struct Names {
     pub sealed: BTreeSet<SnapshotId>,
     /// Those that a run has announced.
     pub announced: BTreeSet<SnapshotId>,
-    /// Those that have snapshots.
+    /// Those that have snapshots, as far as they were looked for.
     pub stored: BTreeSet<SnapshotId>,
 }
 
@@ -46,7 +46,7 @@ impl Names {
 pub struct Catalogue {
     /// The sets, oldest first.
     pub sets: Vec<Set>,
-    /// How many more there are that were not looked at.
+    /// How many more there are that were not looked at; of old ones, only those that have a run record are counted.
     pub unseen: usize,
 }
 

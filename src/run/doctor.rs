@@ -124,7 +124,7 @@ fn host(staging: &Path, largest: Bytes) -> Examined {
 
 /// Examines one destination. What is needed for all that follows comes first, and ends the examination when it fails.
 async fn place(store: &dyn Store, job: &Backup, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
-    let reached = match store.folders(job.prefix()).await {
+    let reached = match store.folders(job.prefix(), "").await {
         Ok(_) => Finding::ok("reach", format!("{} answers", store.locate(job.prefix().as_str()))),
         Err(error) => return vec![Finding::failed("reach", error)],
     };

@@ -145,9 +145,14 @@ async fn folders_are_named_without_what_is_in_them(store: &dyn Store) {
     for name in ["tree/a/1", "tree/a/2", "tree/a.b/1", "tree/b/deep/down/1", "tree/c", "tree-beside/d/1"] {
         put(store, name, b"x", Mode::Create).await.unwrap();
     }
-    let folders = async |prefix: &str| Vec::from_iter(store.folders(&prefix.parse().unwrap()).await.unwrap());
+    let from =
+        async |from: &str, prefix: &str| Vec::from_iter(store.folders(&prefix.parse().unwrap(), from).await.unwrap());
+    let folders = async |prefix: &str| from("", prefix).await;
     assert_eq!(folders("tree").await, ["a", "a.b", "b"], "every folder inside once, in order, and no object");
     assert_eq!(folders("tree/b").await, ["deep"]);
+    assert_eq!(from("a", "tree").await, ["a", "a.b", "b"], "the first is one of them");
+    assert_eq!(from("a!", "tree").await, ["a.b", "b"], "the first need not be there");
+    assert_eq!((from("b", "tree").await, from("c", "tree").await), (vec!["b".to_owned()], vec![]));
     assert!(folders("tree/a").await.is_empty() && folders("tree/c").await.is_empty(), "an object is no folder");
     assert!(folders("nowhere").await.is_empty(), "nothing is an empty list");
     assert!(folders("").await.contains(&"tree".to_owned()), "the root is a prefix too");

@@ -93,8 +93,8 @@ impl Store for Faulty {
         self.call("list", prefix.as_str(), self.inner.list(prefix)).await
     }
 
-    async fn folders(&self, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
-        self.call("list", prefix.as_str(), self.inner.folders(prefix)).await
+    async fn folders(&self, prefix: &Prefix, from: &str) -> Result<BTreeSet<String>, StoreError> {
+        self.call("list", prefix.as_str(), self.inner.folders(prefix, from)).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

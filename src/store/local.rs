@@ -94,11 +94,11 @@ impl Store for Local {
         .await
     }
 
-    async fn folders(&self, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
-        let (root, prefix) = (self.root.clone(), prefix.clone());
+    async fn folders(&self, prefix: &Prefix, from: &str) -> Result<BTreeSet<String>, StoreError> {
+        let (root, prefix, from) = (self.root.clone(), prefix.clone(), from.to_owned());
         blocking(move || {
             check_root(&root)?;
-            folders(&root, &prefix)
+            folders(&root, &prefix, &from)
         })
         .await
     }
@@ -242,11 +242,12 @@ fn list(root: &Path, prefix: &Prefix, found: &mut BTreeMap<Key, u64>) -> Result<
     Ok(())
 }
 
-/// Returns the names of the folders in `prefix` that hold an object: an object store has no empty ones either.
-fn folders(root: &Path, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
+/// Returns the names, from `from` on, of the folders in `prefix` that hold an object: an object store has no empty ones
+/// either.
+fn folders(root: &Path, prefix: &Prefix, from: &str) -> Result<BTreeSet<String>, StoreError> {
     let mut found = BTreeSet::new();
     for (key, about) in entries(root, prefix)? {
-        if about.is_dir() && holds_object(root, &prefix_of(&key))? {
+        if about.is_dir() && key.file_name() >= from && holds_object(root, &prefix_of(&key))? {
             found.insert(key.file_name().to_owned());
         }
     }

@@ -83,9 +83,9 @@ impl Store for Memory {
         Ok(self.objects().iter().filter_map(inside).collect())
     }
 
-    async fn folders(&self, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
+    async fn folders(&self, prefix: &Prefix, from: &str) -> Result<BTreeSet<String>, StoreError> {
         let folder = |key: &Key| prefix.strip(key)?.split_once('/').map(|(folder, _)| folder.to_owned());
-        Ok(self.objects().keys().filter_map(folder).collect())
+        Ok(self.objects().keys().filter_map(folder).filter(|folder| folder.as_str() >= from).collect())
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {

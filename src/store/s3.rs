@@ -97,8 +97,8 @@ impl Store for S3 {
         self.opened().await?.list(prefix).await
     }
 
-    async fn folders(&self, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
-        self.opened().await?.folders(prefix).await
+    async fn folders(&self, prefix: &Prefix, from: &str) -> Result<BTreeSet<String>, StoreError> {
+        self.opened().await?.folders(prefix, from).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
@@ -233,15 +233,17 @@ impl Opened {
         Ok(found)
     }
 
-    async fn folders(&self, prefix: &Prefix) -> Result<BTreeSet<String>, StoreError> {
+    async fn folders(&self, prefix: &Prefix, from: &str) -> Result<BTreeSet<String>, StoreError> {
         let beginning = self.beginning(prefix);
         let request = self.client.list_objects_v2().bucket(self.bucket.name()).prefix(&beginning).delimiter("/");
-        let mut pages = request.into_paginator().send();
+        // What begins with the name comes after it. A server that overlooks this lists all.
+        let after = Some(from).filter(|from| !from.is_empty()).map(|from| format!("{beginning}{from}"));
+        let mut pages = request.set_start_after(after).into_paginator().send();
         let mut found = BTreeSet::new();
         while let Some(page) = pages.next().await {
             for folder in page.map_err(self.failed("list", prefix.as_str()))?.common_prefixes.unwrap_or_default() {
                 let name = folder.prefix.as_deref().and_then(|text| text.strip_prefix(&beginning)?.strip_suffix('/'));
-                found.extend(name.filter(|name| *name != LEASES).map(str::to_owned));
+                found.extend(name.filter(|name| *name != LEASES && *name >= from).map(str::to_owned));
             }
         }
         Ok(found)

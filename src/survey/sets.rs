@@ -1,6 +1,7 @@
 //! Which sets a place holds: the names first, and then what each is worth, for those that are asked for.
 //!
-//! Names cost two shallow listings, however much lies in the sets. A set costs what its databases are: a listing of
+//! Names cost two shallow listings, however much lies in the sets: all run records, and the folders of the snapshots
+//! that are not much older than what is asked for. A set costs what its databases are: a listing of
 //! each one's folder, a look for its manifest, and the run record. Only who asks for everything lists everything.
 
 use std::collections::BTreeSet;
@@ -15,6 +16,10 @@ use crate::name::{DatabaseId, Key, Prefix, SnapshotId};
 use crate::record::{self, Catalogue, FoundRecord, Held, Names, RunRecord, Set};
 use crate::store::{Part, Store, StoreError};
 use crate::work::At;
+
+/// How many sealed sets before the one that is asked for may be older than what else is seen: with the manifests beside
+/// the folders, what a bucket lists in one request.
+const VICINITY: usize = 400;
 
 /// How many sets are looked at at the same time, and how many databases of each.
 const ABREAST: usize = 8;
@@ -33,7 +38,8 @@ pub enum Asked {
 /// Reads which sets a backup prefix holds, as far as they are asked for.
 ///
 /// Without the whole listing, a set is not seen of which there are tenants' snapshots alone: no run record, no
-/// announcement and nothing of the shared database. No run leaves such a thing, and HitKeep makes none.
+/// announcement and nothing of the shared database. No run leaves such a thing, and HitKeep makes none. Neither is one
+/// without a run record that is older than some hundreds of sealed sets before the one that is asked for.
 ///
 /// # Errors
 /// When the place cannot be listed or a record in it cannot be fetched. A record that cannot be understood is a fact.
@@ -52,7 +58,7 @@ pub(super) async fn taken(
     prefix: &Prefix,
 ) -> Result<(BTreeSet<SnapshotId>, Option<(SnapshotId, Sha256)>), StoreError> {
     let look = Look { store, prefix };
-    let names = look.names().await?;
+    let names = look.names(At::Latest).await?;
     for id in names.sealed.iter().rev() {
         if let (Ok(_), digest) = look.read_record(*id).await? {
             return Ok((names.all(), Some((*id, digest))));
@@ -66,14 +72,22 @@ pub(super) async fn taken(
 /// Before them comes the next one that has a run record: it names the record before it, which is found changed so.
 fn candidates(names: &Names, at: At) -> Vec<SnapshotId> {
     let is_meant = |id: &SnapshotId| match at {
-        At::Latest => true,
         At::Snapshot(wanted) => *id == wanted,
-        At::Moment(moment) => id.moment() <= moment,
+        At::Latest | At::Moment(_) => is_old_enough(*id, at),
     };
     let meant: Vec<SnapshotId> = names.all().into_iter().rev().filter(is_meant).collect();
     let after = |first: &SnapshotId| names.sealed.range((Bound::Excluded(*first), Bound::Unbounded)).next();
     let witness = meant.first().and_then(after);
     witness.into_iter().chain(&meant).copied().collect()
+}
+
+/// Tells whether a set is not younger than the one that is meant.
+fn is_old_enough(id: SnapshotId, at: At) -> bool {
+    match at {
+        At::Latest => true,
+        At::Snapshot(wanted) => id <= wanted,
+        At::Moment(moment) => id.moment() <= moment,
+    }
 }
 
 /// A look at one backup prefix.
@@ -100,7 +114,7 @@ impl Look<'_> {
 
     /// Looks at the newest sets. Where these are all, the whole listing costs less.
     async fn at_newest(self, count: usize) -> Result<Catalogue, StoreError> {
-        let names = self.names().await?;
+        let names = self.names(At::Latest).await?;
         let ids = names.all();
         if ids.len() <= count {
             return self.at_all().await;
@@ -114,7 +128,7 @@ impl Look<'_> {
 
     /// Looks at one set after the other until the one that is meant is found.
     async fn until_found(self, at: At) -> Result<Catalogue, StoreError> {
-        let names = self.names().await?;
+        let names = self.names(at).await?;
         let mut catalogue = Catalogue::default();
         for id in candidates(&names, at) {
             catalogue.extend([self.at_set(&names, id).await?]);
@@ -126,13 +140,16 @@ impl Look<'_> {
         Ok(catalogue)
     }
 
-    /// Lists run records and announcements, and the folders of the shared database's snapshots.
-    async fn names(self) -> Result<Names, StoreError> {
-        let runs = self.prefix.join(&record::runs_folder());
+    /// Lists run records and announcements, and the folders of the shared database's snapshots that are not much older
+    /// than the set that is meant.
+    async fn names(self, at: At) -> Result<Names, StoreError> {
+        let runs = self.store.list(&self.prefix.join(&record::runs_folder())).await?;
+        let names = Names::derive(runs.keys().filter_map(|key| self.prefix.strip(key)), BTreeSet::new());
+        let mut before = names.sealed.iter().rev().filter(|id| is_old_enough(**id, at));
+        let from = before.nth(VICINITY - 1).map(SnapshotId::to_string).unwrap_or_default();
         let shared = self.prefix.join(&hitkeep::snapshots_folder(DatabaseId::Shared));
-        let (runs, shared) = tokio::try_join!(self.store.list(&runs), self.store.folders(&shared))?;
-        let keys = runs.keys().filter_map(|key| self.prefix.strip(key));
-        Ok(Names::derive(keys, shared.iter().filter_map(|name| name.parse().ok()).collect()))
+        let shared = self.store.folders(&shared, &from).await?;
+        Ok(Names { stored: shared.iter().filter_map(|name| name.parse().ok()).collect(), ..names })
     }
 
     async fn at_set(self, names: &Names, id: SnapshotId) -> Result<Set, StoreError> {
@@ -149,7 +166,7 @@ impl Look<'_> {
             let sealed = record.snapshots.iter().map(|snapshot| snapshot.database);
             return Ok(sealed.chain(record.expected.iter().copied()).collect());
         }
-        let tenants = self.store.folders(&self.prefix.join(&hitkeep::tenants_folder())).await?;
+        let tenants = self.store.folders(&self.prefix.join(&hitkeep::tenants_folder()), "").await?;
         let tenants = tenants.iter().filter_map(|name| name.parse().ok()).map(DatabaseId::Tenant);
         Ok(std::iter::once(DatabaseId::Shared).chain(tenants).collect())
     }
