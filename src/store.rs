@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 
@@ -213,13 +213,16 @@ pub struct Lease {
     /// What the lease rests on, where the server does not promise enough.
     pub caveat: Option<String>,
     pub(crate) is_lost: Arc<AtomicBool>,
+    /// When its holder no longer relies on it, in seconds of this host's clock.
+    pub(crate) ends_at: Arc<AtomicI64>,
 }
 
 impl Lease {
-    /// Tells whether another may have the place by now: the lease was taken over, or could not be renewed in time.
+    /// Tells whether another may have the place by now, or soon: the lease was taken over, or not renewed in time.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.is_lost.load(Ordering::Relaxed)
+        let is_over = jiff::Timestamp::now().as_second() >= self.ends_at.load(Ordering::Relaxed);
+        is_over || self.is_lost.load(Ordering::Relaxed)
     }
 }
 

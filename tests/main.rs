@@ -6,6 +6,7 @@ mod fixture;
 mod generated;
 mod kill;
 mod layers;
+mod leases;
 mod licences;
 mod lock;
 mod oracle;

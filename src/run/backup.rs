@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -344,10 +345,12 @@ impl Walk<'_> {
         let mut may_stay = false;
         if !progress.is_given_up && !progress.snapshots.is_empty() && self.outside.stop.reason().is_none() {
             let record = self.record(series, &progress);
-            let Err(failure) = self.seal(&series.seal, &record).await else { return record };
+            let is_unanswered = AtomicBool::new(false);
+            let Err(failure) = self.seal(&series.seal, &record, &is_unanswered).await else { return record };
             match self.is_sealed(seal, &record).await {
                 Some(true) => return record,
-                Some(false) => {}
+                // A record that was sent may still come to lie there: then its files must be there too.
+                Some(false) => may_stay = is_unanswered.into_inner(),
                 None => may_stay = true,
             }
             progress.failures.push(failure);
@@ -362,12 +365,15 @@ impl Walk<'_> {
         self.unsealed(series, &progress)
     }
 
-    async fn seal(&self, task: &Task<Seal>, record: &RunRecord) -> Result<(), Failure> {
+    /// Writes the record; `is_unanswered` is set where it was sent and nobody said what came of it.
+    async fn seal(&self, task: &Task<Seal>, record: &RunRecord, is_unanswered: &AtomicBool) -> Result<(), Failure> {
         let (gauge, action) = (Gauge::default(), &task.action);
         let put = async {
             self.check_lease(&action.destination)?;
             let store = self.outside.store(&action.destination)?;
-            store.put(&action.key, Body::Bytes(record.write()), Mode::Create, &gauge.meter).await?;
+            let put = store.put(&action.key, Body::Bytes(record.write()), Mode::Create, &gauge.meter).await;
+            is_unanswered.store(matches!(put, Err(StoreError::Unreachable { .. })), Ordering::Relaxed);
+            put?;
             Ok(((), record.status.to_string()))
         };
         self.outside.perform(task, None, &gauge, put).await?;

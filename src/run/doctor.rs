@@ -152,9 +152,17 @@ async fn space(store: &dyn Store) -> Option<Finding> {
 async fn probe(store: &dyn Store, job: &Backup, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
     let key = job.prefix().key(&Key::of(format!(".doctor-{run}")));
     let mut findings = Vec::new();
+    let meter = Meter::default();
+    let stopper = meter.clone();
+    let stopping = async {
+        outside.stop.wait().await;
+        stopper.stop();
+        // What has begun ends in good order: it takes away what it has stored.
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
-        () = trial(store, &key, job.upload().part_size, staging, &mut findings) => {}
-        () = outside.stop.wait() => {}
+        () = trial(store, &key, job.upload().part_size, staging, &meter, &mut findings) => {}
+        () = stopping => {}
     }
     findings.push(match store.delete(&key).await {
         Err(error) => Finding::failed("delete", error),
@@ -168,23 +176,30 @@ async fn probe(store: &dyn Store, job: &Backup, staging: &Path, run: RunId, outs
 }
 
 /// Tries on one object what a run does with each; the first failure ends it.
-async fn trial(store: &dyn Store, key: &Key, part_size: Bytes, staging: &Path, findings: &mut Vec<Finding>) {
+async fn trial(
+    store: &dyn Store,
+    key: &Key,
+    part_size: Bytes,
+    staging: &Path,
+    meter: &Meter,
+    findings: &mut Vec<Finding>,
+) {
     let size = Bytes(part_size.0 + 1);
     let put = async {
         let file = probe_file(staging, size)?;
-        Ok::<_, Cause>(store.put(key, Body::File(file), Mode::Create, &Meter::default()).await?)
+        Ok::<_, Cause>(store.put(key, Body::File(file), Mode::Create, meter).await?)
     };
     let stored = match put.await {
         Ok(stored) => stored,
         Err(cause) => return findings.push(Finding::failed("write", cause)),
     };
     findings.push(Finding::ok("write", format!("an object of more than one part is stored ({size})")));
-    findings.push(match store.digest(key, &Meter::default()).await {
+    findings.push(match store.digest(key, meter).await {
         Ok(read) if read == stored => Finding::ok("read", "it is read back and equal"),
         Ok(_) => Finding::failed("read", "what is read back is not what was written"),
         Err(error) => Finding::failed("read", error),
     });
-    let again = store.put(key, Body::Bytes(b"another".to_vec()), Mode::Create, &Meter::default()).await;
+    let again = store.put(key, Body::Bytes(b"another".to_vec()), Mode::Create, meter).await;
     findings.push(match again {
         Err(StoreError::Exists { .. }) => Finding::ok("create", "what is there is not overwritten"),
         Ok(_) => Finding::failed("create", "an object was overwritten that was to be created"),

@@ -24,6 +24,17 @@ const SLOW_DOWN: Answer =
 const FAILED: Answer =
     ("200 OK", "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>");
 
+const NOT_IMPLEMENTED: Answer = (
+    "501 Not Implemented",
+    "<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that is not implemented.\
+     </Message></Error>",
+);
+
+const CONFLICT: Answer = (
+    "409 Conflict",
+    "<Error><Code>ConditionalRequestConflict</Code><Message>A conflicting operation is under way.</Message></Error>",
+);
+
 /// The faults; none by default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
@@ -45,6 +56,10 @@ pub(crate) struct Faults {
     pub(crate) failed_completions: u64,
     /// How many writes of whole objects, from the first, are done and never answered.
     pub(crate) lost_answers: u64,
+    /// The header that the server does not know: each request with it is answered with 501.
+    pub(crate) unknown_header: Option<&'static str>,
+    /// How many writes with a condition, from the first, meet another write that is under way.
+    pub(crate) conflicts: u64,
 }
 
 /// Which of many are struck, and when.
@@ -68,6 +83,8 @@ pub(crate) struct Counts {
     pub(crate) slowed_down: u64,
     pub(crate) failed_completions: u64,
     pub(crate) lost_answers: u64,
+    pub(crate) not_known: u64,
+    pub(crate) conflicts: u64,
 }
 
 /// A proxy, until it is dropped.
@@ -210,6 +227,14 @@ impl Between {
             counts.failed_completions += 1;
             return Some(FAILED);
         }
+        if self.faults.unknown_header.is_some_and(|name| head.header(name).is_some()) {
+            counts.not_known += 1;
+            return Some(NOT_IMPLEMENTED);
+        }
+        if head.header("if-none-match").is_some() && counts.conflicts < self.faults.conflicts {
+            counts.conflicts += 1;
+            return Some(CONFLICT);
+        }
         None
     }
 
@@ -251,6 +276,8 @@ fn percentile(seed: u64, request: u64) -> u64 {
 /// What stands before a request's body.
 struct Head {
     bytes: Vec<u8>,
+    /// The same, to look for headers in.
+    text: String,
     /// How long the body is.
     length: u64,
     method: String,
@@ -267,18 +294,17 @@ impl Head {
             }
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let header = |name: &str| {
-            let mut headers = text.lines().filter_map(|line| line.split_once(':'));
-            headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
-        };
-        assert_eq!(header("transfer-encoding"), None, "only bodies of a known length can be passed on");
         let mut words = text.split(' ').map(str::to_owned);
-        Ok(Some(Self {
-            bytes,
-            length: header("content-length").map_or(0, |length| length.parse().unwrap()),
-            method: words.next().unwrap(),
-            target: words.next().unwrap(),
-        }))
+        let (method, target) = (words.next().unwrap(), words.next().unwrap());
+        let mut head = Self { bytes, text, length: 0, method, target };
+        assert_eq!(head.header("transfer-encoding"), None, "only bodies of a known length can be passed on");
+        head.length = head.header("content-length").map_or(0, |length| length.parse().unwrap());
+        Ok(Some(head))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.text.lines().filter_map(|line| line.split_once(':'));
+        headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
     /// Tells whether it is about an object, and not about a bucket or all of them.

@@ -39,11 +39,12 @@ impl Opened {
         let mut racers = JoinSet::new();
         for racer in 0..RACERS {
             let put = self.client.put_object().bucket(self.bucket.name()).key(self.full(&key)).if_none_match("*");
+            let put = put.set_server_side_encryption(self.encryption()).set_ssekms_key_id(self.kms_key());
             racers.spawn(put.body(Bytes::from(vec![racer]).into()).send());
         }
         let results = racers.join_all().await;
         let winners = results.iter().filter(|result| result.is_ok()).count();
-        let other = results.into_iter().filter_map(Result::err).find(|error| !error.is_taken());
+        let other = results.into_iter().filter_map(Result::err).find(|error| !error.is_taken() && !error.is_conflict());
         if let Err(error) = self.delete(&key).await {
             return Finding::failed(CHECK, error);
         }

@@ -11,10 +11,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::types::ServerSideEncryption;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use super::client::ServerClock;
 use super::refusal::Refused;
 use super::{LEASES, Opened};
+use crate::hitkeep::{self, Belongs};
 use crate::measure::Crc64;
 use crate::name::{Key, Prefix};
 use crate::plan::Checksum;
@@ -35,6 +37,12 @@ const TERM: SignedDuration = SignedDuration::from_mins(5);
 
 /// How often it is renewed.
 const RENEWAL: Duration = Duration::from_mins(1);
+
+/// How long before its end a holder stops relying on a lease: what it has sent then is done by the end.
+const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long a renewal may take.
+const ROUND: Duration = Duration::from_secs(30);
 
 /// How long to wait before a lease is read back, where two may have written it: longer than any write between.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -92,6 +100,9 @@ struct Own {
     folder: String,
     generation: u64,
     note: Note,
+    encryption: Option<ServerSideEncryption>,
+    kms_key: Option<String>,
+    sends_checksums: bool,
     is_lost: Arc<AtomicBool>,
 }
 
@@ -112,9 +123,12 @@ impl Opened {
             folder,
             generation: newest + 1,
             note: Note::new(holder, self.clock.now()),
+            encryption: self.encryption(),
+            kms_key: self.kms_key(),
+            sends_checksums: self.sends_checksums(),
             is_lost: Arc::default(),
         };
-        self.create(prefix, &own).await?;
+        let own = self.create(prefix, own).await?;
         match self.try_server(prefix, &own).await {
             Ok(caveat) => {
                 own.remove(&before).await;
@@ -129,10 +143,22 @@ impl Opened {
         }
     }
 
+    /// Goes on only if no lease has a higher number: this one may be a number that was taken and removed meanwhile.
+    async fn check_newest(&self, prefix: &Prefix, own: &Own) -> Result<(), StoreError> {
+        let listed = generations(&own.client, &own.bucket, &own.folder).await;
+        let newest = listed.map_err(self.failed("take the lease of", prefix.as_str()))?.last().copied();
+        let Some(newest) = newest.filter(|newest| *newest > own.generation) else { return Ok(()) };
+        match self.read_note(prefix, newest).await? {
+            Some(note) => Err(self.busy(prefix, &note)),
+            None => Err(StoreError::Busy { at: self.locate(prefix.as_str()), holder: format!("lease {newest}") }),
+        }
+    }
+
     /// Finds out what the server does with writes to a lease, and returns what the lease rests on where that is little.
     async fn try_server(&self, prefix: &Prefix, own: &Own) -> Result<Option<String>, StoreError> {
         self.try_conditions(prefix, own).await?;
         self.try_checksums(prefix, own).await?;
+        self.check_newest(prefix, own).await?;
         if self.learnt.honours_conditions.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -162,22 +188,22 @@ impl Opened {
         StoreError::Busy { at: self.locate(prefix.as_str()), holder }
     }
 
-    /// Writes a lease under a number that must be free.
-    async fn create(&self, prefix: &Prefix, own: &Own) -> Result<(), StoreError> {
+    /// Writes a lease under a number that must be free, and returns it as the server takes it.
+    async fn create(&self, prefix: &Prefix, mut own: Own) -> Result<Own, StoreError> {
         loop {
             let is_conditional = !self.learnt.refuses_conditions.load(Ordering::Relaxed);
-            let checksum = self.sends_checksums().then(|| Crc64::of(&own.note.bytes()));
-            match own.put(&own.note, is_conditional, checksum).await {
-                Ok(()) => return Ok(()),
+            own.sends_checksums = self.sends_checksums();
+            match own.put(&own.note, is_conditional, own.checksum(&own.note)).await {
+                Ok(()) => return Ok(own),
                 Err(error) if error.is_taken() => {
                     // A lost answer makes the SDK write again: then it is our own that has the number.
                     return match self.read_note(prefix, own.generation).await? {
-                        Some(note) if note.token == own.note.token => Ok(()),
+                        Some(note) if note.token == own.note.token => Ok(own),
                         Some(note) => Err(self.busy(prefix, &note)),
                         None => Err(self.failed("take the lease of", prefix.as_str())(error)),
                     };
                 }
-                Err(error) if self.learns_from(&error) => {}
+                Err(error) if self.learns_from(&error, own.sends_checksums, is_conditional) => {}
                 Err(error) => return Err(self.failed("take the lease of", prefix.as_str())(error)),
             }
         }
@@ -188,9 +214,9 @@ impl Opened {
         if self.learnt.refuses_conditions.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match own.put(&own.note, true, None).await {
+        match own.put(&own.note, true, own.checksum(&own.note)).await {
             Ok(()) => Ok(()),
-            Err(error) if error.is_taken() => {
+            Err(error) if error.is_taken() || error.is_conflict() => {
                 self.learnt.honours_conditions.store(true, Ordering::Relaxed);
                 Ok(())
             }
@@ -233,11 +259,20 @@ impl Opened {
         let now = self.clock.now();
         for upload in listing.uploads.unwrap_or_default() {
             let begun = upload.initiated.and_then(|moment| Timestamp::from_second(moment.secs()).ok());
-            if begun.is_some_and(|begun| now.duration_since(begun) > ABANDONED) {
+            let is_ours = upload.key.as_deref().is_some_and(|key| self.is_of_a_set(prefix, key));
+            if is_ours && begun.is_some_and(|begun| now.duration_since(begun) > ABANDONED) {
                 let abort = self.client.abort_multipart_upload().bucket(self.bucket.name());
                 drop(abort.set_key(upload.key).set_upload_id(upload.upload_id).send().await);
             }
         }
+    }
+}
+
+impl Opened {
+    /// Tells whether a key of the bucket is that of a set's file inside a prefix; others lie there for others.
+    fn is_of_a_set(&self, prefix: &Prefix, key: &str) -> bool {
+        let inside = key.strip_prefix(&self.beginning(prefix)).map(hitkeep::place);
+        matches!(inside, Some(Belongs::Snapshot(..)))
     }
 }
 
@@ -255,9 +290,13 @@ type ListError = aws_sdk_s3::error::SdkError<aws_sdk_s3::operation::list_objects
 
 /// Lists the numbers of the leases in a folder.
 async fn generations(client: &Client, bucket: &str, folder: &str) -> Result<BTreeSet<u64>, ListError> {
-    let listed = client.list_objects_v2().bucket(bucket).prefix(folder).send().await?;
-    let keys = listed.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
-    Ok(keys.filter_map(|key| key.strip_prefix(folder)?.parse().ok()).collect())
+    let mut pages = client.list_objects_v2().bucket(bucket).prefix(folder).into_paginator().send();
+    let mut found = BTreeSet::new();
+    while let Some(page) = pages.next().await {
+        let keys = page?.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
+        found.extend(keys.filter_map(|key| key.strip_prefix(folder)?.parse::<u64>().ok()));
+    }
+    Ok(found)
 }
 
 impl Own {
@@ -265,11 +304,18 @@ impl Own {
     async fn put(&self, note: &Note, is_new: bool, checksum: Option<Crc64>) -> Result<(), PutError> {
         let put = self.client.put_object().bucket(&self.bucket).key(self.key(self.generation));
         put.set_if_none_match(is_new.then(|| "*".to_owned()))
+            .set_server_side_encryption(self.encryption.clone())
+            .set_ssekms_key_id(self.kms_key.clone())
             .set_checksum_crc64_nvme(checksum.map(|crc| crc.to_string()))
             .body(note.bytes().into())
             .send()
             .await
             .map(drop)
+    }
+
+    /// Returns the checksum that goes with a note, where the server is given one.
+    fn checksum(&self, note: &Note) -> Option<Crc64> {
+        self.sends_checksums.then(|| Crc64::of(&note.bytes()))
     }
 
     fn key(&self, generation: u64) -> String {
@@ -285,8 +331,10 @@ impl Own {
 
     /// Returns the lock that this lease is, renewed until it is given back or lost.
     fn into_lock(self, caveat: Option<String>) -> Lock {
-        let lease = Lease { generation: self.generation, caveat, is_lost: Arc::clone(&self.is_lost) };
-        let renewing = AbortOnDrop(tokio::spawn(self.clone().renew()).abort_handle());
+        let ends_at = Arc::new(AtomicI64::new(self.relied_on_until(&self.note)));
+        let is_lost = Arc::clone(&self.is_lost);
+        let lease = Lease { generation: self.generation, caveat, is_lost, ends_at: Arc::clone(&ends_at) };
+        let renewing = AbortOnDrop(tokio::spawn(self.clone().renew(ends_at)).abort_handle());
         Lock::leased(lease, async move {
             drop(renewing);
             if !self.is_lost.load(Ordering::Relaxed) {
@@ -298,32 +346,43 @@ impl Own {
     /// Says that the lease is free. Where this fails it ends by itself.
     async fn give_back(&self) {
         let note = Note { is_released: true, ..self.note.clone() };
-        drop(self.put(&note, false, None).await);
+        drop(self.put(&note, false, self.checksum(&note)).await);
     }
 
-    /// Tells whether another has the place: it holds a higher number, or has written over this one.
-    async fn is_taken_over(&self) -> bool {
-        let listed = generations(&self.client, &self.bucket, &self.folder).await;
-        if listed.is_ok_and(|found| found.last().is_some_and(|newest| *newest > self.generation)) {
-            return true;
+    /// Returns until when the holder relies on a note, in seconds of this host's clock.
+    fn relied_on_until(&self, note: &Note) -> i64 {
+        (note.expires_at - self.clock.ahead() - MARGIN).as_second()
+    }
+
+    /// Tells whether another has the place: it holds a higher number, or has written over this one. Nothing where the
+    /// server does not say.
+    async fn is_taken_over(&self) -> Option<bool> {
+        let newest = generations(&self.client, &self.bucket, &self.folder).await.ok()?.last().copied();
+        if newest.is_some_and(|newest| newest > self.generation) {
+            return Some(true);
         }
         let get = self.client.get_object().bucket(&self.bucket).key(self.key(self.generation));
-        let Ok(answer) = get.send().await else { return false };
-        let Ok(bytes) = answer.body.collect().await else { return false };
-        serde_json::from_slice::<Note>(&bytes.into_bytes()).is_ok_and(|note| note.token != self.note.token)
+        let bytes = get.send().await.ok()?.body.collect().await.ok()?.into_bytes();
+        Some(serde_json::from_slice::<Note>(&bytes).map_or(true, |note| note.token != self.note.token))
     }
 
-    /// Renews the lease until it is lost: taken over by another, or not renewed in time.
-    async fn renew(self) {
-        let mut expires_at = self.note.expires_at;
+    /// Renews the lease until another has taken over. One that is not renewed in time ends by itself.
+    async fn renew(self, ends_at: Arc<AtomicI64>) {
         while !self.is_lost.load(Ordering::Relaxed) {
             tokio::time::sleep(RENEWAL).await;
-            let note = self.note.renewed(self.clock.now());
-            let is_taken_over = self.is_taken_over().await;
-            if !is_taken_over && self.put(&note, false, None).await.is_ok() {
-                expires_at = note.expires_at;
-            }
-            self.is_lost.store(is_taken_over || self.clock.now() > expires_at, Ordering::Relaxed);
+            // A round that is cut short, or of which the server says nothing, leaves the end where it is.
+            drop(tokio::time::timeout(ROUND, self.renew_once(&ends_at)).await);
+        }
+    }
+
+    async fn renew_once(&self, ends_at: &AtomicI64) {
+        let Some(is_taken_over) = self.is_taken_over().await else { return };
+        if is_taken_over {
+            return self.is_lost.store(true, Ordering::Relaxed);
+        }
+        let note = self.note.renewed(self.clock.now());
+        if self.put(&note, false, self.checksum(&note)).await.is_ok() {
+            ends_at.store(self.relied_on_until(&note), Ordering::Relaxed);
         }
     }
 }

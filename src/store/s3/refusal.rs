@@ -24,9 +24,14 @@ pub(super) trait Refused: Sized {
         matches!(self.answer(), Some((404, code)) if code != "NoSuchBucket" && code != "NoSuchUpload")
     }
 
-    /// Tells whether a condition of the write did not hold: the object is there, or is just being made.
+    /// Tells whether a condition of the write did not hold: the object is there.
     fn is_taken(&self) -> bool {
-        matches!(self.answer(), Some((412, _) | (409, "ConditionalRequestConflict")))
+        matches!(self.answer(), Some((412, _)))
+    }
+
+    /// Tells whether another write of the object is under way: what comes of it is not known yet.
+    fn is_conflict(&self) -> bool {
+        matches!(self.answer(), Some((409, "ConditionalRequestConflict")))
     }
 
     /// Tells whether the server has found that the bytes are not those that the checksum is of.

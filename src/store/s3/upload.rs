@@ -7,7 +7,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::upload_part::UploadPartError;
@@ -30,6 +31,13 @@ use crate::store::{Body, Mode, Moved, StoreError, blocking, failed};
 /// How many parts an object may have; of a larger file the parts are larger.
 const MOST_PARTS: u64 = 10_000;
 
+/// How often to wait for another write of an object to end, and how long each time.
+const CONFLICTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often to abort an upload whose parts go on arriving.
+const ABORTS: u32 = 3;
+
 /// How long completing an object of many parts may take a server, for a first attempt.
 const COMPLETE: u64 = 512 << 20;
 
@@ -39,9 +47,12 @@ impl Opened {
         let at = || self.locate(key.as_str());
         match body {
             Body::Bytes(bytes) => {
+                if meter.is_stopped() {
+                    return Err(StoreError::Stopped { at: at() });
+                }
+                // A document that is on its way is not cut short: whoever sent it must know whether it is there.
                 let moved = Moved::of(&bytes);
-                let put = self.put_whole(key, Bytes::from(bytes), moved, mode, meter);
-                until_stopped(meter, at, Box::pin(put)).await
+                self.put_whole(key, Bytes::from(bytes), moved, mode, meter).await
             }
             Body::File(path) => {
                 let source = Source::open(path, self.upload.part_size.0).await?;
@@ -64,18 +75,23 @@ impl Opened {
         mode: Mode,
         meter: &Meter,
     ) -> Result<Moved, StoreError> {
+        let mut conflicts = 0;
         loop {
+            let (sends_checksum, condition) = (self.sends_checksums(), self.condition(mode));
+            let is_conditional = condition.is_some();
             if self.must_look_first(mode) && self.head(key).await?.is_some() {
+                // Reading it takes a buffer, of which this may hold the last.
+                drop(bytes);
                 return self.taken(key, moved).await;
             }
             let patience = self.pace.patience(moved.bytes, self.upload.concurrency);
             let put = self.client.put_object().bucket(self.bucket.name()).key(self.full(key));
             let put = put
-                .set_if_none_match(self.condition(mode))
+                .set_if_none_match(condition)
                 .set_storage_class(self.bucket.storage_class().map(StorageClass::from))
                 .set_server_side_encryption(self.encryption())
                 .set_ssekms_key_id(self.kms_key())
-                .set_checksum_crc64_nvme(self.sends_checksums().then(|| moved.crc64nvme.to_string()))
+                .set_checksum_crc64_nvme(sends_checksum.then(|| moved.crc64nvme.to_string()))
                 .content_length(i64::try_from(moved.bytes).unwrap_or(i64::MAX))
                 .body(self.pace.body(bytes.clone()).into());
             let sent =
@@ -85,8 +101,15 @@ impl Opened {
                     self.pace.note(&patience);
                     return self.counted(key, moved, meter);
                 }
-                Err(error) if error.is_taken() => return self.taken(key, moved).await,
-                Err(error) if self.learns_from(&error) => {}
+                Err(error) if error.is_taken() => {
+                    drop((bytes, error));
+                    return self.taken(key, moved).await;
+                }
+                Err(error) if error.is_conflict() && conflicts < CONFLICTS => {
+                    conflicts += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) if self.learns_from(&error, sends_checksum, is_conditional) => {}
                 Err(error) => return Err(self.failed("store", key.as_str())(error)),
             }
         }
@@ -100,13 +123,15 @@ impl Opened {
             return self.taken(key, moved).await;
         }
         let upload = self.begin(key).await?;
-        let sent =
-            until_stopped(meter, || self.locate(key.as_str()), self.send_parts(key, &upload, source, meter)).await;
-        let stored = match sent {
-            Ok((parts, moved)) => self.complete(key, &upload, parts, moved, mode).await,
-            Err(error) => Err(error),
-        };
+        let mut sending = JoinSet::new();
+        let stored = until_stopped(meter, || self.locate(key.as_str()), async {
+            let (parts, moved) = self.send_parts(key, &upload, source, meter, &mut sending).await?;
+            self.complete(key, &upload, parts, moved, mode).await
+        });
+        let stored = Box::pin(stored).await;
         if stored.is_err() {
+            // A part that is still on its way would come after the upload is gone, and stay.
+            sending.shutdown().await;
             self.abort(key, &upload).await;
         }
         stored
@@ -115,17 +140,18 @@ impl Opened {
     /// Begins an object of several parts, and returns the name of the upload.
     async fn begin(&self, key: &Key) -> Result<String, StoreError> {
         loop {
+            let sends_checksum = self.sends_checksums();
             let request = self.client.create_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
             let begun = request
                 .set_storage_class(self.bucket.storage_class().map(StorageClass::from))
                 .set_server_side_encryption(self.encryption())
                 .set_ssekms_key_id(self.kms_key())
-                .set_checksum_algorithm(self.sends_checksums().then_some(ChecksumAlgorithm::Crc64Nvme))
+                .set_checksum_algorithm(sends_checksum.then_some(ChecksumAlgorithm::Crc64Nvme))
                 .send()
                 .await;
             match begun {
                 Ok(upload) => return Ok(upload.upload_id.unwrap_or_default()),
-                Err(error) if self.learns_from(&error) => {}
+                Err(error) if self.learns_from(&error, sends_checksum, false) => {}
                 Err(error) => return Err(self.failed("begin to store", key.as_str())(error)),
             }
         }
@@ -138,9 +164,9 @@ impl Opened {
         upload: &str,
         source: Source,
         meter: &Meter,
+        sending: &mut JoinSet<Result<CompletedPart, PartError>>,
     ) -> Result<(Vec<CompletedPart>, Moved), StoreError> {
         let mut tally = Tally::default();
-        let mut sending = JoinSet::new();
         let mut done = Vec::new();
         for number in 1..=source.parts() {
             let buffer = self.buffers.take().await;
@@ -233,15 +259,26 @@ impl Opened {
         }
     }
 
-    /// Takes the parts of an unfinished object away again. What cannot be taken away is swept by a later run.
+    /// Takes the parts of an unfinished object away again, and those too that a server was still writing meanwhile.
+    /// What cannot be taken away is swept by a later run.
     async fn abort(&self, key: &Key, upload: &str) {
-        let abort = self.client.abort_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
-        drop(abort.upload_id(upload).send().await);
+        for _ in 0..ABORTS {
+            let abort = self.client.abort_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
+            if abort.upload_id(upload).send().await.is_err() {
+                return;
+            }
+            let left = self.client.list_parts().bucket(self.bucket.name()).key(self.full(key)).upload_id(upload);
+            if !left.send().await.is_ok_and(|left| !left.parts().is_empty()) {
+                return;
+            }
+        }
     }
 
     /// Tells whether an object that must be new has to be looked for, because the server was not seen to refuse.
     fn must_look_first(&self, mode: Mode) -> bool {
-        mode == Mode::Create && !self.learnt.honours_conditions.load(Ordering::Relaxed)
+        let is_relied_on = self.learnt.honours_conditions.load(Ordering::Relaxed)
+            && !self.learnt.refuses_conditions.load(Ordering::Relaxed);
+        mode == Mode::Create && !is_relied_on
     }
 
     /// Judges a key that is taken: by just these bytes, then all is well; or by others.
@@ -274,13 +311,20 @@ impl Opened {
         (mode == Mode::Create && is_known).then(|| "*".to_owned())
     }
 
-    /// Takes note of what a server does not know, and tells whether to ask again without it.
-    pub(super) fn learns_from(&self, error: &impl Refused) -> bool {
-        let learn =
-            |words: &[&str], learnt: &AtomicBool| error.is_ignorance_of(words) && !learnt.swap(true, Ordering::Relaxed);
+    /// Takes note of what a server does not know of what a request carried, and tells whether to ask again without it.
+    pub(super) fn learns_from(&self, error: &impl Refused, has_checksum: bool, has_condition: bool) -> bool {
         // A plan that names the checksum does not want to go without it.
-        (self.bucket.checksum() == Checksum::Auto && learn(&["checksum"], &self.learnt.refuses_checksums))
-            || learn(&["if-none-match", "condition"], &self.learnt.refuses_conditions)
+        if has_checksum && self.bucket.checksum() == Checksum::Auto && error.is_ignorance_of(&["checksum"]) {
+            self.learnt.refuses_checksums.store(true, Ordering::Relaxed);
+            return true;
+        }
+        // A server that was seen to honour conditions knows them.
+        let knows = self.learnt.honours_conditions.load(Ordering::Relaxed);
+        if has_condition && !knows && error.is_ignorance_of(&["if-none-match", "condition"]) {
+            self.learnt.refuses_conditions.store(true, Ordering::Relaxed);
+            return true;
+        }
+        false
     }
 
     /// Tells whether parts are signed one by one: where neither TLS nor a checksum guards them.
@@ -289,14 +333,14 @@ impl Opened {
         !self.bucket.uses_ssl() && !is_compared
     }
 
-    fn encryption(&self) -> Option<ServerSideEncryption> {
+    pub(super) fn encryption(&self) -> Option<ServerSideEncryption> {
         self.bucket.encryption().map(|encryption| match encryption {
             Encryption::Aes256 => ServerSideEncryption::Aes256,
             Encryption::Kms { .. } => ServerSideEncryption::AwsKms,
         })
     }
 
-    fn kms_key(&self) -> Option<String> {
+    pub(super) fn kms_key(&self) -> Option<String> {
         match self.bucket.encryption() {
             Some(Encryption::Kms { key }) => key.clone(),
             _ => None,

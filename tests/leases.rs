@@ -1,0 +1,139 @@
+//! Stories of leases, and of what a store learns of a server while it uses it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hitkeep_plan::event::Meter;
+use hitkeep_plan::measure::Bytes;
+use hitkeep_plan::name::{Key, Prefix};
+use hitkeep_plan::plan::Upload;
+use hitkeep_plan::store::s3::S3;
+use hitkeep_plan::store::{Body, Lock, Mode, Moved, Part, Store, StoreError};
+
+use crate::s3::{UPLOAD, bucket_of};
+use crate::servers::{Creation, Faults, Proxy, servers};
+
+/// How often a lease is renewed, with room for a slow machine.
+const RENEWAL: Duration = Duration::from_secs(75);
+
+fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}
+
+fn place() -> Prefix {
+    "place".parse().unwrap()
+}
+
+async fn create(store: &S3, name: &str, content: &[u8]) -> Result<Moved, StoreError> {
+    store.put(&key(name), Body::Bytes(content.to_vec()), Mode::Create, &Meter::default()).await
+}
+
+/// Takes the place for `holder`.
+async fn take(store: &S3, holder: &str) -> Result<Lock, StoreError> {
+    store.lock(&place(), holder).await
+}
+
+/// Returns the holder of a lease that is held, and when it ends.
+async fn ends_at(store: &S3, generation: u64) -> String {
+    let note = store.read(&key(&format!("place/.lock/{generation:010}")), Part::Whole).await.unwrap();
+    let note: serde_json::Value = serde_json::from_slice(&note).unwrap();
+    note["expires_at"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_until_another_has_written_over_it() {
+    for server in servers().into_iter().take(1) {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = server.new_bucket();
+        let store = S3::new(&bucket_of(&server, &bucket, folder.path()), UPLOAD);
+        let kept = take(&store, "the keeper").await.unwrap();
+        let lost = store.lock(&"elsewhere".parse().unwrap(), "the loser").await.unwrap();
+        let before = ends_at(&store, 1).await;
+        let other = r#"{"format":1,"holder":"another","token":"0190a5c4-0000-7000-8000-000000000000","expires_at":"2999-01-01T00:00:00Z","is_released":false}"#;
+        let over = key("elsewhere/.lock/0000000001");
+        store.put(&over, Body::Bytes(other.into()), Mode::Replace, &Meter::default()).await.unwrap();
+        tokio::time::sleep(RENEWAL).await;
+        assert!(ends_at(&store, 1).await > before, "{}", server.name);
+        assert!(!kept.lease().unwrap().is_lost() && lost.lease().unwrap().is_lost(), "{}", server.name);
+        lost.release().await;
+        let left = store.read(&over, Part::Whole).await.unwrap();
+        assert_eq!(String::from_utf8(left).unwrap(), other, "{}: the other's lease is not given back", server.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_was_taken_and_removed_since_is_no_lease() {
+    for server in servers().into_iter().filter(|server| server.habits.creation != Creation::Overwrites) {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = server.new_bucket();
+        let direct = S3::new(&bucket_of(&server, &bucket, folder.path()), UPLOAD);
+        let slow = Proxy::before(&server, Faults { latency: Duration::from_secs(4), ..Faults::default() });
+        let late = S3::new(&bucket_of(&slow.server, &bucket, folder.path()), UPLOAD);
+        let late = tokio::spawn(async move { take(&late, "the late one").await.map(drop) });
+        // The late one has asked which leases there are, and is about to write the first.
+        while slow.counts().requests < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        take(&direct, "an early one").await.unwrap().release().await;
+        let second = take(&direct, "the second").await.unwrap();
+        assert_eq!(second.lease().unwrap().generation, 2, "{}", server.name);
+        let late = late.await.unwrap();
+        let Err(StoreError::Busy { holder, .. }) = late else { panic!("{}: {late:?}", server.name) };
+        assert!(holder.contains("the second"), "{}: {holder}", server.name);
+        second.release().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_does_not_know_is_left_out_and_made_up_for() {
+    for server in servers() {
+        for header in ["x-amz-checksum-crc64nvme", "if-none-match"] {
+            let folder = tempfile::tempdir().unwrap();
+            let proxy = Proxy::before(&server, Faults { unknown_header: Some(header), ..Faults::default() });
+            let store = S3::new(&bucket_of(&proxy.server, &server.new_bucket(), folder.path()), UPLOAD);
+            let lock = take(&store, "me").await.unwrap();
+            let expected = header != "if-none-match" && server.habits.creation != Creation::Overwrites;
+            assert_eq!(lock.lease().unwrap().caveat.is_none(), expected, "{}: {header}", server.name);
+            create(&store, "file", b"first").await.unwrap();
+            let again = create(&store, "file", b"second").await;
+            assert!(matches!(again, Err(StoreError::Exists { .. })), "{}: {header}: {again:?}", server.name);
+            assert_eq!(store.read(&key("file"), Part::Whole).await.unwrap(), b"first", "{}: {header}", server.name);
+            assert!(proxy.counts().not_known <= 3, "{}: {header}: {:?}", server.name, proxy.counts());
+            lock.release().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_write_that_is_under_way_is_waited_for() {
+    for server in servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let proxy = Proxy::before(&server, Faults { conflicts: 3, ..Faults::default() });
+        let store = S3::new(&bucket_of(&proxy.server, &server.new_bucket(), folder.path()), UPLOAD);
+        create(&store, "file", b"content").await.unwrap();
+        assert_eq!(proxy.counts().conflicts, 3, "{}", server.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_buffer_is_enough() {
+    for server in servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let upload = Upload { concurrency: 1, part_size: Bytes(5 << 20), bandwidth: None };
+        let store = Arc::new(S3::new(&bucket_of(&server, &server.new_bucket(), folder.path()), upload));
+        for (name, length) in [("small", 1 << 20), ("large", 12 << 20)] {
+            let file = folder.path().join(name);
+            fs::write(&file, vec![7; length]).unwrap();
+            // It must not wait for itself.
+            let (key, meter) = (key(name), Meter::default());
+            let put = async || {
+                let put = store.put(&key, Body::File(file.clone()), Mode::Create, &meter);
+                tokio::time::timeout(Duration::from_mins(1), put).await.unwrap().unwrap()
+            };
+            assert_eq!(put().await, put().await, "{}: what is taken is read back", server.name);
+        }
+    }
+}
