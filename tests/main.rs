@@ -1,6 +1,7 @@
 //! The stories of `hitkeep-plan`: one binary, a module per feature.
 
 mod catalogue;
+mod cloud;
 mod crash;
 mod fixture;
 mod generated;

@@ -129,7 +129,9 @@ impl CliError {
 
 /// Returns what helps against what a server, or the way to it, is said to refuse.
 pub(super) fn remedy(said: &str) -> Option<&'static str> {
-    const REMEDIES: [(&str, &str); 13] = [
+    const NO_KEY: &str = "say where the access key is found, with `access_key_id` and `secret_access_key` or their \
+                          `HITKEEP_S3_` variables";
+    const REMEDIES: [(&str, &str); 14] = [
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),
@@ -142,10 +144,8 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
         ("PermanentRedirect", "is `region` the region of this bucket? The server names the one that it expects"),
         ("RequestTimeTooSkewed", "the clock of this host is wrong: a request must be signed with the right time"),
         ("AccessDenied", "the key may not do this: it needs to list, get, put and delete below the prefix"),
-        (
-            "loading credentials",
-            "say where the access key is found, with `access_key_id` and `secret_access_key` or their `HITKEEP_S3_` variables",
-        ),
+        ("no credentials found", NO_KEY),
+        ("loading credentials", NO_KEY),
         ("UnknownIssuer", "name the CA of this server in `ca_bundle`, if it is your own"),
         ("InvalidContentType", "the server speaks plain HTTP at this port: say `use_ssl = false`"),
         ("dns error", "is the name of the endpoint right? With `url_style = \"path\"` the bucket is no part of it"),

@@ -6,6 +6,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use uuid::Uuid;
 
 use super::home::{Home, free_address};
@@ -13,6 +15,9 @@ use super::{Creation, Habits, Server, available, find_program};
 
 const ACCESS_KEY: &str = "ceph-access-key";
 const SECRET_KEY: &str = "ceph-secret-key";
+
+/// The key that the gateway encrypts with, where a client asks for that.
+pub(crate) const KMS_KEY: &str = "backups";
 
 /// How large the file of the one disk can become.
 const DISK_SIZE: u64 = 16 << 30;
@@ -104,7 +109,11 @@ impl Cluster {
             mon max pg per osd = 1000
             rgw data = {home}/gateway
             rgw frontends = beast endpoint={gateway}
+            rgw crypt require ssl = false
+            rgw crypt s3 kms backend = testing
+            rgw crypt s3 kms encryption keys = {KMS_KEY}={}
             rgw lc debug interval = {}\n",
+            BASE64_STANDARD.encode([7; 32]),
             DAY.as_secs()
         )
     }

@@ -9,6 +9,7 @@ pub(crate) mod ceph;
 pub(crate) mod garage;
 pub(crate) mod home;
 mod listening;
+mod metadata;
 pub(crate) mod proxy;
 pub(crate) mod s3s;
 mod sink;
@@ -25,6 +26,8 @@ use aws_sdk_s3::config::{Config, Credentials, Region};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
+pub(crate) use ceph::KMS_KEY;
+pub(crate) use metadata::{Answers, Metadata};
 pub(crate) use proxy::{Faults, Proxy, Strike};
 pub(crate) use sink::Sink;
 pub(crate) use tls::{Certificate, Tls};

@@ -98,13 +98,23 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Puts faults in front of a server that speaks plain HTTP.
     pub(crate) fn before(server: &Server, faults: Faults) -> Self {
-        let between = Arc::new(Between { upstream: server.endpoint.clone(), faults, counts: Mutex::default() });
+        let between = Arc::new(Between {
+            upstream: server.endpoint.clone(),
+            faults,
+            counts: Mutex::default(),
+            heads: Mutex::default(),
+        });
         let shared = between.clone();
         let listening = Listening::new(move |client| {
             let between = shared.clone();
             async move { between.serve(client).await }
         });
         Self { server: Server { endpoint: listening.endpoint(), ..server.clone() }, between, _listening: listening }
+    }
+
+    /// Returns the heads of the requests that it has seen so far, in small letters.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.between.heads.lock().unwrap().clone()
     }
 
     /// Returns what it has seen and done so far.
@@ -118,6 +128,7 @@ struct Between {
     upstream: String,
     faults: Faults,
     counts: Mutex<Counts>,
+    heads: Mutex<Vec<String>>,
 }
 
 /// How a connection ends.
@@ -157,6 +168,7 @@ impl Between {
         let mut client = BufReader::with_capacity(64 << 10, client);
         let (mut left, fate) = self.fate();
         while let Some(head) = Head::read(&mut client).await? {
+            self.heads.lock().unwrap().push(head.text.to_lowercase());
             if let Some(answer) = self.own_answer(&head) {
                 copy_buf(&mut (&mut client).take(head.length), &mut sink()).await?;
                 return Ok(End::Answered(answer));

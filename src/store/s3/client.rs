@@ -12,8 +12,8 @@ use aws_sdk_s3::config::interceptors::{BeforeDeserializationInterceptorContextRe
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    AppName, BehaviorVersion, Builder, ConfigBag, Credentials, Intercept, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
+    AppName, BehaviorVersion, Builder, ConfigBag, Credentials, Intercept, ProvideCredentials, Region,
+    RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
 };
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -68,6 +68,10 @@ pub(super) async fn open(bucket: &Bucket, upload: &Upload, clock: &ServerClock) 
         surroundings = surroundings.credentials_provider(credentials(keys, &mut hidden).await?);
     }
     let surroundings = surroundings.load().await;
+    if let (None, Some(chain)) = (bucket.credentials(), surroundings.credentials_provider()) {
+        // Where there are none, the first request says so.
+        hidden.0.extend(chain.provide_credentials().await.into_iter().flat_map(|found| secrets(&found)));
+    }
     let mut settings = Builder::from(&surroundings)
         .force_path_style(bucket.is_path_style())
         .retry_config(
@@ -153,8 +157,15 @@ async fn credentials(keys: &Keys, hidden: &mut Hidden) -> Result<Credentials, Op
         Some(token) => Some(fetch(token).await?),
         None => None,
     };
-    hidden.0 = [Some(&id), Some(&secret), token.as_ref()].into_iter().flatten().cloned().collect();
-    Ok(Credentials::new(id, secret, token, None, "plan"))
+    let found = Credentials::new(id, secret, token, None, "plan");
+    hidden.0 = secrets(&found);
+    Ok(found)
+}
+
+/// Returns what of credentials must not be told.
+fn secrets(found: &Credentials) -> Vec<String> {
+    let secrets = [Some(found.access_key_id()), Some(found.secret_access_key()), found.session_token()];
+    secrets.into_iter().flatten().map(str::to_owned).collect()
 }
 
 /// Fetches one secret from where it is.

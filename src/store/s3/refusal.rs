@@ -86,7 +86,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let said = error.to_string();
+        let said = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if !LAYERS.contains(&said.as_str()) && !words.iter().any(|before| before.contains(&said)) {
             words.push(said);
         }
