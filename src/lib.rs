@@ -12,6 +12,7 @@
 //! | [`record`] | what has happened: manifests, run records, the catalogue | no |
 //! | [`event`] | what is said while work is done | no |
 //! | [`work`] | what will be done: plan and facts to tasks | no |
+//! | [`stop`] | the word to stop | yes |
 //! | [`store`], [`duck`], [`demo`] | objects in a directory or a bucket; DuckDB databases; a made-up installation | yes |
 //! | [`survey`] | look: outside to facts | yes |
 //! | [`run`] | do: walk the work, send events, seal last | yes |
@@ -41,6 +42,7 @@ pub mod plan;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod stop;
 pub mod store;
 pub mod survey;
 pub mod work;

@@ -23,13 +23,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use crate::duck::{self, DuckError, Limits, Session};
 use crate::event::{Event, Listener, Meter};
-use crate::measure::{Bytes, Span};
+use crate::measure::Bytes;
 use crate::name::Name;
 use crate::record::PlanRecord;
+use crate::stop::{Reason, Stop};
 use crate::store::{Lease, Store, StoreError};
 use crate::work::Task;
 
@@ -64,75 +64,6 @@ pub struct About {
     pub host: String,
     /// The program and its version.
     pub tool: String,
-}
-
-/// The word to stop, which anyone may give and everyone who works listens for.
-#[derive(Clone, Debug)]
-pub struct Stop(Arc<watch::Sender<Option<Reason>>>);
-
-/// Why work was stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Ctrl-C.
-    Interrupt,
-    /// SIGTERM.
-    Terminate,
-    /// The job's own time limit.
-    Timeout(Span),
-    /// What is worth nothing without it failed.
-    Elsewhere,
-}
-
-impl Default for Stop {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
-    }
-}
-
-impl Stop {
-    /// Gives the word. The first reason stays.
-    pub fn request(&self, reason: Reason) {
-        self.0.send_if_modified(|current| {
-            let is_first = current.is_none();
-            current.get_or_insert(reason);
-            is_first
-        });
-    }
-
-    /// Returns why work is to stop, if it is.
-    #[must_use]
-    pub fn reason(&self) -> Option<Reason> {
-        *self.0.borrow()
-    }
-
-    /// Returns a word for one part of the work: it is given with this one, and may be given alone.
-    ///
-    /// # Panics
-    /// Outside of a runtime.
-    #[must_use]
-    pub fn part(&self) -> Self {
-        let (whole, part) = (self.clone(), Self::default());
-        let given = part.clone();
-        tokio::spawn(async move {
-            whole.wait().await;
-            whole.reason().into_iter().for_each(|reason| given.request(reason));
-        });
-        part
-    }
-
-    /// Goes on unless the word was given.
-    ///
-    /// # Errors
-    /// [`Cause::Stopped`] when it was.
-    pub fn check(&self) -> Result<(), Cause> {
-        self.reason().map_or(Ok(()), |reason| Err(Cause::Stopped(reason)))
-    }
-
-    /// Waits for the word.
-    pub async fn wait(&self) {
-        // The sender lives as long as this, so the wait ends only with a reason.
-        drop(self.0.subscribe().wait_for(Option::is_some).await);
-    }
 }
 
 /// Why a task failed.
@@ -175,16 +106,13 @@ pub enum Cause {
         exit_code: u8,
     },
     /// The word to stop was given.
-    #[error("{}", stopped(*.0))]
+    #[error("{0}")]
     Stopped(Reason),
 }
 
-fn stopped(reason: Reason) -> String {
-    match reason {
-        Reason::Interrupt => "interrupted".to_owned(),
-        Reason::Terminate => "terminated".to_owned(),
-        Reason::Timeout(limit) => format!("not done within the job's `timeout` of {limit}"),
-        Reason::Elsewhere => "not needed any more".to_owned(),
+impl From<Reason> for Cause {
+    fn from(reason: Reason) -> Self {
+        Self::Stopped(reason)
     }
 }
 
@@ -294,7 +222,7 @@ impl Outside {
     ) -> Result<T, Failure> {
         let title = task.action.to_string();
         if let Some(reason) = self.stop.reason() {
-            self.tell.hear(&Event::TaskSkipped { task: task.id, why: stopped(reason) });
+            self.tell.hear(&Event::TaskSkipped { task: task.id, why: reason.to_string() });
             return Err(Failure { task: title, cause: Cause::Stopped(reason) });
         }
         self.tell.hear(&Event::TaskStarted { task: task.id, title: title.clone(), total });

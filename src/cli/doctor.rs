@@ -16,7 +16,8 @@ use crate::event::Silence;
 use crate::name::{Name, RunId};
 use crate::plan::{Backup, Plan};
 use crate::run::staging::Staging;
-use crate::run::{self, Examined, Stop, exit};
+use crate::run::{self, Examined, exit};
+use crate::stop::Stop;
 use crate::store::Store;
 
 /// The number of the JSON document's format.

@@ -8,6 +8,7 @@ use crate::diagnose::{Look, Problems, Rejected};
 use crate::duck::DuckError;
 use crate::plan::environment;
 use crate::run::{Cause, Failure, exit};
+use crate::stop::Reason;
 use crate::store::StoreError;
 use crate::survey::SurveyError;
 use crate::work::Refusal;
@@ -66,6 +67,12 @@ pub(super) enum CliError {
     /// The program could not start its threads.
     #[error("cannot start: {0}")]
     Runtime(io::Error),
+}
+
+impl From<Reason> for CliError {
+    fn from(reason: Reason) -> Self {
+        Self::Cause(reason.into())
+    }
 }
 
 impl CliError {

@@ -16,7 +16,8 @@ use crate::name::{Key, Name, RunId};
 use crate::plan::{Backup, Plan};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
-use crate::run::{self, Outside, Reason, Stop, exit};
+use crate::run::{self, Cause, Outside, exit};
+use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
 use crate::survey;
@@ -51,7 +52,7 @@ impl Run {
         let mut code = exit::DONE;
         for job in jobs {
             if let Err(stopped) = stop.check() {
-                return Ok(exit::worse(code, stopped.exit_code()));
+                return Ok(exit::worse(code, Cause::from(stopped).exit_code()));
             }
             let desk = JobDesk { plan: &plan, job, tell: &tell, stop: &stop };
             let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
