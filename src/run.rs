@@ -5,6 +5,7 @@
 //! last, and never touches what another run has written.
 
 mod backup;
+mod capture;
 mod doctor;
 mod files;
 mod restore;
@@ -18,6 +19,7 @@ pub use verify::{Finding, verify};
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::fs::Metadata;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,6 +33,7 @@ use crate::name::Name;
 use crate::record::PlanRecord;
 use crate::stop::{Reason, Stop};
 use crate::store::{Lease, Store, StoreError};
+use crate::survey::Means;
 use crate::work::Task;
 
 /// How often a task that takes long says where it is.
@@ -206,6 +209,39 @@ impl Gauge {
     fn place(&self) -> String {
         self.at.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Waits for an engine's work while reading off the folder that it writes to how far it is: one file after another.
+    async fn watch_folder<T>(
+        &self,
+        folder: &Path,
+        size: impl Fn(&Metadata) -> u64,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut ticks = tokio::time::interval(TICK);
+        let mut seen = 0;
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                ended = &mut work => return ended,
+                _ = ticks.tick() => seen = self.read_off(folder, &size, seen),
+            }
+        }
+    }
+
+    fn read_off(&self, folder: &Path, size: &impl Fn(&Metadata) -> u64, seen: u64) -> u64 {
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let sized =
+            files.filter_map(|file| Some((file.metadata().ok()?, file.file_name().to_string_lossy().into_owned())));
+        let mut sized: Vec<_> =
+            sized.filter_map(|(about, name)| Some((about.modified().ok()?, size(&about), name))).collect();
+        sized.sort();
+        if let Some((_, _, name)) = sized.last() {
+            self.set_place(name.trim_end_matches(".parquet"));
+        }
+        let total: u64 = sized.iter().map(|(_, bytes, _)| bytes).sum();
+        let _ = self.meter.add(total.saturating_sub(seen));
+        total.max(seen)
+    }
 }
 
 impl Outside {
@@ -259,6 +295,12 @@ impl Outside {
                 }
             }
         }
+    }
+
+    /// Returns what an installation is looked at with, from the folder of this run's own.
+    #[must_use]
+    pub fn means<'m>(&'m self, staging: &'m Path) -> Means<'m> {
+        Means { limits: &self.limits, staging, clock: self.clock, stop: &self.stop }
     }
 
     fn warn(&self, message: String) {

@@ -15,6 +15,7 @@ mod plan;
 mod readme;
 mod redact;
 mod restores;
+mod running;
 mod runs;
 mod s3;
 mod secrets;

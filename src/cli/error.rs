@@ -13,6 +13,10 @@ use crate::store::StoreError;
 use crate::survey::SurveyError;
 use crate::work::Refusal;
 
+/// What helps where a database is open that a plan wants opened.
+const STOPPED: &str =
+    "`capture = \"direct\"` reads a HitKeep that is stopped; `\"auto\"` and `\"live\"` copy one that runs";
+
 /// Why a verb did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
@@ -84,9 +88,12 @@ impl CliError {
             | Self::File { doing: "read", .. }
             | Self::Refusal(Refusal::NoSet(_) | Refusal::NotInSet { .. }) => exit::REJECTED,
             Self::Survey(SurveyError::Source(_)) | Self::Duck(_) => exit::SOURCE,
+            Self::Survey(SurveyError::Stopped(reason)) => Cause::from(*reason).exit_code(),
             Self::Store(StoreError::Busy { .. }) => exit::LOCKED,
             Self::Store(_) | Self::Refusal(Refusal::NoSpace { is_destination: true, .. }) => exit::DESTINATION,
-            Self::Refusal(_) | Self::Demo(DemoError::Occupied(_)) => exit::REFUSED,
+            Self::Refusal(_) | Self::Survey(SurveyError::Refused(_)) | Self::Demo(DemoError::Occupied(_)) => {
+                exit::REFUSED
+            }
             Self::Cause(cause) | Self::Failure(Failure { cause, .. }) => cause.exit_code(),
             Self::Differs(_) => exit::VERIFICATION,
             Self::Demo(_) | Self::Survey(_) | Self::File { .. } | Self::Output(_) | Self::Runtime(_) => {
@@ -99,7 +106,7 @@ impl CliError {
         let help = match self {
             Self::Usage { help, .. } => help,
             Self::Survey(SurveyError::Source(DuckError::Locked { .. })) | Self::Duck(DuckError::Locked { .. }) => {
-                "`capture = \"direct\"` reads a HitKeep that is stopped: stop it for the length of the run"
+                STOPPED
             }
             Self::Survey(SurveyError::Source(DuckError::Missing { .. })) => {
                 "is `data_path` the directory of HITKEEP_DATA_PATH, and `db_path` the file of HITKEEP_DB_PATH?"
@@ -136,7 +143,8 @@ impl CliError {
 
 /// Returns what helps against what a server, or the way to it, is said to refuse.
 pub(super) fn remedy(said: &str) -> Option<&'static str> {
-    const REMEDIES: [(&str, &str); 13] = [
+    const REMEDIES: [(&str, &str); 14] = [
+        ("is open in", STOPPED),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),
