@@ -301,3 +301,45 @@ fn the_doctor_says_who_has_a_database_open_and_what_a_copy_takes() {
     site.write_plan(PLAN);
     assert!((redact::tree(&site, ""), state(&site)) == before, "the doctor left something behind");
 }
+
+#[test]
+fn a_demo_of_live_capture_loses_nothing_that_was_acknowledged() {
+    let site = Site::with(&std::collections::BTreeMap::new());
+    let outcome = site.succeed(&["demo", "everything", "--hits", "3000", "--live"]);
+    assert_eq!(outcome.stderr, "");
+    let found = outcome.stdout.lines().filter_map(|line| line.split_once(" batches before, "));
+    let counts: Vec<(u64, u64)> = found
+        .map(|(before, after)| {
+            let number = |text: &str, at| text.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap();
+            (number(before, 1), number(after, 0))
+        })
+        .collect();
+    assert_eq!(counts.len(), 3, "{outcome:?}");
+    assert!(counts.iter().all(|(before, held)| *before >= 30 && held >= before), "{counts:?}");
+    let mut told = redact::text(&site, &outcome.stdout);
+    for tenant in fs::read_dir(site.path("everything/data/tenants")).unwrap() {
+        told = told.replace(tenant.unwrap().file_name().to_str().unwrap(), "[TENANT]");
+    }
+    golden("demo-live.txt", &redact::narrow(&without_numbers(&told)));
+}
+
+/// Replaces every number of a text, also one that is grouped by spaces.
+fn without_numbers(text: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let is_group = word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
+        if !(is_group && words.last().is_some_and(|last| last.ends_with('#'))) {
+            words.push(word.chars().fold(String::new(), with_number_hidden));
+        }
+    }
+    words.join(" ")
+}
+
+fn with_number_hidden(mut hidden: String, next: char) -> String {
+    match (next.is_ascii_digit(), hidden.ends_with('#')) {
+        (true, true) => {}
+        (true, false) => hidden.push('#'),
+        (false, _) => hidden.push(next),
+    }
+    hidden
+}
