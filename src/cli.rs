@@ -86,6 +86,8 @@ enum Verb {
     Restore(restore::Restore),
     Init(init::Init),
     Demo(demo::Demo),
+    #[command(hide = true)]
+    DemoServer(demo::Serve),
     Schema(schema::Schema),
     Completions(completions::Completions),
     Man(man::Man),
@@ -103,6 +105,7 @@ impl Verb {
             Self::Restore(restore) => restore.carry_out(voice).await,
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,
+            Self::DemoServer(server) => server.carry_out(),
             Self::Schema(schema) => schema.carry_out(),
             Self::Completions(completions) => completions.carry_out(),
             Self::Man(man) => man.carry_out(),

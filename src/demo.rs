@@ -5,6 +5,8 @@
 //! hashes. The files are written in the storage version that HitKeep's engine reads. Every secret in them is made
 //! up and says so.
 
+pub mod live;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{self, DirBuilder, Permissions};
@@ -121,8 +123,24 @@ pub enum DemoError {
         source: io::Error,
     },
     /// The engine refused a statement.
-    #[error("cannot make the demo's tables: {0}")]
+    #[error("the demo's tables: {0}")]
     Engine(#[from] duckdb::Error),
+    /// The process that stands for HitKeep could not be had.
+    #[error("cannot {doing} `{path}`: {source}")]
+    Server {
+        /// The verb.
+        doing: &'static str,
+        /// What could not be had.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The process that stands for HitKeep ended early.
+    #[error("the process that stands for HitKeep has ended by itself")]
+    ServerEnded,
+    /// A restored database holds half a transaction, or one without those before it.
+    #[error("`{0}` holds a part of what was written, and not what was written before it")]
+    Torn(PathBuf),
 }
 
 impl Demo {

@@ -1,9 +1,10 @@
 //! DuckDB databases: looked at, exported, loaded, and whether anyone has them open.
 //!
 //! Every session is an engine of its own in memory, with a bounded memory and a scratch folder to spill to; the
-//! databases that matter are attached to it, the sources read-only. All calls block: callers that may not wait
-//! enter through one door in `run`.
+//! databases that matter are attached to it, the sources read-only, copies of them read-write. All calls block:
+//! callers that may not wait come through the doors here.
 
+pub mod capture;
 pub mod check;
 pub mod compare;
 pub mod export;
@@ -12,14 +13,20 @@ pub mod lock;
 mod room;
 mod script;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use duckdb::{Config, Connection, InterruptHandle};
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
 
 use crate::measure::Bytes;
+use crate::stop::Stop;
 
+use capture::{Captured, Patience};
 use room::{Room, Taken};
 pub use script::data_files;
 
@@ -33,6 +40,15 @@ pub struct Limits {
     pub memory: Bytes,
     /// The folder for what does not fit into it.
     pub spill: PathBuf,
+}
+
+/// A database to be read, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// Someone's: neither it nor its write-ahead log is changed.
+    Source(PathBuf),
+    /// A copy of this program's own: what its log holds may be worked into it.
+    Copy(PathBuf),
 }
 
 /// A DuckDB engine without a database of its own, or one of several connections that work with it at the same time.
@@ -157,6 +173,18 @@ impl Session {
         self.room.take(bytes)
     }
 
+    /// Attaches a database under `alias`.
+    fn attach_database(&self, database: &Database, alias: &str) -> Result<(), DuckError> {
+        match database {
+            Database::Source(path) => self.attach_source(path, alias),
+            Database::Copy(path) => {
+                // The copy is read once and removed: to tidy it up first would be work for nothing.
+                self.run("opening a copy", "SET wal_autocheckpoint = '1TB'; PRAGMA disable_checkpoint_on_shutdown")?;
+                self.attach(path, alias, "READ_WRITE")
+            }
+        }
+    }
+
     /// Attaches the database at `path` under `alias`, read-only: neither it nor its write-ahead log is changed.
     fn attach_source(&self, path: &Path, alias: &str) -> Result<(), DuckError> {
         if !path.exists() {
@@ -223,7 +251,7 @@ pub async fn call<T: Send + 'static>(
     work: impl FnOnce(&Session) -> Result<T, DuckError> + Send + 'static,
 ) -> Result<T, DuckError> {
     let interrupter = session.interrupter();
-    let mut call = tokio::task::spawn_blocking(move || work(&session));
+    let mut call = spawn_blocking(move || work(&session));
     let ended = tokio::select! {
         ended = &mut call => ended,
         () = stop => loop {
@@ -235,6 +263,28 @@ pub async fn call<T: Send + 'static>(
         },
     };
     ended.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+}
+
+/// Brings the copy at `into`, which is made where it is missing, to a state of the database at `source`, on a thread
+/// that may wait. The folders of the copy are this user's alone.
+///
+/// # Errors
+/// Those of a capture; [`DuckError::Interrupted`] after the word to stop. It has always ended when this returns.
+pub async fn copy_live(
+    source: &Path,
+    into: &Path,
+    patience: Patience,
+    clock: fn() -> Timestamp,
+    stop: &Stop,
+) -> Result<Captured, DuckError> {
+    let (source, into, stop) = (source.to_owned(), into.to_owned(), stop.clone());
+    let capture = spawn_blocking(move || {
+        let folder = into.parent().unwrap_or(Path::new("/"));
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|cause| DuckError::File { doing: "make", path: folder.to_owned(), cause })?;
+        capture::capture(&source, &into, &patience, &clock, &|| stop.reason().is_some())
+    });
+    capture.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 /// Returns the version of the engine that is built in or linked, such as `v2.0.0`.

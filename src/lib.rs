@@ -12,6 +12,7 @@
 //! | [`record`] | what has happened: manifests, run records, the catalogue | no |
 //! | [`event`] | what is said while work is done | no |
 //! | [`work`] | what will be done: plan and facts to tasks | no |
+//! | [`stop`] | the word to stop | yes |
 //! | [`store`], [`duck`], [`demo`] | objects in a directory or a bucket; DuckDB databases; a made-up installation | yes |
 //! | [`survey`] | look: outside to facts | yes |
 //! | [`run`] | do: walk the work, send events, seal last | yes |
@@ -23,10 +24,11 @@
 //! 1. `cli/run.rs` reads the plan's file once and hands text and name to [`plan::Plan::read`]. Past that door nobody
 //!    sees TOML: names are resolved, prefixes rendered and proved disjoint, or every problem is returned.
 //! 2. It takes the lock of each destination (of a bucket: a lease), and [`survey::backup`] looks: which databases there should be, how large
-//!    they are, which names of sets the destinations have taken.
+//!    they are, who has them open, which names of sets the destinations have taken. A shared database that is open is
+//!    copied to be looked into; the run brings that copy up to date.
 //! 3. [`work::backup`] chooses the set's name and writes the list of tasks. `run --dry-run` prints it and stops.
-//! 4. [`run::backup`] announces the set, and exports, stores, reads back and describes one database after another. A
-//!    failure ends that database's chain and no other. Last it seals: without the run record the set does not exist.
+//! 4. [`run::backup`] announces the set and captures all databases that are open, as copies. Then it exports, stores, reads
+//!    back and describes one database after another. A failure ends that database's chain and no other. Last it seals: without the run record the set does not exist.
 //! 5. [`report`] hears every step as an [`event::Event`], and `cli` turns the outcome into an exit code.
 
 pub mod cli;
@@ -41,6 +43,7 @@ pub mod plan;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod stop;
 pub mod store;
 pub mod survey;
 pub mod work;

@@ -11,7 +11,7 @@ mod run;
 pub use catalogue::{
     Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, manifest_key, record_key, runs_folder,
 };
-pub use manifest::{Capture, FileRecord, Kind, Manifest, TableRecord};
+pub use manifest::{Capture, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
 pub use run::{Failed, PlanRecord, RunRecord, SnapshotRecord, Status, Verification};
 
 use serde::Serialize;

@@ -5,6 +5,7 @@
 //! last, and never touches what another run has written.
 
 mod backup;
+mod capture;
 mod doctor;
 mod files;
 mod restore;
@@ -18,19 +19,21 @@ pub use verify::{Finding, verify};
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::fs::Metadata;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use crate::duck::{self, DuckError, Limits, Session};
 use crate::event::{Event, Listener, Meter};
-use crate::measure::{Bytes, Span};
+use crate::measure::Bytes;
 use crate::name::Name;
 use crate::record::PlanRecord;
+use crate::stop::{Reason, Stop};
 use crate::store::{Lease, Store, StoreError};
+use crate::survey::Means;
 use crate::work::Task;
 
 /// How often a task that takes long says where it is.
@@ -64,75 +67,6 @@ pub struct About {
     pub host: String,
     /// The program and its version.
     pub tool: String,
-}
-
-/// The word to stop, which anyone may give and everyone who works listens for.
-#[derive(Clone, Debug)]
-pub struct Stop(Arc<watch::Sender<Option<Reason>>>);
-
-/// Why work was stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Ctrl-C.
-    Interrupt,
-    /// SIGTERM.
-    Terminate,
-    /// The job's own time limit.
-    Timeout(Span),
-    /// What is worth nothing without it failed.
-    Elsewhere,
-}
-
-impl Default for Stop {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
-    }
-}
-
-impl Stop {
-    /// Gives the word. The first reason stays.
-    pub fn request(&self, reason: Reason) {
-        self.0.send_if_modified(|current| {
-            let is_first = current.is_none();
-            current.get_or_insert(reason);
-            is_first
-        });
-    }
-
-    /// Returns why work is to stop, if it is.
-    #[must_use]
-    pub fn reason(&self) -> Option<Reason> {
-        *self.0.borrow()
-    }
-
-    /// Returns a word for one part of the work: it is given with this one, and may be given alone.
-    ///
-    /// # Panics
-    /// Outside of a runtime.
-    #[must_use]
-    pub fn part(&self) -> Self {
-        let (whole, part) = (self.clone(), Self::default());
-        let given = part.clone();
-        tokio::spawn(async move {
-            whole.wait().await;
-            whole.reason().into_iter().for_each(|reason| given.request(reason));
-        });
-        part
-    }
-
-    /// Goes on unless the word was given.
-    ///
-    /// # Errors
-    /// [`Cause::Stopped`] when it was.
-    pub fn check(&self) -> Result<(), Cause> {
-        self.reason().map_or(Ok(()), |reason| Err(Cause::Stopped(reason)))
-    }
-
-    /// Waits for the word.
-    pub async fn wait(&self) {
-        // The sender lives as long as this, so the wait ends only with a reason.
-        drop(self.0.subscribe().wait_for(Option::is_some).await);
-    }
 }
 
 /// Why a task failed.
@@ -175,16 +109,13 @@ pub enum Cause {
         exit_code: u8,
     },
     /// The word to stop was given.
-    #[error("{}", stopped(*.0))]
+    #[error("{0}")]
     Stopped(Reason),
 }
 
-fn stopped(reason: Reason) -> String {
-    match reason {
-        Reason::Interrupt => "interrupted".to_owned(),
-        Reason::Terminate => "terminated".to_owned(),
-        Reason::Timeout(limit) => format!("not done within the job's `timeout` of {limit}"),
-        Reason::Elsewhere => "not needed any more".to_owned(),
+impl From<Reason> for Cause {
+    fn from(reason: Reason) -> Self {
+        Self::Stopped(reason)
     }
 }
 
@@ -278,6 +209,39 @@ impl Gauge {
     fn place(&self) -> String {
         self.at.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Waits for an engine's work while reading off the folder that it writes to how far it is: one file after another.
+    async fn watch_folder<T>(
+        &self,
+        folder: &Path,
+        size: impl Fn(&Metadata) -> u64,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut ticks = tokio::time::interval(TICK);
+        let mut seen = 0;
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                ended = &mut work => return ended,
+                _ = ticks.tick() => seen = self.read_off(folder, &size, seen),
+            }
+        }
+    }
+
+    fn read_off(&self, folder: &Path, size: &impl Fn(&Metadata) -> u64, seen: u64) -> u64 {
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let sized =
+            files.filter_map(|file| Some((file.metadata().ok()?, file.file_name().to_string_lossy().into_owned())));
+        let mut sized: Vec<_> =
+            sized.filter_map(|(about, name)| Some((about.modified().ok()?, size(&about), name))).collect();
+        sized.sort();
+        if let Some((_, _, name)) = sized.last() {
+            self.set_place(name.trim_end_matches(".parquet"));
+        }
+        let total: u64 = sized.iter().map(|(_, bytes, _)| bytes).sum();
+        let _ = self.meter.add(total.saturating_sub(seen));
+        total.max(seen)
+    }
 }
 
 impl Outside {
@@ -294,7 +258,7 @@ impl Outside {
     ) -> Result<T, Failure> {
         let title = task.action.to_string();
         if let Some(reason) = self.stop.reason() {
-            self.tell.hear(&Event::TaskSkipped { task: task.id, why: stopped(reason) });
+            self.tell.hear(&Event::TaskSkipped { task: task.id, why: reason.to_string() });
             return Err(Failure { task: title, cause: Cause::Stopped(reason) });
         }
         self.tell.hear(&Event::TaskStarted { task: task.id, title: title.clone(), total });
@@ -331,6 +295,12 @@ impl Outside {
                 }
             }
         }
+    }
+
+    /// Returns what an installation is looked at with, from the folder of this run's own.
+    #[must_use]
+    pub fn means<'m>(&'m self, staging: &'m Path) -> Means<'m> {
+        Means { limits: &self.limits, staging, clock: self.clock, stop: &self.stop }
     }
 
     fn warn(&self, message: String) {

@@ -1,6 +1,6 @@
 //! Looks at the world and returns facts: what an installation holds, what a destination holds, what is in the way.
 //!
-//! Nothing is changed by looking: databases are opened read-only, places are listed and read.
+//! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
 mod sets;
 
@@ -10,14 +10,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::duck::{self, DuckError, Limits, check};
-use crate::hitkeep::{self, Tenant};
+use jiff::Timestamp;
+
+use crate::duck::capture::{self, Captured, Patience};
+use crate::duck::{self, Database, DuckError, Limits, Session, check};
+use crate::hitkeep::{self, Layout, Tenant};
 use crate::measure::Bytes;
 use crate::name::{DatabaseId, Name, Prefix};
-use crate::plan::{Backup, Source};
+use crate::plan::{Backup, Capture, Selection, Source};
 use crate::record::Catalogue;
+use crate::stop::{Reason, Stop};
 use crate::store::{Store, StoreError, local};
-use crate::work::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Wanted};
+use crate::work::{
+    self, BackupFacts, DatabaseFact, DestinationFact, Place, Reached, Refusal, RestoreFacts, Seen, Wanted,
+};
 
 /// Why there are no facts.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +31,12 @@ pub enum SurveyError {
     /// The shared database does not say which databases there are.
     #[error("which databases there are cannot be read: {0}")]
     Source(#[from] DuckError),
+    /// There is no room for a copy to look into.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The word to stop was given.
+    #[error("{0}")]
+    Stopped(Reason),
     /// A folder cannot be asked.
     #[error("cannot look at `{at}`: {cause}")]
     Folder {
@@ -33,6 +45,32 @@ pub enum SurveyError {
         /// What the system says.
         cause: std::io::Error,
     },
+}
+
+/// What an installation is looked at with.
+#[derive(Clone, Copy)]
+pub struct Means<'m> {
+    /// What an engine may use.
+    pub limits: &'m Limits,
+    /// The folder of this run's own, where a copy is made of a database that others have open.
+    pub staging: &'m Path,
+    /// What time it is.
+    pub clock: fn() -> Timestamp,
+    /// The word to stop.
+    pub stop: &'m Stop,
+}
+
+impl Means<'_> {
+    /// Waits for `look`, or for the word to stop.
+    async fn unless_stopped<T>(&self, look: impl Future<Output = T>) -> Result<T, SurveyError> {
+        tokio::select! {
+            seen = look => Ok(seen),
+            () = self.stop.wait() => {
+                let reason = self.stop.reason().unwrap_or(Reason::Elsewhere);
+                Err(SurveyError::Stopped(reason))
+            }
+        }
+    }
 }
 
 /// Looks at everything that a backup job is about; `stores` are its destinations' stores, in the plan's order.
@@ -47,10 +85,21 @@ pub async fn backup(
     job: &Backup,
     stores: &[Arc<dyn Store>],
     silent: &BTreeMap<Name, String>,
-    staging: &Path,
-    limits: &Limits,
+    means: &Means<'_>,
 ) -> Result<BackupFacts, SurveyError> {
-    let (databases, unused) = databases(job.source(), limits).await?;
+    let mut found = databases(job.source(), means).await?;
+    found.drop_unwanted(job.databases(), means.staging);
+    let destinations = means.unless_stopped(destinations(job, stores, silent)).await?;
+    let Databases { facts: databases, unused, .. } = found;
+    Ok(BackupFacts { databases, unused, destinations, staging_free: free(means.staging)? })
+}
+
+/// Asks each destination of a job what it holds.
+async fn destinations(
+    job: &Backup,
+    stores: &[Arc<dyn Store>],
+    silent: &BTreeMap<Name, String>,
+) -> Vec<DestinationFact> {
     let mut destinations = Vec::new();
     for (destination, store) in job.to().iter().zip(stores) {
         let place = place(store.as_ref(), job.prefix());
@@ -60,7 +109,7 @@ pub async fn backup(
         };
         destinations.push(DestinationFact { name: destination.name().clone(), place, reached });
     }
-    Ok(BackupFacts { databases, unused, destinations, staging_free: free(staging)? })
+    destinations
 }
 
 /// Returns a backup prefix of a store with its name for people.
@@ -74,14 +123,39 @@ async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError
     Ok(Reached { taken, newest_record, free: store.free_space().await? })
 }
 
-/// Reads which databases the installation has, and looks at each. Tenants that were never used come apart.
+/// What an installation holds.
+#[derive(Debug)]
+pub struct Databases {
+    /// Its databases, the shared one first.
+    pub facts: Vec<DatabaseFact>,
+    /// The tenants that were never used.
+    pub unused: Vec<Tenant>,
+    /// What came of copying the shared database, where that was the way to look into it. The copy is still there.
+    pub copied: Option<Captured>,
+}
+
+impl Databases {
+    /// Removes the copy of the shared database if a job is not about that one.
+    fn drop_unwanted(&mut self, wanted: &Selection, staging: &Path) {
+        let is_wanted = |id| match wanted {
+            Selection::All => true,
+            Selection::Only(ids) => ids.contains(&id),
+        };
+        for fact in self.facts.iter_mut().filter(|fact| fact.has_copy && !is_wanted(fact.id)) {
+            // One that cannot be removed now goes with the whole folder.
+            drop(work::copy_path(staging, fact.id).parent().map(std::fs::remove_dir_all));
+            fact.has_copy = false;
+        }
+    }
+}
+
+/// Reads which databases an installation has, and looks at each: from outside where they will be copied, by opening them
+/// where they will be opened. Tenants that were never used come apart.
 ///
 /// # Errors
 /// When the list of databases cannot be read.
-pub async fn databases(source: &Source, limits: &Limits) -> Result<(Vec<DatabaseFact>, Vec<Tenant>), DuckError> {
-    let shared = source.db_path().to_owned();
-    let (tenants, layout) =
-        duck::enter(limits, std::future::pending(), move |session| check::tenants(session, &shared)).await?;
+pub async fn databases(source: &Source, means: &Means<'_>) -> Result<Databases, SurveyError> {
+    let ((tenants, layout), copied) = tenants(source, means).await?;
     let (mut facts, mut unused) = (Vec::new(), Vec::new());
     for id in hitkeep::expected_databases(&tenants, layout) {
         let path = hitkeep::database_path(source.db_path(), source.data_path(), id);
@@ -90,18 +164,73 @@ pub async fn databases(source: &Source, limits: &Limits) -> Result<(Vec<Database
             unused.push(tenant.clone());
             continue;
         }
-        let bytes = database_size(&path, limits).await.map_err(|error| error.to_string());
-        facts.push(DatabaseFact { id, name: tenant.map(|tenant| tenant.name.clone()), path, bytes });
+        let seen = capture::look(&path).map(seen).map_err(|error| error.to_string());
+        let has_copy = copied.is_some() && id == DatabaseId::Shared;
+        facts.push(DatabaseFact { id, name: tenant.map(|tenant| tenant.name.clone()), path, seen, has_copy });
     }
-    Ok((facts, unused))
+    if !source.capture().is_live(facts.iter().any(DatabaseFact::is_held)) {
+        open_each(&mut facts, source.capture(), means).await;
+    }
+    Ok(Databases { facts, unused, copied })
 }
 
-/// Returns the size of a database and its logs, after opening it to see that it can be.
-async fn database_size(path: &Path, limits: &Limits) -> Result<Bytes, DuckError> {
-    let opened = path.to_owned();
-    duck::enter(limits, std::future::pending(), move |session| check::contents(session, &opened)).await?;
-    let size = |path: &Path| std::fs::metadata(path).map_or(0, |about| about.len());
-    Ok(Bytes(size(path) + hitkeep::companions(path).iter().map(|log| size(log)).sum::<u64>()))
+/// Reads the tenants of an installation, and what came of copying the shared database where that is how it is read.
+async fn tenants(source: &Source, means: &Means<'_>) -> Result<((Vec<Tenant>, Layout), Option<Captured>), SurveyError> {
+    let shared = capture::look(source.db_path()).map(seen)?;
+    if !source.capture().is_live(shared.holder.is_some()) {
+        match enter(means, check::tenants, Database::Source(source.db_path().to_owned())).await {
+            // Someone has come since, who is not in the way of a copy.
+            Err(DuckError::Locked { .. }) if source.capture() == Capture::Auto => {}
+            read => return Ok((read?, None)),
+        }
+    }
+    let copied = copy_shared(source, shared.bytes, means).await?;
+    let copy = Database::Copy(work::copy_path(means.staging, DatabaseId::Shared));
+    Ok((enter(means, check::tenants, copy).await?, Some(copied)))
+}
+
+async fn copy_shared(source: &Source, needed: Bytes, means: &Means<'_>) -> Result<Captured, SurveyError> {
+    let free = free(means.staging)?;
+    if free < needed {
+        let place = "the staging directory".to_owned();
+        return Err(Refusal::NoSpace { place, is_destination: false, free, needed, copies: needed }.into());
+    }
+    let copy = work::copy_path(means.staging, DatabaseId::Shared);
+    let copied = duck::copy_live(source.db_path(), &copy, Patience::default(), means.clock, means.stop).await;
+    match means.stop.reason() {
+        Some(reason) => Err(SurveyError::Stopped(reason)),
+        None => Ok(copied?),
+    }
+}
+
+/// Opens every database that was seen, to see that it can be.
+async fn open_each(facts: &mut [DatabaseFact], wanted: Capture, means: &Means<'_>) {
+    for fact in facts {
+        let Ok(seen) = &mut fact.seen else { continue };
+        match enter(means, check::contents, Database::Source(fact.path.clone())).await {
+            Ok(_) => {}
+            Err(DuckError::Locked { holder, .. }) if wanted == Capture::Auto => seen.holder = Some(holder),
+            Err(error) => fact.seen = Err(error.to_string()),
+        }
+    }
+}
+
+/// Has an engine look into a database.
+async fn enter<T: Send + 'static>(
+    means: &Means<'_>,
+    look: fn(&Session, &Database) -> Result<T, DuckError>,
+    database: Database,
+) -> Result<T, DuckError> {
+    duck::enter(means.limits, std::future::pending(), move |session| look(session, &database)).await
+}
+
+fn seen(state: capture::State) -> Seen {
+    Seen {
+        bytes: Bytes(state.bytes + state.log_bytes),
+        log: Bytes(state.log_bytes),
+        is_checkpointing: state.is_checkpointing,
+        holder: state.holder,
+    }
 }
 
 /// Looks at everything that a restore is about.

@@ -5,12 +5,14 @@
 //! nothing needs to be looked up while it is walked.
 
 mod backup;
+mod capture;
 mod facts;
 mod restore;
 mod verify;
 
-pub use backup::{BackupWork, Chain, Delivery, Missing, Series, backup};
-pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts};
+pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, backup};
+pub use capture::{Capture, Origin, Prepare, copy_path};
+pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
 
@@ -57,6 +59,8 @@ pub struct Export {
     pub name: Option<String>,
     /// Where it lies.
     pub source: PathBuf,
+    /// What is read.
+    pub from: Origin,
     /// Its size, in bytes.
     pub bytes: Bytes,
     /// The folder, made for this and removed afterwards.
@@ -67,7 +71,11 @@ pub struct Export {
 
 impl fmt::Display for Export {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "export   {} ({}) from {}", self.database, self.bytes, self.source.display())
+        let read = match &self.from {
+            Origin::Database | Origin::DatabaseOrCopy(_) => &self.source,
+            Origin::Copy(copy) => copy,
+        };
+        write!(f, "export   {} ({}) from {}", self.database, self.bytes, read.display())
     }
 }
 
@@ -231,7 +239,7 @@ impl fmt::Display for Swap {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A place has too little room.
-    #[error("{place} has {free} free, and about {needed} are needed: make room, or choose another place")]
+    #[error("{place} has {free} free, and about {needed} are needed{}: make room, or choose another place", of_it(*.copies))]
     NoSpace {
         /// The place, in words.
         place: String,
@@ -241,6 +249,8 @@ pub enum Refusal {
         free: Bytes,
         /// What is needed.
         needed: Bytes,
+        /// How much of that is for copies of databases that are open.
+        copies: Bytes,
     },
     /// There is no set to work on.
     #[error("{0}")]
@@ -261,4 +271,8 @@ pub enum Refusal {
         /// What there is.
         held: String,
     },
+}
+
+fn of_it(copies: Bytes) -> String {
+    if copies.0 == 0 { String::new() } else { format!(", {copies} of it for copies of databases that are open") }
 }

@@ -16,10 +16,12 @@ use hitkeep_plan::measure::{Bytes, Sha256};
 use hitkeep_plan::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
 use hitkeep_plan::record::{self, Catalogue, Kind, PlanRecord, RunRecord, SnapshotRecord, State, Status, Verification};
 use hitkeep_plan::report::table;
+use hitkeep_plan::stop::Stop;
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::{Body, Lock, Mode, Moved, Part, Store, StoreError};
-use hitkeep_plan::survey::{self, Asked};
+use hitkeep_plan::survey::{self, Asked, Means};
 use hitkeep_plan::work::At;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::fixture::{PLAN, Site, TENANT, minimal, write_tree};
@@ -165,6 +167,9 @@ impl World {
             files: FILES.len() as u64,
             rows: 1,
             database_bytes: 1,
+            captured_at: None,
+            capture: None,
+            live: None,
         };
         let is_whole = held.len() == Self::databases().len();
         RunRecord {
@@ -360,7 +365,9 @@ async fn a_new_run_reads_one_record_of_thousands() {
     let plan = site.read_plan(PLAN);
     let limits = Limits { memory: Bytes(64 << 20), spill: site.path("spill") };
     let stores = [Arc::clone(&store) as Arc<dyn Store>];
-    let facts = survey::backup(&plan.backups()[0], &stores, &BTreeMap::new(), &site.path(""), &limits).await.unwrap();
+    let (staging, stop) = (site.path(""), Stop::default());
+    let means = Means { limits: &limits, staging: &staging, clock: Timestamp::now, stop: &stop };
+    let facts = survey::backup(&plan.backups()[0], &stores, &BTreeMap::new(), &means).await.unwrap();
     let reached = facts.destinations[0].reached.as_ref().unwrap();
     assert_eq!(reached.taken, world.ids.into_iter().collect());
     assert_eq!(reached.newest_record, world.newest);

@@ -19,11 +19,12 @@ use hitkeep_plan::measure::{Bytes, Sha256};
 use hitkeep_plan::name::{DatabaseId, Key, Name, Prefix, RunId};
 use hitkeep_plan::plan::Plan;
 use hitkeep_plan::record::{Catalogue, PlanRecord, RunRecord, State, Status};
-use hitkeep_plan::run::{self, About, Outside, Reason, Stop, exit};
+use hitkeep_plan::run::{self, About, Outside, exit};
+use hitkeep_plan::stop::{Reason, Stop};
 use hitkeep_plan::store::faulty::{Fault, Faulty};
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::{Body, Mode, Part, Store};
-use hitkeep_plan::survey::{self, Asked};
+use hitkeep_plan::survey::{self, Asked, Means};
 use hitkeep_plan::work::{self, At, BackupWork, Place, Wanted};
 use jiff::{SignedDuration, Timestamp};
 
@@ -104,7 +105,9 @@ impl World {
     async fn plan_work(&self, store: &Arc<dyn Store>, is_locked: bool, now: Timestamp) -> BackupWork {
         let (job, staging) = (&self.plan.backups()[0], self.site.path("staging"));
         let silent = (!is_locked).then(|| (self.destination(), "no lock".to_owned())).into_iter().collect();
-        let facts = survey::backup(job, &[Arc::clone(store)], &silent, &staging, &self.limits()).await.unwrap();
+        let (limits, stop) = (self.limits(), Stop::default());
+        let means = Means { limits: &limits, staging: &staging, clock: Timestamp::now, stop: &stop };
+        let facts = survey::backup(job, &[Arc::clone(store)], &silent, &means).await.unwrap();
         work::backup(job, &facts, &staging, RunId::fresh(now), now).unwrap()
     }
 

@@ -65,18 +65,22 @@ fn parse(path: &Path) -> Value {
 #[test]
 fn every_format_that_was_ever_written_stays_readable() {
     let recorded = root().join("tests/recorded");
-    let manifest = fs::read(recorded.join("manifest-1.json")).unwrap();
-    let read = Manifest::read(&manifest).unwrap();
-    assert_eq!((read.format, read.rows(), read.files.len()), (1, 105, 6));
-    assert_eq!(text(&read.write()), text(&manifest));
-
-    let record = fs::read(recorded.join("run-1.json")).unwrap();
-    let read = RunRecord::read(&record).unwrap();
-    assert_eq!((read.format, read.rows(), read.snapshots.len()), (1, 156, 2));
-    assert_eq!(text(&read.write()), text(&record));
-
-    for (schema, file) in [("manifest", "manifest-1.json"), ("run", "run-1.json")] {
-        assert!(validator(schema).is_valid(&parse(&recorded.join(file))), "{file}");
+    for file in ["manifest-1.json", "manifest-1-live.json"] {
+        let manifest = fs::read(recorded.join(file)).unwrap();
+        let read = Manifest::read(&manifest).unwrap();
+        assert_eq!((read.format, read.rows(), read.files.len()), (1, 105, 6), "{file}");
+        assert_eq!(read.live.is_some(), file.contains("live"), "{file}");
+        assert_eq!(text(&read.write()), text(&manifest), "{file}");
+        assert!(validator("manifest").is_valid(&parse(&recorded.join(file))), "{file}");
+    }
+    for file in ["run-1.json", "run-1-live.json"] {
+        let record = fs::read(recorded.join(file)).unwrap();
+        let read = RunRecord::read(&record).unwrap();
+        assert_eq!((read.format, read.rows(), read.snapshots.len()), (1, 156, 2), "{file}");
+        let live = read.snapshots.iter().filter(|snapshot| snapshot.live.is_some()).count();
+        assert_eq!(live, if file.contains("live") { 2 } else { 0 }, "{file}");
+        assert_eq!(text(&read.write()), text(&record), "{file}");
+        assert!(validator("run").is_valid(&parse(&recorded.join(file))), "{file}");
     }
 }
 

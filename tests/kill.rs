@@ -95,7 +95,7 @@ fn look_closely(site: &Site, about: &str) {
 }
 
 /// Makes leftovers look as old as they must be to be taken for such.
-fn make_old(staging: &Path) {
+pub(crate) fn make_old(staging: &Path) {
     for entry in std::fs::read_dir(staging).unwrap() {
         let folder = File::open(entry.unwrap().path()).unwrap();
         folder.set_modified(SystemTime::now() - Duration::from_mins(1)).unwrap();

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["record"],
     &["event"],
     &["work"],
+    &["stop"],
     &["store", "duck", "demo"],
     &["survey"],
     &["run"],

@@ -17,6 +17,7 @@ mod plan;
 mod readme;
 mod redact;
 mod restores;
+mod running;
 mod runs;
 mod s3;
 mod secrets;

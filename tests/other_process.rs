@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const DATABASE: &str = "HITKEEP_PLAN_TEST_DATABASE";
+const STATEMENTS: &str = "HITKEEP_PLAN_TEST_STATEMENTS";
 
 /// A process that has a database open until this is dropped.
 pub(crate) struct OtherProcess(Child);
@@ -18,9 +19,16 @@ pub(crate) struct OtherProcess(Child);
 impl OtherProcess {
     /// Starts the process and waits until it has the database open.
     pub(crate) fn opening(database: &Path) -> Self {
+        Self::writing(database, "")
+    }
+
+    /// Starts the process and waits until it has the database open and has carried out statements there, without a
+    /// checkpoint.
+    pub(crate) fn writing(database: &Path, statements: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "other_process::has_a_database_open", "--ignored", "--nocapture"])
             .env(DATABASE, database)
+            .env(STATEMENTS, statements)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -49,6 +57,7 @@ fn has_a_database_open() {
     let engine = duckdb::Connection::open(std::env::var_os(DATABASE).unwrap()).unwrap();
     let tables: u64 = engine.query_row("SELECT count(*) FROM duckdb_tables()", [], |row| row.get(0)).unwrap();
     assert!(tables > 0);
+    engine.execute_batch(&std::env::var(STATEMENTS).unwrap()).unwrap();
     println!("the database is open");
     drop(std::io::stdin().read_to_end(&mut Vec::new()));
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hitkeep_plan::duck::compare::Content;
 use hitkeep_plan::duck::export::Exported;
-use hitkeep_plan::duck::{Limits, Session, compare, export, load};
+use hitkeep_plan::duck::{Database, Limits, Session, compare, export, load};
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::plan::Codec;
 
@@ -41,7 +41,9 @@ fn exported(folder: &Path, limits: &Limits) -> (PathBuf, PathBuf, Exported) {
     make.execute_batch(LONG).unwrap();
     drop(make);
     std::fs::create_dir(&exported).unwrap();
-    let out = export::export(&Session::open(limits).unwrap(), &source, &exported, Codec::Zstd).unwrap();
+    let out =
+        export::export(&Session::open(limits).unwrap(), &Database::Source(source.clone()), &exported, Codec::Zstd)
+            .unwrap();
     (source, exported, out)
 }
 

@@ -35,6 +35,11 @@ state = "state"
 staging = "staging"
 "#;
 
+/// [`PLAN`], for a HitKeep that is stopped.
+fn direct() -> String {
+    PLAN.replace("data_path", "capture = \"direct\"\ndata_path")
+}
+
 #[test]
 fn a_dry_run_prints_the_work_and_touches_nothing() {
     let joined = (demo(Layout::Joined), PLAN, "dry-run-joined.txt");
@@ -180,6 +185,7 @@ fn a_source_that_cannot_be_read_ends_the_run_before_it_begins() {
 #[test]
 fn a_database_that_another_process_has_open_is_named_with_it() {
     let site = Site::with(minimal());
+    site.write_plan(&direct());
     let other = OtherProcess::opening(&site.path("data/hitkeep.db"));
     let outcome = site.run(&["run", "plan.toml"]);
     let told = format!("{}{}", outcome.code, outcome.stderr).replace(&other.name(), "[PROCESS]");
@@ -190,6 +196,7 @@ fn a_database_that_another_process_has_open_is_named_with_it() {
 #[test]
 fn a_tenant_that_another_process_has_open_makes_the_set_partial() {
     let site = Site::with(minimal());
+    site.write_plan(&direct());
     let other = OtherProcess::opening(&site.path(&format!("data/tenants/{TENANT}/hitkeep.db")));
     let outcome = site.run(&["run", "plan.toml"]);
     assert_eq!(outcome.code, 3);
@@ -286,11 +293,11 @@ fn a_destination_without_room_keeps_nothing_half() {
     }
 }
 
-/// A file system in memory, mounted until this is dropped.
-struct Mount<'p>(&'p Path);
+/// A file system in memory, mounted until this is dropped; none without the right to mount.
+pub(crate) struct Mount<'p>(&'p Path);
 
 impl<'p> Mount<'p> {
-    fn at(folder: &'p Path, options: &str) -> Option<Self> {
+    pub(crate) fn at(folder: &'p Path, options: &str) -> Option<Self> {
         fs::create_dir_all(folder).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder).output().unwrap();
         if !mounted.status.success() {
@@ -328,12 +335,12 @@ fn a_job_may_be_about_some_databases_only() {
 }
 
 /// Reads the lines that `--json` prints.
-fn events(stdout: &str) -> Vec<Value> {
+pub(crate) fn events(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Shows a JSON document, without what differs from run to run, the way it was stored.
-fn document(site: &Site, bytes: &[u8]) -> String {
+pub(crate) fn document(site: &Site, bytes: &[u8]) -> String {
     let value: Value = serde_json::from_slice(bytes).unwrap();
     let text = serde_json::to_string_pretty(&redact::json(site, &value)).unwrap();
     text + "\n"

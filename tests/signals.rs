@@ -10,7 +10,7 @@ use std::future::ready;
 use std::time::Duration;
 
 use hitkeep_plan::demo::Layout;
-use hitkeep_plan::duck::{self, DuckError, Limits, Session, export};
+use hitkeep_plan::duck::{self, Database, DuckError, Limits, Session, export};
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::plan::Codec;
 use rustix::process::Signal;
@@ -134,7 +134,7 @@ fn a_restore_that_is_stopped_leaves_its_target_as_it_was() {
 async fn a_word_that_was_given_early_still_stops_an_export() {
     let site = Site::with(demo(Layout::Joined));
     let limits = Limits { memory: Bytes(256 << 20), spill: site.path("spill") };
-    let (source, into) = (site.path("data/hitkeep.db"), site.path("export"));
+    let (source, into) = (Database::Source(site.path("data/hitkeep.db")), site.path("export"));
     fs::create_dir(&into).unwrap();
     let export = move |session: &Session| export::export(session, &source, &into, Codec::Zstd);
     let ended = duck::enter(&limits, ready(()), export).await;

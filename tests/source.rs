@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use crate::fixture::{PLAN, Running, Site, demo, walk};
 
 /// Everything in the data path, folders too: contents and the times of their last change.
-fn state(site: &Site) -> BTreeMap<PathBuf, (Option<Sha256>, SystemTime)> {
+pub(crate) fn state(site: &Site) -> BTreeMap<PathBuf, (Option<Sha256>, SystemTime)> {
     let mut state = BTreeMap::new();
     walk(&site.path("data"), &mut |path| {
         let content = path.is_file().then(|| Sha256::of(&fs::read(path).unwrap()));

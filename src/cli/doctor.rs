@@ -16,7 +16,8 @@ use crate::event::Silence;
 use crate::name::{Name, RunId};
 use crate::plan::{Backup, Plan};
 use crate::run::staging::Staging;
-use crate::run::{self, Examined, Stop, exit};
+use crate::run::{self, Examined, exit};
+use crate::stop::Stop;
 use crate::store::Store;
 
 /// The number of the JSON document's format.
@@ -73,7 +74,7 @@ impl Doctor {
 
 async fn examine(plan: &Plan, job: &Backup, stop: &Stop) -> Result<Vec<Examined>, CliError> {
     let run = RunId::fresh(Timestamp::now());
-    let staging = Staging::make(plan.local().staging(), run)?;
+    let staging = Staging::for_a_look(plan.local().staging(), run)?;
     let stores: Vec<Arc<dyn Store>> =
         job.to().iter().map(|destination| desk::store(destination, job.upload())).collect();
     let limits = desk::limits(plan, staging.path().join("spill"));

@@ -8,9 +8,14 @@ use crate::diagnose::{Look, Problems, Rejected};
 use crate::duck::DuckError;
 use crate::plan::environment;
 use crate::run::{Cause, Failure, exit};
+use crate::stop::Reason;
 use crate::store::StoreError;
 use crate::survey::SurveyError;
 use crate::work::Refusal;
+
+/// What helps where a database is open that a plan wants opened.
+const STOPPED: &str =
+    "`capture = \"direct\"` reads a HitKeep that is stopped; `\"auto\"` and `\"live\"` copy one that runs";
 
 /// Why a verb did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +73,12 @@ pub(super) enum CliError {
     Runtime(io::Error),
 }
 
+impl From<Reason> for CliError {
+    fn from(reason: Reason) -> Self {
+        Self::Cause(reason.into())
+    }
+}
+
 impl CliError {
     /// Returns the exit code.
     pub(super) fn exit_code(&self) -> u8 {
@@ -77,9 +88,12 @@ impl CliError {
             | Self::File { doing: "read", .. }
             | Self::Refusal(Refusal::NoSet(_) | Refusal::NotInSet { .. }) => exit::REJECTED,
             Self::Survey(SurveyError::Source(_)) | Self::Duck(_) => exit::SOURCE,
+            Self::Survey(SurveyError::Stopped(reason)) => Cause::from(*reason).exit_code(),
             Self::Store(StoreError::Busy { .. }) => exit::LOCKED,
             Self::Store(_) | Self::Refusal(Refusal::NoSpace { is_destination: true, .. }) => exit::DESTINATION,
-            Self::Refusal(_) | Self::Demo(DemoError::Occupied(_)) => exit::REFUSED,
+            Self::Refusal(_) | Self::Survey(SurveyError::Refused(_)) | Self::Demo(DemoError::Occupied(_)) => {
+                exit::REFUSED
+            }
             Self::Cause(cause) | Self::Failure(Failure { cause, .. }) => cause.exit_code(),
             Self::Differs(_) => exit::VERIFICATION,
             Self::Demo(_) | Self::Survey(_) | Self::File { .. } | Self::Output(_) | Self::Runtime(_) => {
@@ -92,7 +106,7 @@ impl CliError {
         let help = match self {
             Self::Usage { help, .. } => help,
             Self::Survey(SurveyError::Source(DuckError::Locked { .. })) | Self::Duck(DuckError::Locked { .. }) => {
-                "`capture = \"direct\"` reads a HitKeep that is stopped: stop it for the length of the run"
+                STOPPED
             }
             Self::Survey(SurveyError::Source(DuckError::Missing { .. })) => {
                 "is `data_path` the directory of HITKEEP_DATA_PATH, and `db_path` the file of HITKEEP_DB_PATH?"
@@ -131,7 +145,8 @@ impl CliError {
 pub(super) fn remedy(said: &str) -> Option<&'static str> {
     const NO_KEY: &str = "say where the access key is found, with `access_key_id` and `secret_access_key` or their \
                           `HITKEEP_S3_` variables";
-    const REMEDIES: [(&str, &str); 14] = [
+    const REMEDIES: [(&str, &str); 15] = [
+        ("is open in", STOPPED),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),

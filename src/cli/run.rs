@@ -16,7 +16,8 @@ use crate::name::{Key, Name, RunId};
 use crate::plan::{Backup, Plan};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
-use crate::run::{self, Outside, Reason, Stop, exit};
+use crate::run::{self, Cause, Outside, exit};
+use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
 use crate::survey;
@@ -46,12 +47,11 @@ impl Run {
             tell_problems(&reading.warnings);
         }
         let tell = voice.listener_or_json(self.json);
-        // A look has nothing to clean up: it ends at the first signal.
-        let stop = if self.preview { Stop::default() } else { desk::stop_at_signals()? };
+        let stop = desk::stop_at_signals()?;
         let mut code = exit::DONE;
         for job in jobs {
             if let Err(stopped) = stop.check() {
-                return Ok(exit::worse(code, stopped.exit_code()));
+                return Ok(exit::worse(code, Cause::from(stopped).exit_code()));
             }
             let desk = JobDesk { plan: &plan, job, tell: &tell, stop: &stop };
             let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
@@ -93,11 +93,13 @@ impl JobDesk<'_> {
 
     /// The dry run: looks, plans, prints.
     async fn show_work(&self) -> Result<u8, CliError> {
-        let staging = self.plan.local().staging();
-        let limits = desk::limits(self.plan, staging.join("hitkeep-plan-spill"));
-        let facts = survey::backup(self.job, &self.stores(), &BTreeMap::new(), staging, &limits).await?;
-        let now = Timestamp::now();
-        let work = work::backup(self.job, &facts, &staging.join("hitkeep-plan-…"), RunId::fresh(now), now)?;
+        let (root, now) = (self.plan.local().staging(), Timestamp::now());
+        let run = RunId::fresh(now);
+        let staging = Staging::for_a_look(root, run)?;
+        let stores = self.stores();
+        let outside = self.outside(&stores, staging.path());
+        let facts = survey::backup(self.job, &stores, &BTreeMap::new(), &outside.means(staging.path())).await?;
+        let work = work::backup(self.job, &facts, &root.join("hitkeep-plan-…"), run, now)?;
         print(&work.to_string())?;
         let missing = if work.missing.is_empty() { exit::DONE } else { exit::PARTIAL };
         let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
@@ -130,7 +132,9 @@ impl JobDesk<'_> {
     ) -> Result<u8, CliError> {
         let staging = Staging::make(self.plan.local().staging(), run)?;
         let outside = Outside { leases: locks.leases(), ..self.outside(stores, staging.path()) };
-        let facts = match survey::backup(self.job, stores, &locks.unlocked, staging.path(), &outside.limits).await {
+        self.limit_time(&outside);
+        let means = outside.means(staging.path());
+        let facts = match survey::backup(self.job, stores, &locks.unlocked, &means).await {
             Ok(facts) => facts,
             Err(error) => return Err(self.note_unbegun(run, now, &outside, error.into()).await),
         };
@@ -138,7 +142,6 @@ impl JobDesk<'_> {
             Ok(work) => work,
             Err(refusal) => return Err(self.note_unbegun(run, now, &outside, refusal.into()).await),
         };
-        self.limit_time(&outside);
         let records = run::backup(&work, &outside).await;
         drop(staging);
         self.keep_records(&records).await;

@@ -12,7 +12,8 @@ use super::{Voice, desk};
 use crate::event::Listener;
 use crate::name::Name;
 use crate::record::State;
-use crate::run::{self, Cause, Failure, Finding, Stop, exit};
+use crate::run::{self, Cause, Failure, Finding, exit};
+use crate::stop::Stop;
 use crate::survey::Asked;
 use crate::work;
 

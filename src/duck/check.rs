@@ -1,8 +1,6 @@
 //! What an installation holds, asked of its databases without changing them.
 
-use std::path::Path;
-
-use super::{DuckError, Session, literal};
+use super::{Database, DuckError, Session, literal};
 use crate::hitkeep::{self, Layout, Tenant};
 use crate::name::TenantId;
 
@@ -17,12 +15,12 @@ pub struct Contents {
     pub rows: u64,
 }
 
-/// Counts the tables and rows of the database at `path`.
+/// Counts the tables and rows of a database.
 ///
 /// # Errors
 /// When the database cannot be opened, or is not one.
-pub fn contents(session: &Session, path: &Path) -> Result<Contents, DuckError> {
-    reading(session, path, |session| {
+pub fn contents(session: &Session, database: &Database) -> Result<Contents, DuckError> {
+    reading(session, database, |session| {
         let sql = format!(
             "SELECT count(*)::UBIGINT, coalesce(sum(estimated_size), 0)::UBIGINT FROM duckdb_tables() \
              WHERE database_name = {} AND NOT internal",
@@ -34,12 +32,12 @@ pub fn contents(session: &Session, path: &Path) -> Result<Contents, DuckError> {
     })
 }
 
-/// Reads which tenants the installation of the shared database at `path` has, and where its default one lies.
+/// Reads which tenants the installation of the shared database has, and where its default one lies.
 ///
 /// # Errors
 /// When the database cannot be opened, or holds no list of tenants: then it is not HitKeep's shared database.
-pub fn tenants(session: &Session, path: &Path) -> Result<(Vec<Tenant>, Layout), DuckError> {
-    reading(session, path, |session| {
+pub fn tenants(session: &Session, shared: &Database) -> Result<(Vec<Tenant>, Layout), DuckError> {
+    reading(session, shared, |session| {
         session.run("reading the tenants", &format!("USE {ALIAS}"))?;
         let read = read_tenants(session);
         session.run("reading the tenants", "USE memory")?;
@@ -81,13 +79,13 @@ fn has_table(session: &Session, name: &str) -> Result<bool, DuckError> {
     session.value("looking for a table", &sql)
 }
 
-/// Attaches a source for the length of `work`.
+/// Attaches a database for the length of `work`.
 fn reading<T>(
     session: &Session,
-    path: &Path,
+    database: &Database,
     work: impl FnOnce(&Session) -> Result<T, DuckError>,
 ) -> Result<T, DuckError> {
-    session.attach_source(path, ALIAS)?;
+    session.attach_database(database, ALIAS)?;
     let done = work(session);
     session.run("letting go of the database", &format!("DETACH {ALIAS}"))?;
     done

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::script::{self, Copy};
-use super::{DuckError, Session, literal, quoted};
+use super::{Database, DuckError, Session, literal, quoted};
 use crate::hitkeep;
 use crate::plan::Codec;
 
@@ -35,15 +35,15 @@ pub struct Table {
     pub rows: u64,
 }
 
-/// Exports the database at `source` into the folder `into`, which exists and is empty.
+/// Exports a database into the folder `into`, which exists and is empty.
 ///
 /// The export, the counting and the look at what gets lost happen in one transaction: they see one state. Every
 /// table's rows are compared with the footer of its file.
 ///
 /// # Errors
 /// When the database cannot be opened, the folder cannot be written, or the counts differ.
-pub fn export(session: &Session, source: &Path, into: &Path, codec: Codec) -> Result<Exported, DuckError> {
-    session.attach_source(source, ALIAS)?;
+pub fn export(session: &Session, database: &Database, into: &Path, codec: Codec) -> Result<Exported, DuckError> {
+    session.attach_database(database, ALIAS)?;
     session.run("beginning a transaction", &format!("USE {ALIAS}; BEGIN TRANSACTION READ ONLY"))?;
     write_files(session, into, codec)?;
     let load_script = read_script(into, hitkeep::LOAD_FILE)?;

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
-use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
+use rustix::process::{Flock, FlockOffsetType, FlockType, Pid, fcntl_getlk};
 
 use super::DuckError;
 
@@ -36,10 +36,12 @@ pub fn hold(path: &Path) -> Result<Held, DuckError> {
     }
 }
 
-/// Names the process that has a lock on the file.
-fn holder_of(file: &File) -> Option<String> {
+/// Names the process that has a lock on the file, if any has; one of another namespace has no number here.
+pub(super) fn holder_of(file: &File) -> Option<String> {
     let wanted = Flock { start: 0, length: 0, pid: None, typ: FlockType::WriteLock, offset_type: FlockOffsetType::Set };
-    let pid = fcntl_getlk(file, &wanted).ok()??.pid?.as_raw_nonzero();
+    let Some(pid) = fcntl_getlk(file, &wanted).ok()??.pid.map(Pid::as_raw_nonzero) else {
+        return Some("another process".to_owned());
+    };
     let program = std::fs::read_link(format!("/proc/{pid}/exe")).map(|exe| exe.display().to_string());
     Some(format!("{} (PID {pid})", program.unwrap_or_else(|_| "a process".to_owned())))
 }

@@ -131,8 +131,9 @@ pub(super) struct Source {
     /// The shared database, where it is not `hitkeep.db` in the data directory.
     #[schemars(length(min = 1), extend("default" = "DATA_PATH/hitkeep.db"))]
     pub(super) db_path: Option<At<String>>,
-    /// How the databases are read.
-    #[schemars(extend("default" = "direct"))]
+    /// How the databases are read: opened, which HitKeep must be stopped for; copied while HitKeep runs; or, with
+    /// `auto`, copied if HitKeep has any of them open, and opened otherwise.
+    #[schemars(extend("default" = "auto"))]
     pub(super) capture: Option<At<Capture>>,
 }
 

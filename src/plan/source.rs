@@ -15,8 +15,12 @@ use crate::name::Name;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Capture {
-    /// Opened read-only, which DuckDB allows only while HitKeep is stopped.
+    /// Opened read-only, which DuckDB allows only while nobody has them open: HitKeep is stopped.
     Direct,
+    /// Copied while HitKeep has them open, with a guard against torn copies; the copies are read.
+    Live,
+    /// Copied where anybody has one of them open; otherwise opened.
+    Auto,
 }
 
 impl Capture {
@@ -25,6 +29,20 @@ impl Capture {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::Live => "live",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// Tells whether the databases are copied, given whether anybody has one of them open.
+    ///
+    /// One is enough: HitKeep opens a tenant's database when that is first needed, and must not find it locked.
+    #[must_use]
+    pub fn is_live(self, is_held: bool) -> bool {
+        match self {
+            Self::Direct => false,
+            Self::Live => true,
+            Self::Auto => is_held,
         }
     }
 }
@@ -50,7 +68,7 @@ impl Source {
             Some(chosen) => chosen?,
             None => Chosen { value: data_path.value.join("hitkeep.db"), origin: Origin::Default },
         };
-        let capture = desk.word(raw.capture, Capture::Direct);
+        let capture = desk.word(raw.capture, Capture::Auto);
         Some(Self { name, line: desk.line(&table.span), data_path, db_path, capture })
     }
 

@@ -1,5 +1,7 @@
 //! The manifest: what is in one snapshot, file by file and table by table.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,9 @@ pub struct Manifest {
     pub captured_at: Timestamp,
     /// How the state was taken.
     pub capture: Capture,
+    /// How the copy came about, where the state was taken live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveRecord>,
     /// The size of the database when it was captured, with its write-ahead log, in bytes: about what a restore needs.
     pub database_bytes: u64,
     /// The engine that wrote the files, such as `v2.0.0`.
@@ -68,6 +73,26 @@ pub enum Kind {
 pub enum Capture {
     /// Read from the database file itself, which nobody else had open.
     Direct,
+    /// Read from a copy of the database file and its log, made while another process had them open.
+    Live,
+}
+
+/// How the copy of a database that was open came about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveRecord {
+    /// How many tries there were; the last one was accepted.
+    pub tries: u32,
+    /// Why the others were not accepted, in a word, and how many for each reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, u32>,
+    /// How long the accepted try took, in milliseconds.
+    pub copy_milliseconds: u64,
+    /// How long all tries took, in milliseconds.
+    pub milliseconds: u64,
+    /// The number of the checkpoint that the copy is of.
+    pub checkpoint: u64,
+    /// The length of the write-ahead log in the copy, in bytes: what was written since that checkpoint.
+    pub log_bytes: u64,
 }
 
 /// One file of a snapshot.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::Kind;
+use super::manifest::{Capture, Kind, LiveRecord};
 use super::{FORMAT, RecordError, read, write};
 use crate::measure::Sha256;
 use crate::name::{DatabaseId, Name, RunId, SnapshotId};
@@ -127,6 +127,16 @@ pub struct SnapshotRecord {
     pub rows: u64,
     /// The size of the database when it was captured, in bytes: about what a restore needs.
     pub database_bytes: u64,
+    /// The moment whose state it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub captured_at: Option<Timestamp>,
+    /// How the state was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Capture>,
+    /// How the copy came about, where the state was taken live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveRecord>,
 }
 
 /// What was verified of a set before it was sealed.

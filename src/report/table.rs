@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::measure::{Bytes, Grouped, counted};
-use crate::record::{Catalogue, Held, Manifest, RunRecord, Set, State};
+use crate::record::{Capture, Catalogue, Held, Manifest, RunRecord, Set, State};
 
 /// Draws columns of text under their headings, without lines; the columns from `first_number` on are numbers.
 #[must_use]
@@ -64,11 +64,25 @@ fn heading(set: &Set, record: Option<&RunRecord>) -> String {
     };
     let run = |record: &RunRecord| {
         format!(
-            "run {} of job {} on {}, by {}\n{} to {}\n",
-            record.run, record.job, record.host, record.tool, record.started_at, record.finished_at
+            "run {} of job {} on {}, by {}\n{} to {}\n{}",
+            record.run,
+            record.job,
+            record.host,
+            record.tool,
+            record.started_at,
+            record.finished_at,
+            live(record)
         )
     };
     format!("set {}: {state}\n{}", set.id, record.map(run).unwrap_or_default())
+}
+
+/// Says which databases were captured while someone had them open, and how far all of them lie apart.
+fn live(record: &RunRecord) -> String {
+    match record.snapshots.iter().filter(|snapshot| snapshot.capture == Some(Capture::Live)).count() {
+        0 => String::new(),
+        live => format!("{} captured live, all within {} s\n", counted(live, "database"), record.spread_seconds),
+    }
 }
 
 fn snapshots(set: &Set, manifests: &[Manifest]) -> String {

@@ -1,4 +1,5 @@
-//! Carries out a backup: announce, then database by database export, store, check and describe, then seal.
+//! Carries out a backup: announce, capture what others have open, then database by database export, store, check and
+//! describe, then seal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use super::capture::{Captures, Taken};
 use super::{Cause, Failure, Gauge, Outside, exit, files, make_private_folder};
+use crate::duck::Database;
 use crate::duck::export::{self, Exported};
 use crate::event::Event;
 use crate::hitkeep;
@@ -15,19 +18,25 @@ use crate::measure::{Bytes, Grouped, Sha256, counted};
 use crate::name::{DatabaseId, Key, Name, RunId, SnapshotId};
 use crate::plan::{Backup, Destination};
 use crate::record::{
-    Capture, FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord, Verification,
+    FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord, Verification,
 };
 use crate::store::{Body, Mode, Part, StoreError};
-use crate::work::{BackupWork, Chain, Delivery, Export, Seal, Series, Task};
+use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Seal, Series, Task};
+
+/// Why a task is not begun when every destination has failed.
+const NOWHERE: &str = "there is no destination left to store it at";
 
 /// Carries out `work`, and returns the record of what came of it at each destination, sealed there or not.
 pub async fn backup(work: &BackupWork, outside: &Outside) -> Vec<RunRecord> {
     outside.tell.hear(&Event::RunStarted { title: title(work), tasks: work.task_count() });
     work.warnings.iter().for_each(|warning| outside.warn(warning.clone()));
-    let mut walk = Walk { work, outside, started_at: (outside.clock)(), places: BTreeMap::new() };
+    let started_at = (outside.clock)();
+    let mut walk =
+        Walk { work, outside, started_at, places: BTreeMap::new(), captures: Captures::new(), has_come: false };
     walk.announce().await;
+    walk.capture().await;
     for chain in &work.chains {
-        walk.capture(chain).await;
+        walk.back_up(chain).await;
     }
     let mut records = Vec::new();
     for series in &work.series {
@@ -104,6 +113,9 @@ struct Walk<'w> {
     outside: &'w Outside,
     started_at: Timestamp,
     places: BTreeMap<Name, Progress>,
+    captures: Captures,
+    /// Whether someone has opened a database since the work was planned.
+    has_come: bool,
 }
 
 /// How far a backup has come at one destination.
@@ -112,7 +124,6 @@ struct Progress {
     /// What has been stored there or may have been, in order, so that it can be taken away again.
     written: Vec<Key>,
     snapshots: Vec<SnapshotRecord>,
-    captured_at: Vec<Timestamp>,
     failures: Vec<Failure>,
     /// Whether nothing more is to be stored there.
     is_given_up: bool,
@@ -171,39 +182,60 @@ impl Walk<'_> {
         Ok(put.map(drop)?)
     }
 
-    /// Exports one database and delivers it everywhere; the export does not outlive this.
-    async fn capture(&mut self, chain: &Chain) {
-        if self.places.values().all(|progress| progress.is_given_up) {
-            let why = "there is no destination left to store it at".to_owned();
+    /// Captures the databases that others have open, unless that would be for nobody.
+    async fn capture(&mut self) {
+        if self.is_given_up() {
+            self.outside.skip_captures(self.work, NOWHERE);
+        } else {
+            self.captures = self.outside.capture_all(self.work).await;
+        }
+    }
+
+    /// Exports one database and delivers it everywhere; neither the export nor a copy outlives this.
+    async fn back_up(&mut self, chain: &Chain) {
+        if self.is_given_up() {
+            let why = NOWHERE.to_owned();
             return self.outside.tell.hear(&Event::TaskSkipped { task: chain.export.id, why });
         }
-        let folder = &chain.export.action.into;
         match self.export(&chain.export).await {
-            Ok((captured_at, exported)) => {
+            Ok((taken, exported)) => {
                 for delivery in &chain.deliveries {
-                    self.deliver(chain, delivery, captured_at, &exported).await;
+                    self.deliver(chain, delivery, &taken, &exported).await;
                 }
             }
             Err(failure) => self.fail_everywhere(chain, &failure),
         }
-        if let Err(cause) = remove_folder(folder) {
-            self.outside.warn(format!("`{}` could not be removed: {cause}", folder.display()));
+        let export = &chain.export.action;
+        for folder in [Some(export.into.as_path()), export.from.copy().and_then(Path::parent)].into_iter().flatten() {
+            if let Err(cause) = remove_folder(folder) {
+                self.outside.warn(format!("`{}` could not be removed: {cause}", folder.display()));
+            }
         }
     }
 
-    async fn export(&self, task: &Task<Export>) -> Result<(Timestamp, Exported), Failure> {
-        let (gauge, action) = (Gauge::default(), task.action.clone());
-        let (source, into, codec) = (action.source.clone(), action.into.clone(), action.codec);
+    /// Tells whether there is no destination left to store anything at.
+    fn is_given_up(&self) -> bool {
+        self.places.values().all(|progress| progress.is_given_up)
+    }
+
+    /// Exports what was captured of a database, or what is in it now.
+    async fn export(&mut self, task: &Task<Export>) -> Result<(Taken, Exported), Failure> {
+        let (gauge, action, outside) = (Gauge::default(), &task.action, self.outside);
+        let captured = self.captures.remove(&action.database).transpose()?;
+        let has_come = &mut self.has_come;
         let export = async {
             make_private_folder(&action.into)?;
-            let captured_at = (self.outside.clock)();
-            let export = self.outside.engine(move |session| export::export(session, &source, &into, codec));
-            let exported = watch_folder(&action.into, &gauge, export).await?;
+            let (taken, exported) = match (captured, &action.from) {
+                (Some(taken), Origin::Copy(copy)) => {
+                    (taken, outside.export(action, Database::Copy(copy.clone()), &gauge).await?)
+                }
+                _ => outside.export_present(action, has_come, &gauge).await?,
+            };
             let rows: u64 = exported.tables.iter().map(|table| table.rows).sum();
             let result = format!("{}, {} rows", counted(exported.tables.len(), "table"), Grouped(rows));
-            Ok(((captured_at, exported), result))
+            Ok(((taken, exported), result))
         };
-        self.outside.perform(task, None, &gauge, export).await
+        outside.perform(task, None, &gauge, export).await
     }
 
     /// Tells every destination that a database could not be exported.
@@ -217,15 +249,14 @@ impl Walk<'_> {
     }
 
     /// Stores one database at one destination, whole or not at all.
-    async fn deliver(&mut self, chain: &Chain, delivery: &Delivery, captured_at: Timestamp, exported: &Exported) {
+    async fn deliver(&mut self, chain: &Chain, delivery: &Delivery, taken: &Taken, exported: &Exported) {
         let destination = &delivery.put.action.destination;
         let Some(mut progress) = self.places.remove(destination) else { return };
         if !progress.is_given_up {
             let before = progress.written.len();
-            match self.store_snapshot(chain, delivery, captured_at, exported, &mut progress.written).await {
+            match self.store_snapshot(chain, delivery, taken, exported, &mut progress.written).await {
                 Ok(snapshot) => {
                     progress.snapshots.push(snapshot);
-                    progress.captured_at.push(captured_at);
                 }
                 Err(failure) => {
                     progress.failures.push(failure);
@@ -241,13 +272,13 @@ impl Walk<'_> {
         &self,
         chain: &Chain,
         delivery: &Delivery,
-        captured_at: Timestamp,
+        taken: &Taken,
         exported: &Exported,
         written: &mut Vec<Key>,
     ) -> Result<SnapshotRecord, Failure> {
         let stored = self.put(delivery, written).await?;
         self.check(delivery, &stored).await?;
-        let manifest = self.manifest(&chain.export.action, captured_at, exported, stored);
+        let manifest = self.manifest(&chain.export.action, taken, exported, stored);
         self.describe(delivery, &manifest, written).await
     }
 
@@ -297,6 +328,9 @@ impl Walk<'_> {
             files: manifest.files.len() as u64,
             rows: manifest.rows(),
             database_bytes: manifest.database_bytes,
+            captured_at: Some(manifest.captured_at),
+            capture: Some(manifest.capture),
+            live: manifest.live.clone(),
         };
         let put = async {
             self.put_own(&action.destination, &action.key, bytes, &gauge, written).await?;
@@ -305,13 +339,7 @@ impl Walk<'_> {
         self.outside.perform(&delivery.describe, None, &gauge, put).await
     }
 
-    fn manifest(
-        &self,
-        export: &Export,
-        captured_at: Timestamp,
-        exported: &Exported,
-        files: Vec<FileRecord>,
-    ) -> Manifest {
+    fn manifest(&self, export: &Export, taken: &Taken, exported: &Exported, files: Vec<FileRecord>) -> Manifest {
         let schema = files.iter().find(|file| file.path == hitkeep::SCHEMA_FILE);
         let table = |table: &export::Table| TableRecord {
             schema: table.schema.clone(),
@@ -325,8 +353,9 @@ impl Walk<'_> {
             database: export.database,
             name: export.name.clone(),
             run: self.work.run,
-            captured_at,
-            capture: Capture::Direct,
+            captured_at: taken.at,
+            capture: taken.capture,
+            live: taken.live.clone(),
             database_bytes: export.bytes.0,
             duckdb: exported.engine.clone(),
             hitkeep: exported.migration.clone(),
@@ -461,7 +490,7 @@ impl Walk<'_> {
             captured,
             snapshots: progress.snapshots.clone(),
             verification: self.work.verification,
-            spread_seconds: spread(&progress.captured_at),
+            spread_seconds: spread(&progress.snapshots),
             lease: lease.map(|lease| lease.generation),
             warnings: self.work.warnings.iter().chain(lease.and_then(|lease| lease.caveat.as_ref())).cloned().collect(),
             failures: self.failures(progress),
@@ -496,39 +525,13 @@ fn proof(attested: usize, read_back: usize) -> String {
     }
 }
 
-/// Returns the whole seconds between the first and the last moment.
-fn spread(moments: &[Timestamp]) -> u64 {
-    match (moments.iter().min(), moments.iter().max()) {
-        (Some(first), Some(last)) => last.duration_since(*first).unsigned_abs().as_secs(),
+/// Returns the whole seconds between the moments of the first and the last snapshot.
+fn spread(snapshots: &[SnapshotRecord]) -> u64 {
+    let moments = || snapshots.iter().filter_map(|snapshot| snapshot.captured_at);
+    match (moments().min(), moments().max()) {
+        (Some(first), Some(last)) => last.duration_since(first).unsigned_abs().as_secs(),
         _ => 0,
     }
-}
-
-/// Waits for an export while reading off its folder how far it is: DuckDB writes one table after another.
-async fn watch_folder<T>(folder: &Path, gauge: &Gauge, export: impl Future<Output = T>) -> T {
-    let mut ticks = tokio::time::interval(super::TICK);
-    let mut seen = 0;
-    tokio::pin!(export);
-    loop {
-        tokio::select! {
-            ended = &mut export => return ended,
-            _ = ticks.tick() => seen = read_off(folder, gauge, seen),
-        }
-    }
-}
-
-fn read_off(folder: &Path, gauge: &Gauge, seen: u64) -> u64 {
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let sized = files.filter_map(|file| Some((file.metadata().ok()?, file.file_name().to_string_lossy().into_owned())));
-    let mut sized: Vec<_> =
-        sized.filter_map(|(about, name)| Some((about.modified().ok()?, about.len(), name))).collect();
-    sized.sort();
-    if let Some((_, _, name)) = sized.last() {
-        gauge.set_place(name.trim_end_matches(".parquet"));
-    }
-    let total: u64 = sized.iter().map(|(_, bytes, _)| bytes).sum();
-    let _ = gauge.meter.add(total.saturating_sub(seen));
-    total.max(seen)
 }
 
 fn remove_folder(folder: &Path) -> std::io::Result<()> {

@@ -4,18 +4,20 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Cause, Outside, exit};
+use super::{Cause, Outside, capture, exit};
 use crate::diagnose::{Finding, Verdict};
+use crate::duck::capture::Captured;
 use crate::event::Meter;
 use crate::measure::{Bytes, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::Backup;
+use crate::plan::{self, Backup};
 use crate::store::{Body, Mode, Part, Store, StoreError, local};
 use crate::survey;
-use crate::work::DatabaseFact;
+use crate::work::{DatabaseFact, Room};
 
 /// A part of what a job is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +77,8 @@ pub async fn doctor(
     run: RunId,
     outside: &Outside,
 ) -> Vec<Examined> {
-    let (source, largest) = source(job, outside).await;
-    let mut examined = vec![source, host(staging, largest)];
+    let (source, room) = source(job, staging, outside).await;
+    let mut examined = vec![source, host(staging, room)];
     for (destination, store) in job.to().iter().zip(stores) {
         let findings = place(store.as_ref(), job, staging, run, outside).await;
         examined.push(Examined { part: Patient::Destination(destination.name().clone()), findings });
@@ -84,42 +86,86 @@ pub async fn doctor(
     examined
 }
 
-/// Examines the source, and returns the size of its largest database.
-async fn source(job: &Backup, outside: &Outside) -> (Examined, Bytes) {
-    let part = Patient::Source(job.source().name().clone());
-    let (databases, unused) = match survey::databases(job.source(), &outside.limits).await {
+/// Examines the source, and returns what a run needs of the staging directory besides what is in it now, where that is
+/// known.
+async fn source(job: &Backup, staging: &Path, outside: &Outside) -> (Examined, Option<Room>) {
+    let (part, capture) = (Patient::Source(job.source().name().clone()), job.source().capture());
+    let found = match survey::databases(job.source(), &outside.means(staging)).await {
         Ok(found) => found,
-        Err(error) => return (Examined { part, findings: vec![Finding::failed("databases", error)] }, Bytes(0)),
+        Err(error) => {
+            let findings = vec![Finding::failed("databases", error)];
+            return (Examined { part, findings }, None);
+        }
     };
-    let mut findings: Vec<Finding> = databases.iter().map(database).collect();
-    if !unused.is_empty() {
-        let seen =
-            format!("{} without a site and without a database: nothing to back up", counted(unused.len(), "tenant"));
+    let is_live = capture.is_live(found.facts.iter().any(DatabaseFact::is_held));
+    let mut findings: Vec<Finding> = found.facts.iter().map(|fact| database(fact, is_live)).collect();
+    if !found.unused.is_empty() {
+        let tenants = counted(found.unused.len(), "tenant");
+        let seen = format!("{tenants} without a site and without a database: nothing to back up");
         findings.push(Finding::ok("tenants", seen));
     }
-    let largest = databases.iter().filter_map(|fact| fact.bytes.as_ref().ok()).max().copied().unwrap_or_default();
-    (Examined { part, findings }, largest)
+    let mut room = Room::of(&found.facts.iter().collect::<Vec<_>>(), is_live);
+    findings.push(Finding::ok("capture", way(capture, is_live, room, found.copied.as_ref())));
+    let there = found.copied.map_or(Bytes(0), |copied| copied.bytes);
+    room.copies.0 = room.copies.0.saturating_sub(there.0);
+    (Examined { part, findings }, Some(room))
 }
 
-fn database(fact: &DatabaseFact) -> Finding {
-    match &fact.bytes {
-        Ok(bytes) => Finding::ok("database", format!("{} ({bytes}) can be read", fact.id)),
-        Err(cause) => Finding::failed("database", format!("{}: {cause}", fact.id)),
+/// Says who has a database open and how busy it looks.
+fn database(fact: &DatabaseFact, is_live: bool) -> Finding {
+    let seen = match &fact.seen {
+        Ok(seen) => seen,
+        Err(cause) => return Finding::failed("database", format!("{}: {cause}", fact.id)),
+    };
+    let (id, bytes) = (fact.id, seen.bytes);
+    let holder = match &seen.holder {
+        Some(holder) => format!("is open in {holder}"),
+        None if is_live => "is open in no process".to_owned(),
+        None => return Finding::ok("database", format!("{id} ({bytes}) can be read")),
+    };
+    let checkpoint = if seen.is_checkpointing { ", and a checkpoint is under way" } else { "" };
+    Finding::ok("database", format!("{id} ({bytes}) {holder}; {} of it in the log{checkpoint}", seen.log))
+}
+
+/// Says how the databases would be captured, and what that costs.
+fn way(capture: plan::Capture, is_live: bool, room: Room, copied: Option<&Captured>) -> String {
+    let word = capture.as_str();
+    if !is_live {
+        return format!("`{word}` opens the databases: while a run reads one, HitKeep cannot start");
+    }
+    let cost = format!("`{word}` copies the databases: {} in the staging directory", room.copies);
+    match copied {
+        Some(copied) if copied.bytes.0 > 0 => {
+            let milliseconds = copied.copying.as_millis() * u128::from(room.copies.0) / u128::from(copied.bytes.0);
+            let seconds = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX)).as_secs_f64();
+            format!("{cost}, for about {seconds:.1} s; the shared one was taken {}", capture::tries(copied))
+        }
+        _ => cost,
     }
 }
 
 /// Examines the room on this host.
-fn host(staging: &Path, largest: Bytes) -> Examined {
-    let finding = match local::free_space(staging) {
-        Err(error) => Finding::failed("staging", format!("`{}`: {error}", staging.display())),
-        Ok(free) if free < largest => Finding::failed(
-            "staging",
-            format!("{free} are free in `{}`, and an export may need {largest}", staging.display()),
-        )
-        .with_help(Some("make room, or name another directory as `staging` in `[local]`".to_owned())),
-        Ok(free) => Finding::ok("staging", format!("{free} are free in `{}`", staging.display())),
+fn host(staging: &Path, room: Option<Room>) -> Examined {
+    let at = staging.display();
+    let finding = match (local::free_space(staging), room) {
+        (Err(error), _) => Finding::failed("staging", format!("`{at}`: {error}")),
+        (Ok(free), Some(room)) if free < room.total() => {
+            Finding::failed("staging", format!("{free} are free in `{at}`, and a run may need {}", needs(room)))
+                .with_help(Some("make room, or name another directory as `staging` in `[local]`".to_owned()))
+        }
+        (Ok(free), Some(room)) => {
+            Finding::ok("staging", format!("{free} are free in `{at}`; a run may need {}", needs(room)))
+        }
+        (Ok(free), None) => Finding::ok("staging", format!("{free} are free in `{at}`")),
     };
     Examined { part: Patient::Host, findings: vec![finding] }
+}
+
+fn needs(room: Room) -> String {
+    match room.copies {
+        Bytes(0) => format!("{} for an export", room.export),
+        copies => format!("{copies} for copies and {} for an export", room.export),
+    }
 }
 
 /// Examines one destination. What is needed for all that follows comes first, and ends the examination when it fails.

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use rustix::fs::{CWD, RenameFlags};
 
 use super::verify::sealed_manifest;
-use super::{Cause, Failure, Gauge, Outside, Reason, files, make_private_folder};
+use super::{Cause, Failure, Gauge, Outside, files, make_private_folder};
 use crate::duck::export::Table;
 use crate::duck::load::{self, Loaded};
 use crate::duck::{self, Session, lock};
@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::Name;
 use crate::record::Manifest;
+use crate::stop::Reason;
 use crate::store::local;
 use crate::work::{ABREAST, Fetch, Load, RestoreChain, RestoreWork, Swap, Task};
 

@@ -16,6 +16,8 @@ const NAME: &str = "hitkeep-plan-";
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
+    /// The folders above it that are to go with it, the deepest first.
+    above: Vec<PathBuf>,
     _lock: File,
 }
 
@@ -26,12 +28,25 @@ impl Staging {
     /// When the folder cannot be made or locked.
     pub fn make(root: &Path, run: RunId) -> Result<Self, Cause> {
         sweep(root);
+        Self::make_only(root, run, Vec::new())
+    }
+
+    /// Makes the folder of one who only looks: when it is dropped, everything is as it was before.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or locked.
+    pub fn for_a_look(root: &Path, run: RunId) -> Result<Self, Cause> {
+        let above = root.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
+        Self::make_only(root, run, above)
+    }
+
+    fn make_only(root: &Path, run: RunId, above: Vec<PathBuf>) -> Result<Self, Cause> {
         let path = root.join(format!("{NAME}{run}"));
         let failed = |cause| Cause::Folder { at: path.display().to_string(), cause };
         make_private_folder(&path)?;
         let lock = File::open(&path).map_err(failed)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, above, _lock: lock })
     }
 
     /// Returns where the folder is.
@@ -45,6 +60,9 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next run.
         drop(fs::remove_dir_all(&self.path));
+        for folder in &self.above {
+            drop(fs::remove_dir(folder));
+        }
     }
 }
 

@@ -95,11 +95,15 @@ pub(super) async fn sealed_manifest(store: &Arc<dyn Store>, check: &SnapshotChec
 
 /// Tells whether a manifest is of the snapshot that a run record seals.
 fn agree(manifest: &Manifest, sealed: &Sealed) -> bool {
-    let SnapshotRecord { database, path, manifest_sha256: _, bytes, files, rows, database_bytes } = &sealed.record;
+    let SnapshotRecord { database, path, manifest_sha256: _, bytes, files, rows, database_bytes, .. } = &sealed.record;
+    let SnapshotRecord { captured_at, capture, live, .. } = &sealed.record;
     let folder = hitkeep::snapshot_folder(manifest.database, manifest.snapshot);
     (manifest.run, manifest.database, folder.as_str()) == (sealed.run, *database, path.as_str())
         && (manifest.bytes(), manifest.files.len() as u64) == (*bytes, *files)
         && (manifest.rows(), manifest.database_bytes) == (*rows, *database_bytes)
+        // Records of before there were live captures do not say these.
+        && captured_at.is_none_or(|moment| moment == manifest.captured_at)
+        && capture.is_none_or(|capture| (capture, live) == (manifest.capture, &manifest.live))
 }
 
 /// Verifies a backup of HitKeep's own by the only signs it has: every data file ends as Parquet does.

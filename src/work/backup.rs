@@ -1,19 +1,21 @@
 //! A backup job and facts become the work of one set.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::capture::{Origin, captures, copy_path};
 use super::facts::{BackupFacts, DatabaseFact, DestinationFact, Reached};
-use super::{Announce, Check, Describe, Export, Numbering, Put, Refusal, Seal, Task};
+use super::{Announce, Capture, Check, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
 use crate::hitkeep;
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Name, RunId, SnapshotId};
-use crate::plan::{Backup, Selection, Verify};
+use crate::plan::{self, Backup, Selection, Verify};
 use crate::record::{self, Verification};
 
-/// The work of one set: announced, then one chain per database, then sealed at each destination.
+/// The work of one set: announced, captured where others have it open, then one chain per database, then sealed at
+/// each destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupWork {
     /// The run.
@@ -30,14 +32,46 @@ pub struct BackupWork {
     pub missing: Vec<Missing>,
     /// The tenants that have no data yet, by id and name.
     pub unused: Vec<(DatabaseId, String)>,
+    /// What goes before the captures, so that they take little time …
+    pub preparations: Vec<Task<Prepare>>,
+    /// … and the captures of all databases that others have open, before the first export.
+    pub captures: Vec<Task<Capture>>,
     /// What is done for each database that can.
     pub chains: Vec<Chain>,
     /// What is done at each destination.
     pub series: Vec<Series>,
     /// What is verified before sealing.
     pub verification: Verification,
+    /// What is needed of the staging directory.
+    pub room: Room,
     /// What deserves attention although nothing failed.
     pub warnings: Vec<String>,
+}
+
+/// What is needed of the staging directory at the worst moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// For all copies of databases together.
+    pub copies: Bytes,
+    /// For an export, which takes less than its database: Parquet has no indexes and no free blocks, and is compressed
+    /// harder.
+    pub export: Bytes,
+}
+
+impl Room {
+    /// Returns what these databases need: all copies are there when the first database is exported.
+    #[must_use]
+    pub fn of(databases: &[&DatabaseFact], is_live: bool) -> Self {
+        let sizes = || databases.iter().map(|fact| fact.bytes().0);
+        let copies = if is_live { sizes().sum() } else { 0 };
+        Self { copies: Bytes(copies), export: Bytes(sizes().max().unwrap_or(0)) }
+    }
+
+    /// Returns the sum.
+    #[must_use]
+    pub fn total(self) -> Bytes {
+        Bytes(self.copies.0 + self.export.0)
+    }
 }
 
 /// A database that should be in the set and cannot be.
@@ -80,7 +114,7 @@ pub struct Series {
     pub unreachable: Option<String>,
 }
 
-/// Plans a backup that begins at `now`, staging exports inside `staging`.
+/// Plans a backup that begins at `now`, staging copies and exports inside `staging`.
 ///
 /// # Errors
 /// When a place has too little room.
@@ -92,13 +126,21 @@ pub fn backup(
     now: Timestamp,
 ) -> Result<BackupWork, Refusal> {
     let (present, missing) = select(job.databases(), &facts.databases);
-    check_space(&present, facts)?;
+    let is_live = job.source().capture().is_live(facts.databases.iter().any(DatabaseFact::is_held));
+    let room = Room::of(&present, is_live);
+    check_space(&present, facts, room)?;
     let (snapshot, warnings) = choose_snapshot(facts, now);
     let expected = present.iter().map(|fact| fact.id).chain(missing.iter().map(|missing| missing.database)).collect();
 
     let mut numbering = Numbering::default();
     let announces: Vec<_> = facts.destinations.iter().map(|fact| numbering.task(announce(fact, snapshot))).collect();
-    let chains = present.iter().map(|fact| chain(job, fact, facts, staging, snapshot, &mut numbering)).collect();
+    let live = if is_live { present.as_slice() } else { &[] };
+    let (preparations, captures) = captures(live, staging, &mut numbering);
+    let chain = |fact: &&DatabaseFact| {
+        let from = origin(job.source().capture(), is_live, copy_path(staging, fact.id));
+        chain(job, fact, from, facts, staging, snapshot, &mut numbering)
+    };
+    let chains = present.iter().map(chain).collect();
     let series = facts.destinations.iter().zip(announces).map(|(fact, announce)| Series {
         announce,
         seal: numbering.task(seal(fact, snapshot)),
@@ -118,9 +160,12 @@ pub fn backup(
         expected,
         missing,
         unused: facts.unused.iter().map(|tenant| (DatabaseId::Tenant(tenant.id), tenant.name.clone())).collect(),
+        preparations,
+        captures,
         chains,
         series,
         verification,
+        room,
         warnings,
     })
 }
@@ -129,7 +174,7 @@ pub fn backup(
 fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f DatabaseFact>, Vec<Missing>) {
     let mut present = Vec::new();
     let mut missing = Vec::new();
-    let mut sort = |fact: &'f DatabaseFact| match &fact.bytes {
+    let mut sort = |fact: &'f DatabaseFact| match &fact.seen {
         Ok(_) => present.push(fact),
         Err(cause) => missing.push(Missing { database: fact.id, cause: cause.clone() }),
     };
@@ -145,21 +190,31 @@ fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f Databas
     (present, missing)
 }
 
-/// Checks that the largest export fits into staging, and all of them into each destination.
-///
-/// An export takes less room than its database: Parquet has no indexes and no free blocks, and is compressed harder.
-fn check_space(present: &[&DatabaseFact], facts: &BackupFacts) -> Result<(), Refusal> {
-    let sizes = || present.iter().filter_map(|fact| fact.bytes.as_ref().ok()).map(|bytes| bytes.0);
-    let enough = |place: &str, is_destination, free: Bytes, needed: u64| {
-        if free.0 >= needed {
-            return Ok(());
-        }
-        Err(Refusal::NoSpace { place: place.to_owned(), is_destination, free, needed: Bytes(needed) })
-    };
-    enough("the staging directory", false, facts.staging_free, sizes().max().unwrap_or(0))?;
+/// Returns what an export reads.
+fn origin(wanted: plan::Capture, is_live: bool, copy: PathBuf) -> Origin {
+    match (is_live, wanted) {
+        (true, _) => Origin::Copy(copy),
+        (false, plan::Capture::Auto) => Origin::DatabaseOrCopy(copy),
+        (false, _) => Origin::Database,
+    }
+}
+
+/// Checks that what is needed of the staging directory is free, and all exports fit into each destination.
+fn check_space(present: &[&DatabaseFact], facts: &BackupFacts, room: Room) -> Result<(), Refusal> {
+    let there: u64 = present.iter().filter(|fact| fact.has_copy).map(|fact| fact.bytes().0).sum();
+    let (needed, free) = (room.total(), Bytes(facts.staging_free.0 + there));
+    if free < needed {
+        let place = "the staging directory".to_owned();
+        return Err(Refusal::NoSpace { place, is_destination: false, free, needed, copies: room.copies });
+    }
+    let needed = present.iter().map(|fact| fact.bytes().0).sum();
     for fact in &facts.destinations {
-        if let Ok(Reached { free: Some(free), .. }) = fact.reached {
-            enough(&format!("destination `{}`", fact.name), true, free, sizes().sum())?;
+        if let Ok(Reached { free: Some(free), .. }) = fact.reached
+            && free.0 < needed
+        {
+            let place = format!("destination `{}`", fact.name);
+            let needed = Bytes(needed);
+            return Err(Refusal::NoSpace { place, is_destination: true, free, needed, copies: Bytes(0) });
         }
     }
     Ok(())
@@ -185,6 +240,7 @@ fn choose_snapshot(facts: &BackupFacts, now: Timestamp) -> (SnapshotId, Vec<Stri
 fn chain(
     job: &Backup,
     database: &DatabaseFact,
+    from: Origin,
     facts: &BackupFacts,
     staging: &Path,
     snapshot: SnapshotId,
@@ -195,7 +251,8 @@ fn chain(
         database: database.id,
         name: database.name.clone(),
         source: database.path.clone(),
-        bytes: database.bytes.clone().unwrap_or_default(),
+        from,
+        bytes: database.bytes(),
         into: into.clone(),
         codec: job.compression(),
     });
@@ -257,6 +314,8 @@ impl fmt::Display for BackupWork {
         for series in self.series.iter().filter(|series| series.unreachable.is_none()) {
             writeln!(f, "{}", series.announce)?;
         }
+        self.preparations.iter().try_for_each(|task| writeln!(f, "{task}"))?;
+        self.captures.iter().try_for_each(|task| writeln!(f, "{task}"))?;
         for chain in &self.chains {
             writeln!(f, "{}", chain.export)?;
             for Delivery { put, check, describe } in &chain.deliveries {
@@ -267,6 +326,13 @@ impl fmt::Display for BackupWork {
         }
         for series in self.series.iter().filter(|series| series.unreachable.is_none()) {
             writeln!(f, "{}", series.seal)?;
+        }
+        if self.room.copies.0 > 0 {
+            let Room { copies, export } = self.room;
+            writeln!(
+                f,
+                "      staging  {copies} for the copies, until each is exported, and up to {export} for an export"
+            )?;
         }
         for (database, name) in &self.unused {
             writeln!(f, "      unused   {database}: tenant `{name}` has no site and no database yet")?;

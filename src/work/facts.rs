@@ -17,7 +17,7 @@ pub struct BackupFacts {
     pub unused: Vec<Tenant>,
     /// The job's destinations, in the plan's order.
     pub destinations: Vec<DestinationFact>,
-    /// What is free where exports are staged.
+    /// What is free where copies and exports are staged, beside the copies that are there already.
     pub staging_free: Bytes,
 }
 
@@ -30,8 +30,37 @@ pub struct DatabaseFact {
     pub name: Option<String>,
     /// Where it lies or should lie.
     pub path: PathBuf,
-    /// Its size with its write-ahead log, in bytes; or why it cannot be read.
-    pub bytes: Result<Bytes, String>,
+    /// What was seen of it; or why it cannot be read.
+    pub seen: Result<Seen, String>,
+    /// Whether there is a copy of it in the staging directory already, made to look into it.
+    pub has_copy: bool,
+}
+
+/// What is seen of a database from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its size with its write-ahead log, in bytes.
+    pub bytes: Bytes,
+    /// The size of that log, in bytes.
+    pub log: Bytes,
+    /// Whether a checkpoint is under way.
+    pub is_checkpointing: bool,
+    /// The process that has it open.
+    pub holder: Option<String>,
+}
+
+impl DatabaseFact {
+    /// Returns its size with its write-ahead log, in bytes; none where it cannot be read.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        self.seen.as_ref().map_or(Bytes(0), |seen| seen.bytes)
+    }
+
+    /// Tells whether a process has it open.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.seen.as_ref().is_ok_and(|seen| seen.holder.is_some())
+    }
 }
 
 /// One destination of a job.

@@ -169,7 +169,13 @@ fn check_space(snapshots: &[SnapshotCheck], facts: &RestoreFacts) -> Result<(), 
     if free >= needed {
         return Ok(());
     }
-    Err(Refusal::NoSpace { place: "the place to restore to".to_owned(), is_destination: false, free, needed })
+    Err(Refusal::NoSpace {
+        place: "the place to restore to".to_owned(),
+        is_destination: false,
+        free,
+        needed,
+        copies: Bytes(0),
+    })
 }
 
 /// Returns a name beside `target`, on the same file system, that nothing takes for a database.
