@@ -1,9 +1,10 @@
-//! DuckDB databases: looked at, exported, loaded, and whether anyone has them open.
+//! DuckDB databases: looked at, captured, exported, loaded, and whether anyone has them open.
 //!
 //! Every session is an engine of its own in memory, with a bounded memory and a scratch folder to spill to; the
 //! databases that matter are attached to it, the sources read-only. All calls block: callers that may not wait
 //! enter through one door in `run`.
 
+pub mod capture;
 pub mod check;
 pub mod compare;
 pub mod export;
