@@ -7,6 +7,7 @@ mod generated;
 mod kill;
 mod layers;
 mod licences;
+mod live;
 mod lock;
 mod oracle;
 mod other_process;

@@ -108,6 +108,7 @@ impl CliError {
             Self::Survey(SurveyError::Source(DuckError::Locked { .. })) | Self::Duck(DuckError::Locked { .. }) => {
                 STOPPED
             }
+            Self::Survey(SurveyError::Source(DuckError::Capture(error))) => error.help()?,
             Self::Survey(SurveyError::Source(DuckError::Missing { .. })) => {
                 "is `data_path` the directory of HITKEEP_DATA_PATH, and `db_path` the file of HITKEEP_DB_PATH?"
             }
@@ -143,8 +144,13 @@ impl CliError {
 
 /// Returns what helps against what a server, or the way to it, is said to refuse.
 pub(super) fn remedy(said: &str) -> Option<&'static str> {
-    const REMEDIES: [(&str, &str); 14] = [
+    const REMEDIES: [(&str, &str); 16] = [
         ("is open in", STOPPED),
+        (
+            "did not keep still",
+            "it is checkpointed more often than it can be copied: put `staging` on a faster disk, let HitKeep checkpoint less often, or run at a calmer time",
+        ),
+        ("is damaged: ", "restore it from the last good backup, if HitKeep cannot open it either"),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),
