@@ -1,4 +1,4 @@
-//! DuckDB databases: looked at, exported, loaded, and whether anyone has them open.
+//! DuckDB databases: looked at, captured, exported, loaded, and whether anyone has them open.
 //!
 //! Every session is an engine of its own in memory, with a bounded memory and a scratch folder to spill to; the
 //! databases that matter are attached to it, the sources read-only, copies of them read-write. All calls block:
@@ -26,7 +26,7 @@ use tokio::task::spawn_blocking;
 use crate::measure::Bytes;
 use crate::stop::Stop;
 
-use capture::{Captured, Patience};
+use capture::{CaptureError, Captured, Patience};
 use room::{Room, Taken};
 pub use script::data_files;
 
@@ -105,6 +105,9 @@ pub enum DuckError {
     /// What came out is not what went in.
     #[error("{0}")]
     Differs(String),
+    /// A database was not captured.
+    #[error(transparent)]
+    Capture(CaptureError),
     /// A file could not be read, written or synced.
     #[error("cannot {doing} `{}`: {cause}", path.display())]
     File {
@@ -115,6 +118,16 @@ pub enum DuckError {
         /// What the system says.
         cause: std::io::Error,
     },
+}
+
+impl From<CaptureError> for DuckError {
+    fn from(error: CaptureError) -> Self {
+        match error {
+            CaptureError::Missing { path } => Self::Missing { path },
+            CaptureError::Stopped { path } => Self::Interrupted { doing: format!("capturing `{}`", path.display()) },
+            error => Self::Capture(error),
+        }
+    }
 }
 
 impl Session {
@@ -282,7 +295,7 @@ pub async fn copy_live(
         let folder = into.parent().unwrap_or(Path::new("/"));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|cause| DuckError::File { doing: "make", path: folder.to_owned(), cause })?;
-        capture::capture(&source, &into, &patience, &clock, &|| stop.reason().is_some())
+        Ok(capture::capture(&source, &into, &patience, &clock, &|| stop.reason().is_some())?)
     });
     capture.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }

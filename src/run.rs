@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::duck::capture::CaptureError;
 use crate::duck::{self, DuckError, Limits, Session};
 use crate::event::{Event, Listener, Meter};
 use crate::measure::Bytes;
@@ -180,7 +181,7 @@ impl Cause {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Duck(DuckError::File { .. })
+            Self::Duck(DuckError::File { .. } | DuckError::Capture(CaptureError::NoRoom { .. }))
             | Self::Folder { .. }
             | Self::Stopped(Reason::Timeout(_) | Reason::Elsewhere) => exit::UNEXPECTED,
             Self::Duck(_) => exit::SOURCE,

@@ -176,7 +176,7 @@ pub async fn databases(source: &Source, means: &Means<'_>) -> Result<Databases, 
 
 /// Reads the tenants of an installation, and what came of copying the shared database where that is how it is read.
 async fn tenants(source: &Source, means: &Means<'_>) -> Result<((Vec<Tenant>, Layout), Option<Captured>), SurveyError> {
-    let shared = capture::look(source.db_path()).map(seen)?;
+    let shared = capture::look(source.db_path()).map(seen).map_err(DuckError::from)?;
     if !source.capture().is_live(shared.holder.is_some()) {
         match enter(means, check::tenants, Database::Source(source.db_path().to_owned())).await {
             // Someone has come since, who is not in the way of a copy.

@@ -9,6 +9,7 @@ mod kill;
 mod layers;
 mod leases;
 mod licences;
+mod live;
 mod lock;
 mod oracle;
 mod other_process;

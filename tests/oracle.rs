@@ -62,6 +62,11 @@ impl Oracle {
     }
 }
 
+/// Returns the Python that has one version of DuckDB; nothing, loudly, where it cannot be had.
+pub(crate) fn python(version: &str) -> Option<PathBuf> {
+    environment(version).map_err(|cause| skipped(&format!("DuckDB {version} for Python cannot be had: {cause}"))).ok()
+}
+
 /// Makes a virtual environment with one version of DuckDB, and returns its Python. Other processes wait for it.
 fn environment(version: &str) -> Result<PathBuf, String> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("oracle-{version}"));

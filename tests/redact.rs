@@ -119,7 +119,8 @@ pub(crate) fn json(site: &Site, value: &Value) -> Value {
 
 fn member(site: &Site, key: &str, value: &Value) -> Value {
     match key {
-        "bytes" | "database_bytes" | "spread_seconds" | "took" | "total" | "moved" | "host" | "crc64nvme"
+        "bytes" | "database_bytes" | "spread_seconds" | "copy_milliseconds" | "milliseconds" | "took" | "total"
+        | "moved" | "host" | "crc64nvme"
             if !value.is_null() =>
         {
             "[…]".into()

@@ -55,6 +55,7 @@ fn whatever_is_made_is_its_owners_alone() {
         &["init", "new.toml"],
         &["init", "--demo", "installation", "--hits", "300"],
         &["demo", "everything", "--hits", "300", "--quiet"],
+        &["demo", "running", "--hits", "300", "--live", "--quiet"],
     ] {
         run_without_umask(&site, words);
     }
@@ -114,6 +115,16 @@ fn secrets_stay_in_the_data() {
     ] {
         run_discreetly(&site, 0, words);
     }
+    site.write_plan(&PLAN.replace("data_path", "capture = \"live\"\ndata_path"));
+    for words in [
+        &["run", "plan.toml", "--verbose"][..],
+        &["run", "plan.toml", "--json"],
+        &["run", "plan.toml", "--dry-run"],
+        &["doctor", "plan.toml"],
+    ] {
+        run_discreetly(&site, 0, words);
+    }
+    site.write_plan(PLAN);
     fail_in_many_ways(&site);
 
     let records = [read_tree(&site.path("backups")), read_tree(&site.path("state"))].into_iter().flatten();

@@ -108,6 +108,7 @@ impl CliError {
             Self::Survey(SurveyError::Source(DuckError::Locked { .. })) | Self::Duck(DuckError::Locked { .. }) => {
                 STOPPED
             }
+            Self::Survey(SurveyError::Source(DuckError::Capture(error))) => error.help()?,
             Self::Survey(SurveyError::Source(DuckError::Missing { .. })) => {
                 "is `data_path` the directory of HITKEEP_DATA_PATH, and `db_path` the file of HITKEEP_DB_PATH?"
             }
@@ -145,8 +146,13 @@ impl CliError {
 pub(super) fn remedy(said: &str) -> Option<&'static str> {
     const NO_KEY: &str = "say where the access key is found, with `access_key_id` and `secret_access_key` or their \
                           `HITKEEP_S3_` variables";
-    const REMEDIES: [(&str, &str); 15] = [
+    const REMEDIES: &[(&str, &str)] = &[
         ("is open in", STOPPED),
+        (
+            "did not keep still",
+            "it is checkpointed more often than it can be copied: put `staging` on a faster disk, let HitKeep checkpoint less often, or run at a calmer time",
+        ),
+        ("is damaged: ", "restore it from the last good backup, if HitKeep cannot open it either"),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),

@@ -1,184 +1,280 @@
-//! A copy of a database that another process has open.
+//! The live copy: one state of a DuckDB file that another process has open and writes to.
+//!
+//! DuckDB lets nobody else open a file that is open read-write, and a plain copy of one is wrong more often than right:
+//! rows that were acknowledged are missing, half transactions are there, and mostly nothing complains. What is copied
+//! here is proven instead. One try:
+//!
+//! 1. **Look**: the headers, which say what state is in force; then the log.
+//! 2. **Copy the log first**: whatever it refers to in the database file is there by then. It is cut at its last commit.
+//! 3. **Copy the database file.** The first pass copies all; each further one only what differs, and is broken off as
+//!    soon as it has become useless, so that the next has all the time until the next checkpoint.
+//! 4. **Look again**, and let the judge (`judge.rs`) decide whether anything has happened between the two looks by which the
+//!    copy could be of two states; it names each such thing and why.
+//! 5. **Audit** the metadata in the copy (`audit.rs`) against its own checksums.
+//!
+//! The copy becomes a database only then (`draft.rs`); it is opened read-write, because its log is to be replayed.
+//!
+//! Nothing is asked of the process that has the database open, and nothing of it is held up: the live files are opened
+//! read-only, never locked and never written. Never call this in a process that has the same database open in an engine:
+//! the locks of a process on a file are gone as soon as *any* of its descriptors of it is closed.
+//!
+//! A database whose process was killed is captured too: as DuckDB would recover it.
+
+mod audit;
+mod checksum;
+mod draft;
+mod error;
+mod header;
+mod judge;
+mod log;
+mod source;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{DuckError, lock};
-use crate::hitkeep;
 use crate::measure::Bytes;
 
-/// How long a capture goes on trying.
-#[derive(Clone, Copy, Debug)]
+use draft::{Draft, Pass};
+pub use error::CaptureError;
+use header::Headers;
+pub use judge::Rejection;
+use judge::{Observation, judge};
+use source::Source;
+
+/// How often it is asked whether a checkpoint that is under way has ended.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long at most it is only asked, before another look.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often the metadata may be torn before it is damaged: it is written within milliseconds, once a checkpoint.
+const TORN: u32 = 20;
+
+/// How long a capture may go on trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// How many tries there are.
+    /// How many passes are made over the database at most.
     pub tries: u32,
-    /// How long they may take together.
+    /// After which time no try is begun any more.
     pub time: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { tries: 100, time: Duration::from_mins(5) }
+        Self { tries: 100, time: Duration::from_mins(15) }
     }
 }
 
-/// Why a try was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rejection {
-    /// A checkpoint came in between.
-    Checkpoint,
-}
-
-impl Rejection {
-    /// Returns the word that records use.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Checkpoint => "checkpoint",
-        }
-    }
-}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// What came of a capture.
+/// What a capture found out and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// When the accepted try began: what was committed before is in it.
+    /// When the accepted try began: what was committed before is in the copy.
     pub captured_at: Timestamp,
-    /// How many tries there were.
+    /// How many passes were made over the database, the accepted one with them.
     pub tries: u32,
-    /// Why the others were not accepted, and how many for each reason.
+    /// What was seen at the looks that led to nothing, and how often; those before which nothing was copied count too.
     pub rejected: BTreeMap<Rejection, u32>,
     /// How long the accepted pass took.
     pub copying: Duration,
-    /// How long all of it took.
+    /// How long all took.
     pub elapsed: Duration,
-    /// The checkpoint that the header in force is of.
+    /// The number of the checkpoint whose header is in force in the copy.
     pub iteration: u64,
-    /// The length of the log in the copy, in bytes.
+    /// The size of the log in the copy, cut at its last commit, in bytes.
     pub log_bytes: u64,
-    /// The size of the copy.
+    /// The size of the copy, its log with it.
     pub bytes: Bytes,
-    /// What was written to make it.
+    /// What was written for it, over all passes.
     pub written: Bytes,
-    /// The version of the storage format.
+    /// The storage version of the database: 64 to 69.
     pub storage_version: u64,
-    /// The engine that made the file.
+    /// The version of the library that made the file, such as `v1.5.4`.
     pub library: String,
 }
 
-/// What is seen of a database without opening it in an engine.
+/// What a look at a database sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// The size of the file, in bytes.
+    /// The size of the database file, in bytes.
     pub bytes: u64,
     /// The size of its log, in bytes.
     pub log_bytes: u64,
-    /// The version of the storage format.
+    /// The storage version of the database: 64 to 69.
     pub storage_version: u64,
-    /// The engine that made the file.
+    /// The version of the library that made the file, such as `v1.5.4`.
     pub library: String,
-    /// The checkpoint that the header in force is of.
+    /// How many checkpoints there have been.
     pub iteration: u64,
     /// Whether a checkpoint is under way.
     pub is_checkpointing: bool,
-    /// Who has it open.
+    /// The process that has the database open, as far as it is known: `/usr/bin/hitkeep (PID 812)`.
     pub holder: Option<String>,
 }
 
-/// Makes a copy at `into` of the state that the database at `source` is in.
+/// Copies the database at `source` to `into`, and its log to `into` with `.wal` at its end.
+///
+/// What lies at `into` is brought up to date: only what differs is written. Until the copy is accepted there is nothing at
+/// `into` that could be opened; when this fails, nothing at all. `clock` says when a try begins, and `is_stopped` is asked
+/// whether to give up, at least after every 64 MiB.
+///
+/// The log is looked for beside `source` as it is spelled: where that is a symbolic link, beside the link, as DuckDB does.
 ///
 /// # Errors
-/// When a file cannot be read or written, or the capture is stopped.
+/// When there is nothing that may and can be captured, when the copy cannot be written, when `is_stopped`, and when
+/// `patience` has an end before the database has kept still for as long as a pass takes.
 pub fn capture(
     source: &Path,
     into: &Path,
-    _patience: &Patience,
+    patience: &Patience,
     clock: &dyn Fn() -> Timestamp,
     is_stopped: &dyn Fn() -> bool,
-) -> Result<Captured, DuckError> {
-    let (captured_at, begun) = (clock(), Instant::now());
-    let state = look(source)?;
-    let [log, _] = hitkeep::companions(source);
-    let [log_copy, _] = hitkeep::companions(into);
-    let log_bytes = if log.exists() { copy(&log, &log_copy, is_stopped)? } else { 0 };
-    let bytes = copy(source, into, is_stopped)?;
-    Ok(Captured {
-        captured_at,
-        tries: 1,
-        rejected: BTreeMap::new(),
-        copying: begun.elapsed(),
-        elapsed: begun.elapsed(),
-        iteration: state.iteration,
-        log_bytes,
-        bytes: Bytes(bytes + log_bytes),
-        written: Bytes(bytes + log_bytes),
-        storage_version: state.storage_version,
-        library: state.library,
-    })
-}
-
-fn copy(from: &Path, to: &Path, is_stopped: &dyn Fn() -> bool) -> Result<u64, DuckError> {
-    let failed = |doing, path: &Path| {
-        let path = path.to_owned();
-        move |cause| DuckError::File { doing, path, cause }
-    };
-    let mut source = File::open(from).map_err(failed("read", from))?;
-    let mut options = OpenOptions::new();
-    let mut copy = options.write(true).create(true).truncate(true).mode(0o600).open(to).map_err(failed("write", to))?;
-    let mut chunk = vec![0; 1 << 18];
-    let mut total = 0;
+) -> Result<Captured, CaptureError> {
+    let mut draft = Draft::begin(&Source::open(source)?, into)?;
+    let mut tries = Tries::begin(source, patience, is_stopped);
     loop {
-        if is_stopped() {
-            return Err(DuckError::Interrupted { doing: "copying".to_owned() });
-        }
-        match source.read(&mut chunk).map_err(failed("read", from))? {
-            0 => return Ok(total),
-            read => {
-                copy.write_all(&chunk[..read]).map_err(failed("write", to))?;
-                total += read as u64;
-            }
+        let captured_at = clock();
+        match tries.attempt(&mut draft)? {
+            Ok(accepted) => return tries.accept(draft, accepted, captured_at),
+            Err(rejection) => tries.wait_after(rejection)?,
         }
     }
 }
 
-/// Looks at the database at `source` without copying or locking it.
+/// Looks at the database at `source`, without copying or locking it.
 ///
 /// # Errors
-/// When there is none, or it cannot be read.
-pub fn look(source: &Path) -> Result<State, DuckError> {
-    if !source.exists() {
-        return Err(DuckError::Missing { path: source.to_owned() });
-    }
-    let failed = |cause| DuckError::File { doing: "read", path: source.to_owned(), cause };
-    let mut file = File::open(source).map_err(failed)?;
-    let mut head = [0; 12_288];
-    if file.read_exact(&mut head).is_err() || &head[8..12] != b"DUCK" {
-        let message = "it is no DuckDB database".to_owned();
-        return Err(DuckError::Unopenable { path: source.to_owned(), message });
-    }
-    let number = |at: usize| head[at..at + 8].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-    let [log, during] = hitkeep::companions(source);
-    let size = |path: &Path| fs::metadata(path).map_or(0, |about| about.len());
+/// Those of [`capture`] that are about the database.
+pub fn look(source: &Path) -> Result<State, CaptureError> {
+    let source = Source::open(source)?;
+    let (_, headers) = source.headers()?;
+    let scan = source.scan_log()?;
+    let holder = source.holder();
     Ok(State {
-        bytes: size(source),
-        log_bytes: size(&log),
-        storage_version: number(12),
-        library: String::from_utf8_lossy(&head[52..84]).trim_end_matches('\0').to_owned(),
-        iteration: number(4096 + 8).max(number(8192 + 8)),
-        is_checkpointing: during.exists(),
-        holder: lock::holder_of(&file),
+        bytes: source.length()?,
+        log_bytes: source.log_stamp().map_or(0, |(_, bytes)| bytes),
+        storage_version: headers.storage_version,
+        library: headers.library,
+        iteration: headers.iteration,
+        is_checkpointing: scan.checkpoint.is_some() && holder.is_some(),
+        holder,
     })
+}
+
+/// The tries of one capture.
+struct Tries<'a> {
+    source: &'a Path,
+    patience: &'a Patience,
+    is_stopped: &'a dyn Fn() -> bool,
+    begun: Instant,
+    count: u32,
+    rejected: BTreeMap<Rejection, u32>,
+}
+
+/// What a try has given.
+struct Accepted {
+    /// The headers as they are in the database.
+    raw: Box<header::Raw>,
+    /// What they say.
+    headers: Headers,
+    /// How long the pass took.
+    copying: Duration,
+}
+
+impl<'a> Tries<'a> {
+    fn begin(source: &'a Path, patience: &'a Patience, is_stopped: &'a dyn Fn() -> bool) -> Self {
+        Self { source, patience, is_stopped, begun: Instant::now(), count: 0, rejected: BTreeMap::new() }
+    }
+
+    /// Makes one try: looks, copies, looks again.
+    fn attempt(&mut self, draft: &mut Draft) -> Result<Result<Accepted, Rejection>, CaptureError> {
+        let source = Source::open(self.source)?;
+        let (raw, headers) = source.headers()?;
+        let (scan, log) = draft.take_log(&source, &headers)?;
+        let before = source.before(raw, log)?;
+        if before.log.checkpoint.is_some_and(|checkpoint| checkpoint.is_held) {
+            return Ok(Err(Rejection::CheckpointUnderWay));
+        }
+        self.count += 1;
+        let pass = Instant::now();
+        draft.take_database(&source, before.length, &mut |has_most| self.go_on(&source, &before, has_most))?;
+        let copying = pass.elapsed();
+        let after = source.after(&scan)?;
+        if let Some(rejection) = judge(&before, &after) {
+            return Ok(Err(rejection));
+        }
+        if !draft.has_whole_metadata(&headers)? {
+            return Ok(Err(Rejection::MetadataTorn));
+        }
+        Ok(Ok(Accepted { raw: before.headers, headers, copying }))
+    }
+
+    /// Says whether a pass is to go on: the first to its end, so that the others have little to write; another as long
+    /// as it can still be accepted.
+    fn go_on(&self, source: &Source, before: &Observation, has_most: bool) -> Result<Pass, CaptureError> {
+        self.stop_if_told()?;
+        let is_useless = has_most && source.raw_headers()? != before.headers;
+        Ok(if is_useless { Pass::Break } else { Pass::GoOn })
+    }
+
+    /// Waits as long as it takes until another try may succeed.
+    ///
+    /// The best moment is right after a checkpoint: the time until the next is longest then.
+    fn wait_after(&mut self, rejection: Rejection) -> Result<(), CaptureError> {
+        *self.rejected.entry(rejection).or_default() += 1;
+        if self.rejected.get(&Rejection::MetadataTorn).is_some_and(|torn| *torn >= TORN) {
+            let seen = "its metadata does not match its checksums".to_owned();
+            return Err(CaptureError::Damaged { path: self.source.to_owned(), seen });
+        }
+        if rejection == Rejection::CheckpointUnderWay {
+            self.wait_for_log()?;
+        }
+        self.stop_if_told()?;
+        if self.count >= self.patience.tries || self.begun.elapsed() >= self.patience.time {
+            return Err(CaptureError::Exhausted {
+                path: self.source.to_owned(),
+                tries: self.count,
+                elapsed: self.begun.elapsed(),
+                rejected: std::mem::take(&mut self.rejected),
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until the log has changed, as it does when a checkpoint ends, or for a while.
+    fn wait_for_log(&self) -> Result<(), CaptureError> {
+        let source = Source::open(self.source)?;
+        let (seen, begun) = (source.log_stamp(), Instant::now());
+        while source.log_stamp() == seen && begun.elapsed() < LOOK_AGAIN {
+            self.stop_if_told()?;
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn stop_if_told(&self) -> Result<(), CaptureError> {
+        if (self.is_stopped)() { Err(CaptureError::Stopped { path: self.source.to_owned() }) } else { Ok(()) }
+    }
+
+    /// Makes the draft a database, and tells what it took.
+    fn accept(self, draft: Draft, accepted: Accepted, captured_at: Timestamp) -> Result<Captured, CaptureError> {
+        let Accepted { raw, headers, copying } = accepted;
+        let written = Bytes(draft.written + header::LENGTH as u64);
+        let (log_bytes, bytes) = draft.accept(&raw)?;
+        Ok(Captured {
+            captured_at,
+            tries: self.count,
+            rejected: self.rejected,
+            copying,
+            elapsed: self.begun.elapsed(),
+            iteration: headers.iteration,
+            log_bytes,
+            bytes: Bytes(bytes),
+            written,
+            storage_version: headers.storage_version,
+            library: headers.library,
+        })
+    }
 }

@@ -36,12 +36,16 @@ pub fn hold(path: &Path) -> Result<Held, DuckError> {
     }
 }
 
-/// Names the process that has a lock on the file, if any has; one of another namespace has no number here.
+/// Names a process that has a lock on the file, as far as it is known: `/usr/bin/hitkeep (PID 812)`.
+///
+/// The process of another user is known by its short name only, one of another container perhaps not at all.
 pub(super) fn holder_of(file: &File) -> Option<String> {
     let wanted = Flock { start: 0, length: 0, pid: None, typ: FlockType::WriteLock, offset_type: FlockOffsetType::Set };
-    let Some(pid) = fcntl_getlk(file, &wanted).ok()??.pid.map(Pid::as_raw_nonzero) else {
+    let lock = fcntl_getlk(file, &wanted).ok()??;
+    let Some(pid) = lock.pid.map(Pid::as_raw_nonzero).filter(|pid| pid.get() > 0) else {
         return Some("another process".to_owned());
     };
     let program = std::fs::read_link(format!("/proc/{pid}/exe")).map(|exe| exe.display().to_string());
-    Some(format!("{} (PID {pid})", program.unwrap_or_else(|_| "a process".to_owned())))
+    let program = program.or_else(|_| std::fs::read_to_string(format!("/proc/{pid}/comm")));
+    Some(format!("{} (PID {pid})", program.as_deref().map_or("a process", str::trim_end)))
 }

@@ -58,9 +58,9 @@ fn milliseconds(duration: Duration) -> u64 {
 /// Says how a copy came about.
 pub(super) fn tries(captured: &Captured) -> String {
     let rejected: Vec<String> = captured.rejected.iter().map(|(why, times)| format!("{why} {times}×")).collect();
-    match captured.tries {
-        1 => "at the first try".to_owned(),
-        tries => format!("at try {tries} ({})", rejected.join(", ")),
+    match rejected.as_slice() {
+        [] => "at the first try".to_owned(),
+        rejected => format!("at try {}, after {}", captured.tries, rejected.join(", ")),
     }
 }
 

@@ -131,7 +131,7 @@ fn database(fact: &DatabaseFact, is_live: bool) -> Finding {
 fn way(capture: plan::Capture, is_live: bool, room: Room, copied: Option<&Captured>) -> String {
     let word = capture.as_str();
     if !is_live {
-        return format!("`{word}` opens the databases: while a run reads one, HitKeep cannot start");
+        return format!("`{word}` opens the databases; HitKeep cannot open the one that a run is reading");
     }
     let cost = format!("`{word}` copies the databases: {} in the staging directory", room.copies);
     match copied {

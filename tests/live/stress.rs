@@ -1,0 +1,241 @@
+//! The live copy under load, with engines of every kind that HitKeep has used and will use.
+//!
+//! `HITKEEP_PLAN_CAPTURES` says how many captures are made of each engine's database; without it, as many as take half a
+//! minute. Every copy is opened by the linked engine and must keep the laws of the books; every tenth is opened by the
+//! engine that wrote it first. In the same loop a plain copy is made, and must be caught: else this test shows nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hitkeep_plan::duck::capture::{Rejection, capture};
+use jiff::Timestamp;
+
+use super::books::{self, Acknowledged, Dice, Moment};
+use super::engine::{Connection, Engine, Kind};
+use super::{PATIENCE, Place, copy_plainly, forget, log_of, opened};
+
+/// How many captures are made of one engine's database where nothing else is said.
+const CAPTURES: u32 = 24;
+
+/// How many are made before the engine is stopped one way or another.
+const LIFE: u32 = 12;
+
+/// How a database is kept while it is captured.
+#[derive(Clone, Copy, Debug)]
+struct Weather {
+    /// How large the log may become before it is checkpointed.
+    log: &'static str,
+    /// How long somebody waits, on average, before the next checkpoint.
+    pause: Duration,
+    /// How long each checkpoint takes longer, in milliseconds, where the engine can be told to.
+    slowness: u32,
+}
+
+const WEATHERS: &[Weather] = &[
+    Weather { log: "1MB", pause: Duration::from_millis(150), slowness: 0 },
+    Weather { log: "16MB", pause: Duration::from_millis(1500), slowness: 0 },
+    Weather { log: "1MB", pause: Duration::from_millis(400), slowness: 200 },
+    Weather { log: "64MB", pause: Duration::from_secs(5), slowness: 0 },
+];
+
+/// What DuckDB 1.4 says where it cannot replay a log that it has written itself: a known mistake of its own, which keeps
+/// a server that was killed from starting again, too. Newer ones replay the same log.
+const OWN_MISTAKE: &str = "Calling DatabaseManager::GetDefaultDatabase with no default database set";
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Outcome {
+    captures: u32,
+    tries: u32,
+    rejected: BTreeMap<Rejection, u32>,
+    longest: Duration,
+    wrong: Vec<String>,
+    plain: u32,
+    plain_wrong: u32,
+    kills: u32,
+    /// How many copies were opened by the engine that wrote them, and how many of these it could not replay itself.
+    own: u32,
+    own_mistakes: u32,
+}
+
+#[test]
+fn copies_of_what_duckdb_1_4_writes_are_right() {
+    weather_all(Kind::Wheel("1.4.4"));
+}
+
+#[test]
+fn copies_of_what_hitkeeps_duckdb_writes_are_right() {
+    weather_all(Kind::Wheel("1.5.4"));
+}
+
+#[test]
+fn copies_of_what_the_newest_duckdb_writes_are_right() {
+    weather_all(Kind::Wheel("2.0.0"));
+}
+
+#[test]
+fn copies_of_what_the_linked_duckdb_writes_are_right() {
+    weather_all(Kind::Linked);
+}
+
+/// Captures the database of an engine in all weathers, and tells what came of it.
+fn weather_all(kind: Kind) {
+    let wanted = std::env::var("HITKEEP_PLAN_CAPTURES").map_or(CAPTURES, |count| count.parse().unwrap());
+    let mut outcome = Outcome::default();
+    let begun = Instant::now();
+    for round in 0.. {
+        if outcome.captures >= wanted {
+            break;
+        }
+        let weather = WEATHERS[round % WEATHERS.len()];
+        if !live_through(kind, weather, &mut Dice(round as u64 + 1), &mut outcome, wanted) {
+            return;
+        }
+    }
+    tell(kind, &outcome, begun.elapsed());
+    assert_eq!(outcome.wrong, Vec::<String>::new(), "{}", kind.name());
+    assert!(outcome.plain_wrong > 0, "a test that takes a plain copy for a right one shows nothing: {outcome:?}");
+}
+
+fn tell(kind: Kind, outcome: &Outcome, took: Duration) {
+    let line = format!(
+        "{}: {} captures in {} tries and {:.0} s, the longest {:.1} s; rejected: {:?}; wrong: {}; {} kills; opened by its own engine: {}, not replayed by its own mistake: {}; plain copies: {}, wrong: {}\n",
+        kind.name(),
+        outcome.captures,
+        outcome.tries,
+        took.as_secs_f64(),
+        outcome.longest.as_secs_f64(),
+        outcome.rejected,
+        outcome.wrong.len(),
+        outcome.kills,
+        outcome.own,
+        outcome.own_mistakes,
+        outcome.plain,
+        outcome.plain_wrong,
+    );
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+/// Opens new books and captures them while they are kept, through the lives and deaths of a few engines.
+fn live_through(kind: Kind, weather: Weather, dice: &mut Dice, outcome: &mut Outcome, wanted: u32) -> bool {
+    let place = Place::new();
+    let done = Acknowledged::default();
+    for life in 0..3 {
+        let Some((engine, [first, second, third])) = Engine::start::<3>(kind, &place.live()) else { return false };
+        first.must(&format!("PRAGMA wal_autocheckpoint='{}'; SET threads = 2; SET memory_limit = '1GB';", weather.log));
+        drop(first.run(&format!("SET debug_checkpoint_sleep_ms = {};", weather.slowness)));
+        if life == 0 {
+            books::open(&first);
+        }
+        let is_over = AtomicBool::new(false);
+        let seeds = [dice.below(u64::MAX), dice.below(u64::MAX)];
+        let (acknowledged, over) = (&done, &is_over);
+        std::thread::scope(|scope| {
+            scope.spawn(move || books::trade(&first, &mut Dice(seeds[0]), acknowledged, over));
+            scope.spawn(move || books::note(&second, acknowledged, over));
+            scope.spawn(move || books::disturb(&third, &mut Dice(seeds[1]), weather.pause, over));
+            capture_some(kind, &place, &done, dice, outcome);
+            end(engine, life, &is_over, outcome);
+        });
+        capture_one(kind, &place, &done, outcome);
+        if outcome.captures >= wanted {
+            break;
+        }
+    }
+    true
+}
+
+/// Ends an engine: by stopping its work, or by killing it in the middle.
+fn end(engine: Engine, life: u32, is_over: &AtomicBool, outcome: &mut Outcome) {
+    if life.is_multiple_of(2) {
+        outcome.kills += 1;
+        engine.kill();
+        is_over.store(true, Ordering::SeqCst);
+    } else {
+        is_over.store(true, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(200));
+        engine.close();
+    }
+}
+
+fn capture_some(kind: Kind, place: &Place, done: &Acknowledged, dice: &mut Dice, outcome: &mut Outcome) {
+    for number in 0..LIFE {
+        std::thread::sleep(Duration::from_millis(dice.below(120)));
+        capture_one(kind, place, done, outcome);
+        if number.is_multiple_of(3) {
+            let moment = done.now();
+            copy_plainly(&place.live(), &place.copy());
+            outcome.plain += 1;
+            outcome.plain_wrong += u32::from(broken(&place.copy(), moment).is_err());
+        }
+    }
+}
+
+/// Captures once, over what the last capture left or from nothing, and judges the copy.
+fn capture_one(kind: Kind, place: &Place, done: &Acknowledged, outcome: &mut Outcome) {
+    if outcome.captures.is_multiple_of(2) {
+        forget(&place.copy());
+    }
+    let moment = std::cell::Cell::new(Moment::default());
+    let clock = || {
+        moment.set(done.now());
+        Timestamp::now()
+    };
+    let captured = match capture(&place.live(), &place.copy(), &PATIENCE, &clock, &|| false) {
+        Ok(captured) => captured,
+        Err(error) => return outcome.wrong.push(error.to_string()),
+    };
+    outcome.captures += 1;
+    outcome.tries += captured.tries;
+    outcome.longest = outcome.longest.max(captured.elapsed);
+    for (rejection, count) in captured.rejected {
+        *outcome.rejected.entry(rejection).or_default() += count;
+    }
+    if outcome.captures.is_multiple_of(10) {
+        let theirs = place.path("theirs.db");
+        forget(&theirs);
+        fs::copy(place.copy(), &theirs).unwrap();
+        drop(fs::copy(log_of(&place.copy()), log_of(&theirs)));
+        outcome.own += 1;
+        match broken_for(kind, &theirs, moment.get()) {
+            Err(why) if why.contains(OWN_MISTAKE) => outcome.own_mistakes += 1,
+            judged => outcome.wrong.extend(judged.err().map(|why| format!("for its own engine: {why}"))),
+        }
+    }
+    outcome.wrong.extend(broken(&place.copy(), moment.get()).err().map(|why| keep(place, &why)));
+}
+
+/// Keeps a copy that is wrong, to be looked at, where somebody has named a folder for it.
+fn keep(place: &Place, why: &str) -> String {
+    if let Some(folder) = std::env::var_os("HITKEEP_PLAN_WRONG_COPIES") {
+        let into = Path::new(&folder).join(Timestamp::now().to_string());
+        fs::create_dir_all(&into).unwrap();
+        drop(fs::copy(place.copy(), into.join("copy.db")));
+        drop(fs::copy(log_of(&place.copy()), into.join("copy.db.wal")));
+    }
+    why.to_owned()
+}
+
+/// Returns the first law that a copy breaks for the linked engine.
+fn broken(copy: &Path, moment: Moment) -> Result<(), String> {
+    let engine = opened(copy)?;
+    for law in books::laws(moment) {
+        engine.execute_batch(&law).map_err(|error| error.to_string())?;
+    }
+    engine.execute_batch(books::REFUSED).err().map(drop).ok_or_else(|| "a key is there twice".to_owned())
+}
+
+/// Returns the first law that a copy breaks for the engine that wrote it.
+fn broken_for(kind: Kind, copy: &Path, moment: Moment) -> Result<(), String> {
+    let (engine, [connection]): (Engine, [Connection; 1]) = Engine::open(kind, copy).ok_or("no engine")??;
+    for law in books::laws(moment) {
+        connection.run(&law)?;
+    }
+    let refused = connection.run(books::REFUSED);
+    engine.close();
+    refused.err().map(drop).ok_or_else(|| "a key is there twice".to_owned())
+}
