@@ -264,6 +264,16 @@ impl Running {
         self.stdout.read_line(&mut self.heard).unwrap() > 0
     }
 
+    /// Waits for a line that begins with `beginning`, and returns the rest of it.
+    pub(crate) fn wait_for_line(&mut self, beginning: &str) -> String {
+        loop {
+            assert!(self.wait_for_event(), "no line `{beginning}`: {}", self.heard);
+            if let Some(rest) = self.heard.lines().last().unwrap().strip_prefix(beginning) {
+                return rest.to_owned();
+            }
+        }
+    }
+
     /// Waits until a task begins whose title starts with this word.
     pub(crate) fn wait_for_task(&mut self, word: &str) {
         let title = format!(r#""title":"{word} "#);

@@ -2,11 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use duckdb::Connection;
+use hitkeep_plan::duck::Limits;
+use hitkeep_plan::measure::Bytes;
+use hitkeep_plan::stop::{Reason, Stop};
+use hitkeep_plan::survey::{self, Means, SurveyError};
 use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -224,6 +230,20 @@ fn a_live_run_that_is_stopped_leaves_nothing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_is_stopped_leaves_no_copy() {
+    let site = Site::with(minimal());
+    let _running = hitkeep(&site);
+    let (plan, staging, stop) = (site.read_plan(PLAN), site.path("staging"), Stop::default());
+    let limits = Limits { memory: Bytes(64 << 20), spill: site.path("spill") };
+    let means = Means { limits: &limits, staging: &staging, clock: Timestamp::now, stop: &stop };
+    fs::create_dir(&staging).unwrap();
+    stop.request(Reason::Interrupt);
+    let ended = survey::backup(&plan.backups()[0], &[], &BTreeMap::new(), &means).await;
+    assert!(matches!(ended, Err(SurveyError::Stopped(Reason::Interrupt))), "{ended:?}");
+    assert!(read_tree(&staging).is_empty(), "{:?}", names(&staging));
+}
+
 #[test]
 fn a_live_run_that_is_killed_leaves_what_the_next_one_removes() {
     let site = Site::with(minimal());
@@ -332,7 +352,7 @@ fn the_doctor_says_who_has_a_database_open_and_what_a_copy_takes() {
 
 #[test]
 fn a_demo_of_live_capture_loses_nothing_that_was_acknowledged() {
-    let site = Site::with(&std::collections::BTreeMap::new());
+    let site = Site::with(&BTreeMap::new());
     let outcome = site.succeed(&["demo", "everything", "--hits", "3000", "--live"]);
     assert_eq!(outcome.stderr, "");
     let found = outcome.stdout.lines().filter_map(|line| line.split_once(" batches before, "));
@@ -349,6 +369,23 @@ fn a_demo_of_live_capture_loses_nothing_that_was_acknowledged() {
         told = told.replace(tenant.unwrap().file_name().to_str().unwrap(), "[TENANT]");
     }
     golden("demo-live.txt", &redact::narrow(&without_numbers(&told)));
+}
+
+#[test]
+fn the_process_of_a_demo_ends_with_it_however_that_ends() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::KILL, -9)] {
+        let site = Site::with(&BTreeMap::new());
+        let mut demo = Running::start(site.command(&["demo", "everything", "--hits", "300", "--live"]));
+        let process = demo.wait_for_line("2. Process ").split_whitespace().next().unwrap().to_owned();
+        demo.signal(signal);
+        let outcome = demo.end();
+        assert_eq!(outcome.code, code, "{outcome:?}");
+        let (begun, process) = (Instant::now(), Path::new("/proc").join(process));
+        while process.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{signal:?} leaves {}", process.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 /// Replaces every number of a text, also one that is grouped by spaces.

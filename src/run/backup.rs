@@ -255,9 +255,7 @@ impl Walk<'_> {
         if !progress.is_given_up {
             let before = progress.written.len();
             match self.store_snapshot(chain, delivery, taken, exported, &mut progress.written).await {
-                Ok(snapshot) => {
-                    progress.snapshots.push(snapshot);
-                }
+                Ok(snapshot) => progress.snapshots.push(snapshot),
                 Err(failure) => {
                     progress.failures.push(failure);
                     let half = progress.written.split_off(before);
