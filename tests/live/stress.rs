@@ -21,8 +21,8 @@ use super::{PATIENCE, Place, copy_plainly, forget, log_of, opened};
 /// How many captures are made of one engine's database where nothing else is said.
 const CAPTURES: u32 = 24;
 
-/// How many are made before the engine is stopped one way or another.
-const LIFE: u32 = 12;
+/// How many are made, of a few or of many, before the engine is stopped one way or another.
+const LIFE: (u32, u32) = (12, 60);
 
 /// How many plain copies are enough to be caught.
 const PLAIN: u32 = 24;
@@ -135,7 +135,8 @@ fn live_through(kind: Kind, weather: Weather, dice: &mut Dice, outcome: &mut Out
             scope.spawn(move || books::trade(&first, &mut Dice(seeds[0]), acknowledged, over));
             scope.spawn(move || books::note(&second, acknowledged, over));
             scope.spawn(move || books::disturb(&third, &mut Dice(seeds[1]), weather.pause, over));
-            capture_some(kind, &place, &done, dice, outcome);
+            let captures = if wanted > CAPTURES { LIFE.1 } else { LIFE.0 };
+            capture_some(kind, captures, &place, &done, dice, outcome);
             end(engine, life, &is_over, outcome);
         });
         capture_one(kind, &place, &done, dice, outcome);
@@ -159,9 +160,9 @@ fn end(engine: Engine, life: u32, is_over: &AtomicBool, outcome: &mut Outcome) {
     }
 }
 
-fn capture_some(kind: Kind, place: &Place, done: &Acknowledged, dice: &mut Dice, outcome: &mut Outcome) {
-    for number in 0..LIFE {
-        std::thread::sleep(Duration::from_millis(dice.below(120)));
+fn capture_some(kind: Kind, captures: u32, place: &Place, done: &Acknowledged, dice: &mut Dice, outcome: &mut Outcome) {
+    for number in 0..captures {
+        std::thread::sleep(Duration::from_millis(dice.below(60)));
         capture_one(kind, place, done, dice, outcome);
         if number.is_multiple_of(3) && outcome.plain < PLAIN {
             let moment = done.now();
@@ -180,7 +181,7 @@ fn capture_one(kind: Kind, place: &Place, done: &Acknowledged, dice: &mut Dice, 
     if outcome.captures.is_multiple_of(2) {
         forget(&place.copy());
     }
-    let held_up = Duration::from_millis(dice.below(2) * dice.below(150));
+    let held_up = Duration::from_millis(dice.below(2) * dice.below(100));
     let is_stopped = || {
         std::thread::sleep(held_up);
         false
