@@ -80,14 +80,14 @@ pub(crate) fn trade(connection: &Connection, dice: &mut Dice, done: &Acknowledge
         if dice.is_one_in(15) {
             drop(connection.run(change(dice)));
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(4));
     }
 }
 
 /// Returns one transaction over several tables.
 fn transaction(id: i64, dice: &mut Dice) -> String {
     let (n, width) = (1 + dice.below(40), dice.below(80));
-    let bulk = if dice.is_one_in(20) { BULK * (1 + dice.below(2)) } else { 0 };
+    let bulk = if dice.is_one_in(40) { BULK * (1 + dice.below(2)) } else { 0 };
     let (from, to, amount) = (dice.below(200), dice.below(200), dice.below(100));
     let mut parts = vec![
         "BEGIN".to_owned(),
@@ -99,8 +99,8 @@ fn transaction(id: i64, dice: &mut Dice) -> String {
     if bulk > 0 {
         let rows = format!("SELECT {id}, range, 'bulk' || hash(range + {id}), random() FROM range({bulk})");
         parts.push(format!("INSERT INTO bulk {rows}"));
-        parts.push(format!("DELETE FROM bulk WHERE batch < {id} - 30"));
-        parts.push(format!("UPDATE batches SET bulk = 0 WHERE id < {id} - 30"));
+        parts.push(format!("DELETE FROM bulk WHERE batch < {id} - 60"));
+        parts.push(format!("UPDATE batches SET bulk = 0 WHERE id < {id} - 60"));
     }
     if dice.is_one_in(12) {
         let other = dice.below(id.unsigned_abs().max(1));
@@ -108,7 +108,7 @@ fn transaction(id: i64, dice: &mut Dice) -> String {
         parts.push(format!("DELETE FROM lines WHERE batch = {other} AND k % 2 = 0"));
         parts.push(format!("UPDATE batches SET n = ({count}) WHERE id = {other}"));
     }
-    if dice.is_one_in(15) {
+    if dice.is_one_in(40) {
         let rows =
             format!("SELECT {id}::BIGINT AS tag, 'pad' || hash(range + {id}) AS pad, range AS k FROM range({BULK})");
         parts.push(format!("CREATE OR REPLACE TABLE scratch AS {rows}"));
@@ -118,6 +118,9 @@ fn transaction(id: i64, dice: &mut Dice) -> String {
 }
 
 /// Returns a change that leaves every law as it is.
+///
+/// Nothing is renamed that another connection writes to: DuckDB 1.4 then logs rows for the new name before the name, and
+/// no version can replay that, neither from a copy nor after the server was killed.
 fn change(dice: &mut Dice) -> &'static str {
     const CHANGES: &[&str] = &[
         "BEGIN; INSERT INTO ghosts SELECT range FROM range(130000); ROLLBACK;",
@@ -126,7 +129,7 @@ fn change(dice: &mut Dice) -> &'static str {
         "CREATE INDEX IF NOT EXISTS lines_batch ON lines (batch);",
         "ALTER TABLE scratch ADD COLUMN extra BIGINT DEFAULT 7;",
         "ALTER TABLE scratch DROP COLUMN IF EXISTS extra;",
-        "ALTER TABLE note_lines RENAME TO note_lines_2; ALTER TABLE note_lines_2 RENAME TO note_lines;",
+        "ALTER TABLE scratch RENAME TO scratch_2; ALTER TABLE scratch_2 RENAME TO scratch;",
         "CREATE OR REPLACE VIEW rich AS SELECT * FROM accounts WHERE balance > 1000;",
         "CREATE TABLE gone AS SELECT range AS id FROM range(130000); DROP TABLE gone;",
         "VACUUM;",

@@ -10,7 +10,8 @@ use super::{PATIENCE, Place, number};
 
 /// More than two of the strides of 64 MiB after which a pass asks whether it still has a use.
 const MAKE: &str = "CREATE TABLE t AS SELECT hash(range) AS a, hash(range + 1) AS b FROM range(9000000); \
-                    CREATE TABLE s (a INTEGER); CHECKPOINT;";
+                    CREATE TABLE s (a INTEGER); CHECKPOINT; \
+                    CREATE TABLE last AS SELECT range AS k FROM range(130000); CHECKPOINT;";
 
 #[test]
 fn a_pass_that_has_become_useless_is_broken_off_and_the_next_writes_only_what_differs() {
@@ -45,4 +46,16 @@ fn a_pass_that_has_become_useless_is_broken_off_and_the_next_writes_only_what_di
     assert!(captured.written.0 < size + (16 << 20), "{} of {size} bytes", captured.written.0);
     assert_eq!(number(&place.copy(), "SELECT count(*) FROM t"), Ok(9_000_000));
     assert_eq!(number(&place.copy(), "SELECT count(*) FROM s"), Ok(2));
+}
+
+#[test]
+fn a_list_of_free_blocks_that_is_long_is_read_to_its_end() {
+    let place = Place::new();
+    let Some((_engine, [first])) = Engine::start::<1>(Kind::Linked, &place.live()) else { return };
+    first.must(MAKE);
+    // What stands behind the table keeps its blocks, more than 511 of them, in the file: their list has several parts.
+    first.must("DROP TABLE t; CHECKPOINT;");
+    assert!(place.live().metadata().unwrap().len() > 130 << 20);
+    assert_eq!(place.capture().unwrap().tries, 1);
+    assert_eq!(number(&place.copy(), "SELECT count(*) FROM last"), Ok(130_000));
 }
