@@ -122,6 +122,7 @@ fn member(site: &Site, key: &str, value: &Value) -> Value {
         "bytes" | "database_bytes" | "took" | "total" | "moved" | "host" | "crc64nvme" if !value.is_null() => {
             "[…]".into()
         }
+        "spread_seconds" | "copy_milliseconds" | "milliseconds" => "[…]".into(),
         _ => json(site, value),
     }
 }
