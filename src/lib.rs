@@ -23,12 +23,13 @@
 //!
 //! 1. `cli/run.rs` reads the plan's file once and hands text and name to [`plan::Plan::read`]. Past that door nobody
 //!    sees TOML: names are resolved, prefixes rendered and proved disjoint, or every problem is returned.
-//! 2. It takes the lock of each destination (of a bucket: a lease), and [`survey::backup`] looks: which databases there should be, how large
-//!    they are, who has them open, which names of sets the destinations have taken. A shared database that is open is
-//!    copied to be looked into; the run brings that copy up to date.
+//! 2. It takes the lock of each destination (of a bucket: a lease), and [`survey::backup`] looks: which databases there
+//!    should be, how large they are, who has them open, which names of sets the destinations have taken. A shared
+//!    database that is open is copied to be looked into; the run brings that copy up to date.
 //! 3. [`work::backup`] chooses the set's name and writes the list of tasks. `run --dry-run` prints it and stops.
-//! 4. [`run::backup`] announces the set and captures all databases that are open, as copies. Then it exports, stores, reads
-//!    back and describes one database after another. A failure ends that database's chain and no other. Last it seals: without the run record the set does not exist.
+//! 4. [`run::backup`] announces the set and captures all databases that are open, as copies. Then it exports, stores,
+//!    reads back and describes one database after another. A failure ends that database's chain and no other. Last it
+//!    seals: without the run record the set does not exist.
 //! 5. [`report`] hears every step as an [`event::Event`], and `cli` turns the outcome into an exit code.
 
 pub mod cli;

@@ -125,6 +125,7 @@ fn member(site: &Site, key: &str, value: &Value) -> Value {
         {
             "[…]".into()
         }
+        "spread_seconds" | "copy_milliseconds" | "milliseconds" => "[…]".into(),
         _ => json(site, value),
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use duckdb::Connection;
+use hitkeep_plan::demo::Layout;
 use hitkeep_plan::duck::Limits;
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::stop::{Reason, Stop};
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::fixture::{PLAN, Running, Site, TENANT, minimal, names, read_tree};
+use crate::fixture::{PLAN, Running, Site, TENANT, demo, minimal, names, read_tree};
 use crate::other_process::OtherProcess;
 use crate::redact::{self, golden};
 use crate::runs::{Mount, document, events};
@@ -118,6 +119,25 @@ fn a_dry_run_says_what_is_copied_and_removes_what_it_copied_to_look() {
     let outcome = site.run(&["run", "plan.toml", "--dry-run"]);
     golden("dry-run-live.txt", &redact::outcome(&site, &outcome));
     assert!((read_tree(&site.path("")), redact::tree(&site, ""), state(&site)) == before);
+}
+
+#[test]
+fn copies_are_made_the_largest_first_and_brought_up_to_date_the_largest_last() {
+    let site = Site::with(demo(Layout::Joined));
+    site.write_plan(&plan("live"));
+    let printed = site.succeed(&["run", "plan.toml", "--dry-run"]).stdout;
+    let order = |verb: &str| -> Vec<u64> {
+        let database = |line: &str| line.split_whitespace().nth(2).unwrap().to_owned();
+        let path = |id: String| match id.as_str() {
+            "shared" => site.path("data/hitkeep.db"),
+            tenant => site.path(&format!("data/tenants/{tenant}/hitkeep.db")),
+        };
+        let lines = printed.lines().filter(|line| line.contains(&format!("  {verb}  ")));
+        lines.map(|line| fs::metadata(path(database(line))).unwrap().len()).collect()
+    };
+    let (prepared, captured) = (order("prepare"), order("capture"));
+    assert_eq!((prepared.len(), captured.len()), (2, 3), "the shared one is copied to be looked into: {printed}");
+    assert!(prepared.is_sorted_by(|one, next| one >= next) && captured.is_sorted(), "{printed}");
 }
 
 #[test]
@@ -375,10 +395,10 @@ fn a_demo_of_live_capture_loses_nothing_that_was_acknowledged() {
 fn the_process_of_a_demo_ends_with_it_however_that_ends() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::KILL, -9)] {
         let site = Site::with(&BTreeMap::new());
-        let mut demo = Running::start(site.command(&["demo", "everything", "--hits", "300", "--live"]));
-        let process = demo.wait_for_line("2. Process ").split_whitespace().next().unwrap().to_owned();
-        demo.signal(signal);
-        let outcome = demo.end();
+        let mut shown = Running::start(site.command(&["demo", "everything", "--hits", "300", "--live"]));
+        let process = shown.wait_for_line("2. Process ").split_whitespace().next().unwrap().to_owned();
+        shown.signal(signal);
+        let outcome = shown.end();
         assert_eq!(outcome.code, code, "{outcome:?}");
         let (begun, process) = (Instant::now(), Path::new("/proc").join(process));
         while process.exists() {
