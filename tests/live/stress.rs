@@ -24,7 +24,7 @@ const CAPTURES: u32 = 24;
 /// How many are made, of a few or of many, before the engine is stopped one way or another.
 const LIFE: (u32, u32) = (12, 60);
 
-/// How many plain copies are enough to be caught.
+/// How many plain copies are made at most; one after each capture until one is caught, then fewer.
 const PLAIN: u32 = 24;
 
 /// How a database is kept while it is captured.
@@ -168,7 +168,7 @@ fn capture_some(kind: Kind, captures: u32, place: &Place, done: &Acknowledged, d
     for number in 0..captures {
         std::thread::sleep(Duration::from_millis(dice.below(60)));
         capture_one(kind, place, done, dice, outcome);
-        if number.is_multiple_of(3) && outcome.plain < PLAIN {
+        if (number.is_multiple_of(3) || outcome.plain_wrong == 0) && outcome.plain < PLAIN {
             let moment = done.now();
             copy_plainly(&place.live(), &place.copy());
             outcome.plain += 1;
