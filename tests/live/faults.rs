@@ -176,7 +176,8 @@ fn patience_has_an_end_that_says_what_was_seen() {
     let error = capture(&place.live(), &place.copy(), &patience, &Timestamp::now, &restless).unwrap_err();
     let CaptureError::Exhausted { tries: 3, .. } = &error else { panic!("{error}") };
     let text = error.to_string().replace(&place.path("").display().to_string(), "");
-    assert_eq!(text, "`live.db` did not keep still: 3 tries in 0 s, checkpoint-ended 3 times");
+    assert!(text.starts_with("`live.db` did not keep still: 3 tries in "), "{text}");
+    assert!(text.ends_with(" s, checkpoint-ended 3 times"), "{text}");
     assert!(!place.copy().exists());
     let patience = Patience { tries: 1000, time: Duration::ZERO };
     let error = capture(&place.live(), &place.copy(), &patience, &Timestamp::now, &restless).unwrap_err();

@@ -47,7 +47,7 @@ fn a_commit_during_a_checkpoint_is_not_lost() {
         first.must("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1);");
         // A reader of an old state lets commits go on while a checkpoint is under way.
         reader.must("BEGIN; SELECT count(*) FROM t;");
-        first.must("INSERT INTO t VALUES (2); SET debug_checkpoint_sleep_ms = 2500;");
+        first.must("INSERT INTO t VALUES (2); SET debug_checkpoint_sleep_ms = 4000;");
         second.begin("CHECKPOINT;");
         while !look(&place.live()).unwrap().is_checkpointing {
             std::thread::sleep(Duration::from_millis(5));

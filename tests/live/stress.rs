@@ -24,7 +24,7 @@ const CAPTURES: u32 = 24;
 /// How many are made, of a few or of many, before the engine is stopped one way or another.
 const LIFE: (u32, u32) = (12, 60);
 
-/// How many plain copies are enough to be caught.
+/// How many plain copies are made at most; one after each capture until one is caught, then fewer.
 const PLAIN: u32 = 24;
 
 /// How a database is kept while it is captured.
@@ -48,8 +48,11 @@ const WEATHERS: &[Weather] = &[
 /// What came of it.
 #[derive(Debug, Default)]
 struct Outcome {
+    begun: Option<Instant>,
     captures: u32,
     tries: u32,
+    /// How many tries one capture took at most, and how long.
+    most: u32,
     rejected: BTreeMap<Rejection, u32>,
     longest: Duration,
     wrong: Vec<String>,
@@ -83,8 +86,7 @@ fn copies_of_what_the_linked_duckdb_writes_are_right() {
 /// Captures the database of an engine in all weathers, and tells what came of it.
 fn weather_all(kind: Kind) {
     let wanted = std::env::var("HITKEEP_PLAN_CAPTURES").map_or(CAPTURES, |count| count.parse().unwrap());
-    let mut outcome = Outcome::default();
-    let begun = Instant::now();
+    let mut outcome = Outcome { begun: Some(Instant::now()), ..Outcome::default() };
     for round in 0.. {
         if outcome.captures >= wanted {
             break;
@@ -93,19 +95,21 @@ fn weather_all(kind: Kind) {
         if !live_through(kind, weather, &mut Dice(round as u64 + 1), &mut outcome, wanted) {
             return;
         }
-        tell(kind, &outcome, begun.elapsed());
     }
+    tell(kind, &outcome);
     assert_eq!(outcome.wrong, Vec::<String>::new(), "{}", kind.name());
     assert!(outcome.plain_wrong > 0, "a test that takes a plain copy for a right one shows nothing: {outcome:?}");
 }
 
-fn tell(kind: Kind, outcome: &Outcome, took: Duration) {
+fn tell(kind: Kind, outcome: &Outcome) {
+    let took = outcome.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
     let line = format!(
-        "{}: {} captures in {} tries and {:.0} s, the longest {:.1} s; rejected: {:?}; wrong: {}; {} kills; opened by its own engine: {}; plain copies: {}, wrong: {}\n",
+        "{}: {} captures in {} tries and {:.0} s, one in {} tries and {:.1} s at most; rejected: {:?}; wrong: {}; {} kills; opened by its own engine: {}; plain copies: {}, wrong: {}\n",
         kind.name(),
         outcome.captures,
         outcome.tries,
         took.as_secs_f64(),
+        outcome.most,
         outcome.longest.as_secs_f64(),
         outcome.rejected,
         outcome.wrong.len(),
@@ -164,7 +168,7 @@ fn capture_some(kind: Kind, captures: u32, place: &Place, done: &Acknowledged, d
     for number in 0..captures {
         std::thread::sleep(Duration::from_millis(dice.below(60)));
         capture_one(kind, place, done, dice, outcome);
-        if number.is_multiple_of(3) && outcome.plain < PLAIN {
+        if (number.is_multiple_of(3) || outcome.plain_wrong == 0) && outcome.plain < PLAIN {
             let moment = done.now();
             copy_plainly(&place.live(), &place.copy());
             outcome.plain += 1;
@@ -197,6 +201,7 @@ fn capture_one(kind: Kind, place: &Place, done: &Acknowledged, dice: &mut Dice, 
     };
     outcome.captures += 1;
     outcome.tries += captured.tries;
+    outcome.most = outcome.most.max(captured.tries);
     outcome.longest = outcome.longest.max(captured.elapsed);
     for (rejection, count) in captured.rejected {
         *outcome.rejected.entry(rejection).or_default() += count;
@@ -211,6 +216,9 @@ fn capture_one(kind: Kind, place: &Place, done: &Acknowledged, dice: &mut Dice, 
         outcome.wrong.extend(judged.err().map(|why| format!("for its own engine: {why}")));
     }
     outcome.wrong.extend(broken(&place.copy(), moment.get()).err().map(|why| keep(place, &why)));
+    if outcome.captures.is_multiple_of(25) {
+        tell(kind, outcome);
+    }
 }
 
 /// Keeps a copy that is wrong, to be looked at, where somebody has named a folder for it.
