@@ -79,12 +79,12 @@ fn a_run_that_is_stopped_seals_nothing_and_leaves_nothing() {
 #[test]
 fn a_run_that_takes_too_long_is_stopped_the_same_way() {
     let site = Site::with(demo(Layout::Joined));
-    site.write_plan(&PLAN.replace("prefix =", "timeout = \"1s\"\nprefix ="));
+    site.write_plan(&PLAN.replace("prefix =", "timeout = \"5s\"\nprefix ="));
     let mut running = Running::start(site.command(&["run", "plan.toml", "--json"]));
     running.wait_for_task("announce");
     running.signal(Signal::STOP);
     // Not to wait for something, but to let the time go by that the job has.
-    std::thread::sleep(Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(5100));
     running.signal(Signal::CONT);
     let outcome = running.end();
 
@@ -92,7 +92,7 @@ fn a_run_that_takes_too_long_is_stopped_the_same_way() {
     assert_eq!(site.sets(), []);
     assert_eq!(names(&site.path("staging")), Vec::<String>::new());
     assert_eq!(names(&site.path("backups/hitkeep")), [".lock"]);
-    assert_eq!(failed_records(&site), [(1, "not done within the job's `timeout` of 1s".to_owned())]);
+    assert_eq!(failed_records(&site), [(1, "not done within the job's `timeout` of 5s".to_owned())]);
 }
 
 #[test]

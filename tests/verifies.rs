@@ -141,6 +141,12 @@ fn told(
     let verified = site.run(&["verify", "backups/hitkeep"]);
     assert_eq!(verified.code, code, "{name}: {verified:?}");
     let story = format!("# {name}\n{}{}{}\n", listed.stdout, verified.stdout, verified.stderr);
+    // Where reading stopped depends on how long the times in a record are.
+    let without_place = |line: &str| match line.split_once(" at line ") {
+        Some((said, _)) => format!("{said} at line […]\n"),
+        None => line.to_owned(),
+    };
+    let story: String = story.split_inclusive('\n').map(without_place).collect();
     narrow(&redact::text(site, &story.replace(older, "OLDER").replace(newer, "NEWER")))
 }
 

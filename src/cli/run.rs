@@ -206,8 +206,10 @@ impl JobDesk<'_> {
     async fn keep_records(&self, records: &[RunRecord]) {
         let state = Local::new(self.plan.local().state().to_owned());
         for record in records {
-            let key = Key::of(format!("runs/{}.{}.{}.json", record.snapshot, record.job, record.destination));
-            let kept = state.put(&key, Body::Bytes(record.write()), Mode::Replace, &Meter::default()).await;
+            // Of two runs in one second, one may have failed before there was a set of that name.
+            let RunRecord { snapshot, job, destination, run, .. } = record;
+            let key = Key::of(format!("runs/{snapshot}.{job}.{destination}.{run}.json"));
+            let kept = state.put(&key, Body::Bytes(record.write()), Mode::Create, &Meter::default()).await;
             if let Err(cause) = kept {
                 let message = format!("the run's record could not be kept: {cause}");
                 self.tell.hear(&Event::Warned { message });
