@@ -286,7 +286,6 @@ pub async fn call<T: Send + 'static>(
 pub async fn copy_live(
     source: &Path,
     into: &Path,
-    patience: Patience,
     clock: fn() -> Timestamp,
     stop: &Stop,
 ) -> Result<Captured, DuckError> {
@@ -295,7 +294,7 @@ pub async fn copy_live(
         let folder = into.parent().unwrap_or(Path::new("/"));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|cause| DuckError::File { doing: "make", path: folder.to_owned(), cause })?;
-        Ok(capture::capture(&source, &into, &patience, &clock, &|| stop.reason().is_some())?)
+        Ok(capture::capture(&source, &into, &Patience::default(), &clock, &|| stop.reason().is_some())?)
     });
     capture.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }

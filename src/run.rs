@@ -18,6 +18,7 @@ pub use restore::restore;
 pub use verify::{Finding, verify};
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::fs::Metadata;
 use std::path::Path;
@@ -281,19 +282,27 @@ impl Outside {
         }
     }
 
+    /// Waits for `work`, and hands the word to stop on to the meter that it works with: it ends in good order then.
+    async fn hand_stop_on<T>(&self, meter: &Meter, work: impl Future<Output = T>) -> T {
+        let hand_on = async {
+            self.stop.wait().await;
+            meter.stop();
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            ended = work => ended,
+            never = hand_on => match never {},
+        }
+    }
+
     /// Waits for `work`, says now and then where it is, and hands the word to stop on to it.
     async fn watch<A, T>(&self, task: &Task<A>, gauge: &Gauge, work: impl Future<Output = T>) -> T {
         let mut ticks = tokio::time::interval(TICK);
-        let mut is_stopping = false;
-        tokio::pin!(work);
+        let mut work = Box::pin(self.hand_stop_on(&gauge.meter, work));
         loop {
             tokio::select! {
                 ended = &mut work => return ended,
                 _ = ticks.tick() => self.tell.hear(&Event::TaskMoved { task: task.id, moved: gauge.meter.moved(), at: gauge.place() }),
-                () = self.stop.wait(), if !is_stopping => {
-                    is_stopping = true;
-                    gauge.meter.stop();
-                }
             }
         }
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::duck::capture::{self, Captured, Patience};
+use crate::duck::capture::{self, Captured};
 use crate::duck::{self, Database, DuckError, Limits, Session, check};
 use crate::hitkeep::{self, Layout, Tenant};
 use crate::measure::Bytes;
@@ -22,7 +22,7 @@ use crate::record::Catalogue;
 use crate::stop::{Reason, Stop};
 use crate::store::{Store, StoreError, local};
 use crate::work::{
-    self, BackupFacts, DatabaseFact, DestinationFact, Place, Reached, Refusal, RestoreFacts, Seen, Wanted,
+    self, BackupFacts, DatabaseFact, DestinationFact, Place, Reached, Refusal, RestoreFacts, Room, Seen, Wanted,
 };
 
 /// Why there are no facts.
@@ -137,11 +137,7 @@ pub struct Databases {
 impl Databases {
     /// Removes the copy of the shared database if a job is not about that one.
     fn drop_unwanted(&mut self, wanted: &Selection, staging: &Path) {
-        let is_wanted = |id| match wanted {
-            Selection::All => true,
-            Selection::Only(ids) => ids.contains(&id),
-        };
-        for fact in self.facts.iter_mut().filter(|fact| fact.has_copy && !is_wanted(fact.id)) {
+        for fact in self.facts.iter_mut().filter(|fact| fact.has_copy && !wanted.includes(fact.id)) {
             // One that cannot be removed now goes with the whole folder.
             drop(work::copy_path(staging, fact.id).parent().map(std::fs::remove_dir_all));
             fact.has_copy = false;
@@ -190,13 +186,9 @@ async fn tenants(source: &Source, means: &Means<'_>) -> Result<((Vec<Tenant>, La
 }
 
 async fn copy_shared(source: &Source, needed: Bytes, means: &Means<'_>) -> Result<Captured, SurveyError> {
-    let free = free(means.staging)?;
-    if free < needed {
-        let place = "the staging directory".to_owned();
-        return Err(Refusal::NoSpace { place, is_destination: false, free, needed, copies: needed }.into());
-    }
+    Room { copies: needed, export: Bytes(0) }.check(free(means.staging)?)?;
     let copy = work::copy_path(means.staging, DatabaseId::Shared);
-    let copied = duck::copy_live(source.db_path(), &copy, Patience::default(), means.clock, means.stop).await;
+    let copied = duck::copy_live(source.db_path(), &copy, means.clock, means.stop).await;
     match means.stop.reason() {
         Some(reason) => Err(SurveyError::Stopped(reason)),
         None => Ok(copied?),

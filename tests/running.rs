@@ -22,6 +22,7 @@ use crate::fixture::{PLAN, Running, Site, TENANT, demo, minimal, names, read_tre
 use crate::other_process::OtherProcess;
 use crate::redact::{self, golden};
 use crate::runs::{Mount, document, events};
+use crate::signals::stopped_at;
 use crate::source::state;
 
 /// What a server has written and not yet checkpointed: seven page views of a site that has them nowhere else.
@@ -238,10 +239,7 @@ fn a_live_run_that_is_stopped_leaves_nothing() {
         let site = Site::with(minimal());
         let _running = hitkeep(&site);
         let before = state(&site);
-        let mut run = Running::start(site.command(&["run", "plan.toml", "--json"]));
-        run.wait_for_task(task);
-        run.signal(signal);
-        let outcome = run.end();
+        let outcome = stopped_at(&site, &["run", "plan.toml", "--json"], task, signal);
         assert_eq!(outcome.code, code, "{task}: {outcome:?}");
         assert!(outcome.stderr.contains(word), "{task}: {outcome:?}");
         assert_eq!(site.sets(), [], "{task}");
@@ -269,10 +267,7 @@ fn a_live_run_that_is_killed_leaves_what_the_next_one_removes() {
     let site = Site::with(minimal());
     let _running = hitkeep(&site);
     for task in ["prepare", "capture", "export", "store"] {
-        let mut run = Running::start(site.command(&["run", "plan.toml", "--json"]));
-        run.wait_for_task(task);
-        run.signal(Signal::KILL);
-        assert_eq!(run.end().code, -9);
+        assert_eq!(stopped_at(&site, &["run", "plan.toml", "--json"], task, Signal::KILL).code, -9);
         crate::kill::make_old(&site.path("staging"));
     }
     site.succeed(&["run", "plan.toml"]);

@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use crate::fixture::{Outcome, PLAN, Running, Site, Tree, demo, names, read_tree};
 
 /// Starts the program with `words`, and signals it when it says that a task begins whose title has this first word.
-fn stopped_at(site: &Site, words: &[&str], task: &str, signal: Signal) -> Outcome {
+pub(crate) fn stopped_at(site: &Site, words: &[&str], task: &str, signal: Signal) -> Outcome {
     let mut running = Running::start(site.command(words));
     running.wait_for_task(task);
     running.signal(signal);

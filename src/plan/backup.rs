@@ -69,6 +69,17 @@ pub enum Selection {
     Only(Vec<DatabaseId>),
 }
 
+impl Selection {
+    /// Tells whether a job is about this database.
+    #[must_use]
+    pub fn includes(&self, id: DatabaseId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(ids) => ids.contains(&id),
+        }
+    }
+}
+
 /// A job: one source, backed up to some destinations.
 #[derive(Clone, Debug)]
 pub struct Backup {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Failure, Gauge, Outside};
-use crate::duck::capture::{Captured, Patience};
+use crate::duck::capture::Captured;
 use crate::duck::export::{self, Exported};
 use crate::duck::{self, Database, DuckError};
 use crate::event::Event;
@@ -107,7 +107,7 @@ impl Outside {
     async fn copy(&self, source: &Path, into: &Path, gauge: &Gauge) -> Result<Captured, DuckError> {
         // The copy has its full length from the start: how far it is, is what it takes of the disk.
         let allocated = |file: &Metadata| file.len().min(file.blocks() * 512);
-        let copy = duck::copy_live(source, into, Patience::default(), self.clock, &self.stop);
+        let copy = duck::copy_live(source, into, self.clock, &self.stop);
         gauge.watch_folder(into.parent().unwrap_or(into), allocated, copy).await
     }
 

@@ -199,17 +199,8 @@ async fn probe(store: &dyn Store, job: &Backup, staging: &Path, run: RunId, outs
     let key = job.prefix().key(&Key::of(format!(".doctor-{run}")));
     let mut findings = Vec::new();
     let meter = Meter::default();
-    let stopper = meter.clone();
-    let stopping = async {
-        outside.stop.wait().await;
-        stopper.stop();
-        // What has begun ends in good order: it takes away what it has stored.
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = trial(store, &key, job.upload().part_size, staging, &meter, &mut findings) => {}
-        () = stopping => {}
-    }
+    let trial = trial(store, &key, job.upload().part_size, staging, &meter, &mut findings);
+    outside.hand_stop_on(&meter, trial).await;
     findings.push(match store.delete(&key).await {
         Err(error) => Finding::failed("delete", error),
         Ok(()) => match store.read(&key, Part::Last(1)).await {

@@ -72,6 +72,18 @@ impl Room {
     pub fn total(self) -> Bytes {
         Bytes(self.copies.0 + self.export.0)
     }
+
+    /// Goes on if that much is free.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSpace`] where it is not.
+    pub fn check(self, free: Bytes) -> Result<(), Refusal> {
+        let (needed, place) = (self.total(), "the staging directory".to_owned());
+        if free < needed {
+            return Err(Refusal::NoSpace { place, is_destination: false, free, needed, copies: self.copies });
+        }
+        Ok(())
+    }
 }
 
 /// A database that should be in the set and cannot be.
@@ -174,18 +186,16 @@ pub fn backup(
 fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f DatabaseFact>, Vec<Missing>) {
     let mut present = Vec::new();
     let mut missing = Vec::new();
-    let mut sort = |fact: &'f DatabaseFact| match &fact.seen {
-        Ok(_) => present.push(fact),
-        Err(cause) => missing.push(Missing { database: fact.id, cause: cause.clone() }),
-    };
-    match wanted {
-        Selection::All => facts.iter().for_each(sort),
-        Selection::Only(ids) => {
-            facts.iter().filter(|fact| ids.contains(&fact.id)).for_each(&mut sort);
-            let unknown = ids.iter().filter(|id| !facts.iter().any(|fact| fact.id == **id));
-            let cause = "the installation has no active tenant of this id with a database";
-            missing.extend(unknown.map(|id| Missing { database: *id, cause: cause.to_owned() }));
+    for fact in facts.iter().filter(|fact| wanted.includes(fact.id)) {
+        match &fact.seen {
+            Ok(_) => present.push(fact),
+            Err(cause) => missing.push(Missing { database: fact.id, cause: cause.clone() }),
         }
+    }
+    if let Selection::Only(ids) = wanted {
+        let unknown = ids.iter().filter(|id| !facts.iter().any(|fact| fact.id == **id));
+        let cause = "the installation has no active tenant of this id with a database";
+        missing.extend(unknown.map(|id| Missing { database: *id, cause: cause.to_owned() }));
     }
     (present, missing)
 }
@@ -202,11 +212,7 @@ fn origin(wanted: plan::Capture, is_live: bool, copy: PathBuf) -> Origin {
 /// Checks that what is needed of the staging directory is free, and all exports fit into each destination.
 fn check_space(present: &[&DatabaseFact], facts: &BackupFacts, room: Room) -> Result<(), Refusal> {
     let there: u64 = present.iter().filter(|fact| fact.has_copy).map(|fact| fact.bytes().0).sum();
-    let (needed, free) = (room.total(), Bytes(facts.staging_free.0 + there));
-    if free < needed {
-        let place = "the staging directory".to_owned();
-        return Err(Refusal::NoSpace { place, is_destination: false, free, needed, copies: room.copies });
-    }
+    room.check(Bytes(facts.staging_free.0 + there))?;
     let needed = present.iter().map(|fact| fact.bytes().0).sum();
     for fact in &facts.destinations {
         if let Ok(Reached { free: Some(free), .. }) = fact.reached

@@ -19,7 +19,8 @@ use super::error::{CaptureError, is_full};
 use super::header::{self, Headers};
 use super::judge::Log;
 use super::log::{self, Scan};
-use super::source::{Source, beside, checksum};
+use super::source::{Source, checksum};
+use crate::hitkeep;
 
 /// How much is copied between two looks at whether to go on, in bytes.
 const STRIDE: u64 = 64 << 20;
@@ -59,20 +60,21 @@ impl Draft {
         if source.is_at(path) {
             return Err(CaptureError::SameFile { path: path.to_owned() });
         }
-        let log_path = beside(path, ".wal");
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             options.open(path).map_err(CaptureError::file("write", path))
         };
-        for left in [log_path.clone(), beside(path, ".wal.checkpoint")] {
-            match fs::remove_file(&left) {
+        let logs = hitkeep::companions(path);
+        for left in &logs {
+            match fs::remove_file(left) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(CaptureError::file("remove", &left)(error));
+                    return Err(CaptureError::file("remove", left)(error));
                 }
                 _ => {}
             }
         }
+        let [log_path, _] = logs;
         let file = open(path)?;
         let written = CaptureError::file("write", path);
         let length = file.metadata().map_err(&written)?.len();

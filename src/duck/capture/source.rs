@@ -14,6 +14,7 @@ use super::header::{self, Headers, Pointer, Unusable};
 use super::judge::{Checkpoint, FileId, Log, Observation};
 use super::log::{self, Scan, Unread};
 use crate::duck::lock;
+use crate::hitkeep;
 
 /// How often what is torn is read again before it is damaged: who writes it needs far less time.
 const REREADS: u32 = 20;
@@ -24,6 +25,7 @@ pub(super) struct Source {
     pub(super) file: File,
     path: PathBuf,
     log_path: PathBuf,
+    log_aside_path: PathBuf,
     id: FileId,
 }
 
@@ -33,7 +35,8 @@ impl Source {
         let open = || -> io::Result<Self> {
             let file = open(path)?;
             let id = id_of(&file.metadata()?);
-            Ok(Self { file, path: path.to_owned(), log_path: beside(path, ".wal"), id })
+            let [log_path, log_aside_path] = hitkeep::companions(path);
+            Ok(Self { file, path: path.to_owned(), log_path, log_aside_path, id })
         };
         open().map_err(CaptureError::file(OPENING, path))
     }
@@ -89,7 +92,7 @@ impl Source {
 
     /// Opens the log that commits go to while a checkpoint is under way; nothing where there is none.
     pub(super) fn log_aside(&self) -> Result<Option<File>, CaptureError> {
-        open_if_there(&beside(&self.path, ".wal.checkpoint"))
+        open_if_there(&self.log_aside_path)
     }
 
     pub(super) fn log_path(&self) -> &Path {
@@ -209,13 +212,6 @@ fn open_if_there(path: &Path) -> Result<Option<File>, CaptureError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(CaptureError::file(OPENING, path)(error)),
     }
-}
-
-/// Returns the path of a database with more at its end, as DuckDB names the files beside it.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 fn id_of(metadata: &Metadata) -> FileId {
