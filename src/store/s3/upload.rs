@@ -45,11 +45,12 @@ impl Opened {
     /// Stores an object.
     pub(super) async fn upload(&self, key: &Key, body: Body, mode: Mode, meter: &Meter) -> Result<Moved, StoreError> {
         let at = || self.locate(key.as_str());
+        if meter.is_stopped() {
+            // Of a request that is sent and given up in one moment, the server may have got everything.
+            return Err(StoreError::Stopped { at: at() });
+        }
         match body {
             Body::Bytes(bytes) => {
-                if meter.is_stopped() {
-                    return Err(StoreError::Stopped { at: at() });
-                }
                 // A document that is on its way is not cut short: whoever sent it must know whether it is there.
                 let moved = Moved::of(&bytes);
                 self.put_whole(key, Bytes::from(bytes), moved, mode, meter).await
