@@ -33,6 +33,12 @@ pub use script::data_files;
 /// How long an interrupted engine has to end its call before it is interrupted again.
 const AGAIN: Duration = Duration::from_millis(10);
 
+/// Which part of an engine's memory is kept for what nobody reckons with: catalogues, and blocks that are in use for a moment.
+///
+/// Measured with three databases that are loaded at the same time in 128 MiB: without it half of the loads failed, with a
+/// quarter none of twelve.
+const UNRECKONED: u64 = 4;
+
 /// What an engine may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -147,7 +153,7 @@ impl Session {
             Connection::open_in_memory_with_flags(config)
         };
         let connection = open().map_err(|error| refused("opening an engine", &error))?;
-        let room = Arc::new(Room::new(limits.memory));
+        let room = Arc::new(Room::new(Bytes(limits.memory.0 - limits.memory.0 / UNRECKONED)));
         Ok(Self { connection, memory: limits.memory, room, abreast: 1, number: 0 })
     }
 
