@@ -34,6 +34,10 @@ const MEMORY_PER_KEYED_GROUP: u64 = 64 << 20;
 /// The same for a table without one. Measured: a million rows at once do not need 128 MiB.
 const MEMORY_PER_GROUP: u64 = 16 << 20;
 
+/// How the new file is attached. It has no write-ahead log: one that is not finished is thrown away, and each index would
+/// be written twice.
+const NEW_FILE: &str = "STORAGE_VERSION 'v1.4.0', RECOVERY_MODE 'no_wal_writes'";
+
 /// How much memory building an index takes for each row, in bytes, measured with keys of two columns.
 const MEMORY_PER_INDEXED_ROW: u64 = 100;
 
@@ -63,7 +67,7 @@ pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> R
     let order = Order::new(session, &script::statements(&schema_script), &sizes);
 
     let alias = format!("{ALIAS}_{}", session.number);
-    session.attach(into, &alias, "STORAGE_VERSION 'v1.4.0'")?;
+    session.attach(into, &alias, NEW_FILE)?;
     session.run("entering the new database", &format!("USE {alias}"))?;
     let left_out = define(session, order.first.iter().map(AsRef::as_ref).collect())?;
     define(session, order.early)?;
@@ -72,7 +76,7 @@ pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> R
         load_table(session, &Source { from, alias: &alias, copy, rows }, pace, at)?;
     }
     at("indexes");
-    order.late.iter().try_for_each(|late| late.build(session))?;
+    order.late.iter().try_for_each(|late| late.build(session, &alias))?;
     let tables = count_rows(session, &copies)?;
     session.run("writing the new database", &format!("CHECKPOINT {alias}; USE memory; DETACH {alias}"))?;
     make_durable(into)?;
@@ -135,9 +139,10 @@ struct Late<'s> {
 }
 
 impl Late<'_> {
-    fn build(&self, session: &Session) -> Result<(), DuckError> {
+    /// Builds it and writes it to the file: until then it fills memory that nobody else can have.
+    fn build(&self, session: &Session, alias: &str) -> Result<(), DuckError> {
         let _taken = session.take(self.rows.saturating_mul(MEMORY_PER_INDEXED_ROW));
-        session.run("defining", &self.statement)
+        session.run("defining", &format!("{}; CHECKPOINT {alias}", self.statement))
     }
 }
 
