@@ -2,8 +2,10 @@
 //!
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
+mod last;
 mod sets;
 
+pub use last::last_run;
 pub use sets::{Asked, catalogue};
 
 use std::collections::{BTreeMap, BTreeSet};

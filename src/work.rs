@@ -6,12 +6,14 @@
 
 mod backup;
 mod capture;
+mod due;
 mod facts;
 mod restore;
 mod verify;
 
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
+pub use due::due;
 pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
