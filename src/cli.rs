@@ -9,6 +9,7 @@ mod error;
 mod init;
 mod list;
 mod man;
+mod memory;
 mod next;
 mod restore;
 mod run;

@@ -57,6 +57,12 @@ impl Local {
     pub fn memory_limit(&self) -> Bytes {
         self.memory_limit.value
     }
+
+    /// Tells whether the plan itself says how much that is.
+    #[must_use]
+    pub fn limits_memory(&self) -> bool {
+        self.memory_limit.place().is_some()
+    }
 }
 
 fn default_state(desk: &mut Desk<'_>) -> Option<Chosen<PathBuf>> {
