@@ -40,7 +40,7 @@ pub use self::destination::{Destination, Store};
 pub use self::local::Local;
 pub use self::schema::{reference, schema};
 pub use self::secret::Secret;
-pub use self::source::{Capture, Source};
+pub use self::source::{Capture, Installation, Snapshots, Source, SourceKind};
 pub use self::upload::Upload;
 use crate::diagnose::{Diagnostic, Problems, Rejected, Severity};
 use crate::measure::Sha256;

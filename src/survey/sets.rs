@@ -56,15 +56,16 @@ pub async fn catalogue(store: &dyn Store, prefix: &Prefix, asked: Asked) -> Resu
 pub(super) async fn taken(
     store: &dyn Store,
     prefix: &Prefix,
-) -> Result<(BTreeSet<SnapshotId>, Option<(SnapshotId, Sha256)>), StoreError> {
+) -> Result<(Names, Option<(SnapshotId, Sha256)>), StoreError> {
     let look = Look { store, prefix };
     let names = look.names(At::Latest).await?;
     for id in names.sealed.iter().rev() {
         if let (Ok(_), digest) = look.read_record(*id).await? {
-            return Ok((names.all(), Some((*id, digest))));
+            let newest = Some((*id, digest));
+            return Ok((names, newest));
         }
     }
-    Ok((names.all(), None))
+    Ok((names, None))
 }
 
 /// Returns the sets to look at until the one that is meant is found, newest first.
