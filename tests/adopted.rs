@@ -85,8 +85,8 @@ fn tenants(site: &Site) -> Vec<String> {
 
 /// Makes everything that HitKeep has written as old as it would be: written 20 seconds after [`SET`] was begun.
 fn let_settle(site: &Site) {
-    let begun = SystemTime::from(SET.parse::<SnapshotId>().unwrap().moment());
-    let written = begun + Duration::from_secs(20);
+    let begun = SET.parse::<SnapshotId>().unwrap().moment().as_second().unsigned_abs();
+    let written = SystemTime::UNIX_EPOCH + Duration::from_secs(begun + 20);
     walk(&site.path("theirs"), &mut |path| File::open(path).unwrap().set_modified(written).unwrap());
 }
 

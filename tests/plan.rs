@@ -447,7 +447,7 @@ fn buckets_of_different_servers_do_not_meet() {
 fn relative_paths_start_at_the_plan_file() {
     let text = plan_with(&[("/var/lib/hitkeep/data", "../data"), ("/srv/hitkeep", "./backups")], "");
     let plan = taken("p", &text).plan;
-    assert_eq!(plan.sources()[0].data_path(), Path::new("/etc/hitkeep/../data"));
+    assert_eq!(installation(&plan.backups()[0]).data_path(), Path::new("/etc/hitkeep/../data"));
     assert_eq!(directory(&plan.destinations()[0]), Path::new("/etc/hitkeep/backups"));
 }
 

@@ -102,6 +102,12 @@ impl Source {
         self.line
     }
 
+    /// Returns where the plan names what it is read from, in bytes of the plan's text.
+    #[must_use]
+    pub fn place(&self) -> Range<usize> {
+        self.places().into_iter().next().map(|(_, place)| place).unwrap_or_default()
+    }
+
     /// Returns what it is.
     #[must_use]
     pub fn kind(&self) -> &SourceKind {
