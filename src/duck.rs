@@ -12,6 +12,7 @@ pub mod load;
 pub mod lock;
 mod room;
 mod script;
+pub mod snapshot;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -287,13 +288,14 @@ pub async fn call<T: Send + 'static>(
 }
 
 /// Brings the copy at `into`, which is made where it is missing, to a state of the database at `source`, on a thread
-/// that may wait. The folders of the copy are this user's alone.
+/// that may wait as long as `patience` lasts. The folders of the copy are this user's alone.
 ///
 /// # Errors
 /// Those of a capture; [`DuckError::Interrupted`] after the word to stop. It has always ended when this returns.
 pub async fn copy_live(
     source: &Path,
     into: &Path,
+    patience: Patience,
     clock: fn() -> Timestamp,
     stop: &Stop,
 ) -> Result<Captured, DuckError> {
@@ -302,7 +304,7 @@ pub async fn copy_live(
         let folder = into.parent().unwrap_or(Path::new("/"));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|cause| DuckError::File { doing: "make", path: folder.to_owned(), cause })?;
-        Ok(capture::capture(&source, &into, &Patience::default(), &clock, &|| stop.reason().is_some())?)
+        Ok(capture::capture(&source, &into, &patience, &clock, &|| stop.reason().is_some())?)
     });
     capture.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }

@@ -73,6 +73,11 @@ pub enum Event {
         /// What.
         message: String,
     },
+    /// Nothing can be done until something else has ended.
+    Waiting {
+        /// What is waited for, in words.
+        message: String,
+    },
     /// The work ended.
     RunFinished {
         /// How, in words.

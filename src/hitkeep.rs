@@ -24,6 +24,16 @@ pub const WITH_SITES_QUERY: &str = "SELECT DISTINCT tenant_id::VARCHAR FROM site
 /// Tells whether the default tenant has moved out of the shared database (HitKeep 2.13 and later).
 pub const SPLIT_QUERY: &str = "SELECT count(*) > 0 FROM data_migrations WHERE name = 'default_tenant_split_v1'";
 
+/// The tables of the shared database that the queries above ask; older versions lack some.
+pub const LISTING_TABLES: [&str; 4] = ["tenants", "tenant_archives", "site_tenants", "data_migrations"];
+
+/// The table that HitKeep's migrations are noted in.
+pub const MIGRATIONS_TABLE: &str = "migrations";
+
+/// How many bytes of database one byte of snapshot may become, where nothing says better: HitKeep's hits take 46 bytes a
+/// row in Parquet and 128 in a database with its indexes.
+pub const GROWTH: u64 = 4;
+
 /// Names the last migration that ran, which is what HitKeep has for a schema version.
 pub const MIGRATION_QUERY: &str = "SELECT max(migration) FROM migrations";
 

@@ -25,8 +25,10 @@
 //!    sees TOML: names are resolved, prefixes rendered and proved disjoint, or every problem is returned.
 //! 2. It takes the lock of each destination (of a bucket: a lease), and [`survey::backup`] looks: which databases there
 //!    should be, how large they are, who has them open, which names of sets the destinations have taken. A shared
-//!    database that is open is copied to be looked into; the run brings that copy up to date.
-//! 3. [`work::backup`] chooses the set's name and writes the list of tasks. `run --dry-run` prints it and stops.
+//!    database that is open is copied to be looked into; the run brings that copy up to date. Of a source that is
+//!    HitKeep's own backups, [`survey::adopt`] finds the newest set, and waits for it to be finished.
+//! 3. [`work::backup`], or [`work::adopt`], chooses the set's name and writes the list of tasks. `run --dry-run` prints it
+//!    and stops.
 //! 4. [`run::backup`] announces the set and captures all databases that are open, as copies. Then it exports, stores,
 //!    reads back and describes one database after another. A failure ends that database's chain and no other. Last it
 //!    seals: without the run record the set does not exist.

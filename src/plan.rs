@@ -42,7 +42,7 @@ pub use self::local::Local;
 pub use self::schedule::{Schedule, ScheduleError, Slot};
 pub use self::schema::{reference, schema};
 pub use self::secret::Secret;
-pub use self::source::{Capture, Source};
+pub use self::source::{Capture, Installation, Snapshots, Source, SourceKind};
 pub use self::upload::Upload;
 use crate::diagnose::{Diagnostic, Problems, Rejected, Severity};
 use crate::measure::Sha256;

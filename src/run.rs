@@ -4,6 +4,7 @@
 //! what an unfinished chain has stored is taken away again; nothing is sealed after a word to stop. Deleting comes
 //! last, and never touches what another run has written.
 
+mod adopt;
 mod backup;
 mod capture;
 mod doctor;
@@ -21,13 +22,13 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::fs::Metadata;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::duck::capture::CaptureError;
+use crate::duck::capture::{CaptureError, Patience};
 use crate::duck::{self, DuckError, Limits, Session};
 use crate::event::{Event, Listener, Meter};
 use crate::measure::Bytes;
@@ -50,6 +51,8 @@ pub struct Outside {
     pub leases: BTreeMap<Name, Lease>,
     /// What an engine may use.
     pub limits: Limits,
+    /// How long is tried to capture a database that others have open: to prepare it and to bring it up to date.
+    pub patience: Patience,
     /// What time it is.
     pub clock: fn() -> Timestamp,
     /// Who is told.
@@ -94,6 +97,12 @@ pub enum Cause {
     /// What is there is not what was sealed.
     #[error("{0}")]
     Differs(String),
+    /// HitKeep has removed what was being read.
+    #[error("`{}` is gone: HitKeep has removed this set of its own while it was read", at.display())]
+    Vanished {
+        /// A file that was there before.
+        at: PathBuf,
+    },
     /// Another run may write there by now.
     #[error(
         "lease {generation} of the destination was lost: it could not be renewed in time, or another run has taken over"
@@ -185,7 +194,7 @@ impl Cause {
             Self::Duck(DuckError::File { .. } | DuckError::Capture(CaptureError::NoRoom { .. }))
             | Self::Folder { .. }
             | Self::Stopped(Reason::Timeout(_) | Reason::Elsewhere) => exit::UNEXPECTED,
-            Self::Duck(_) => exit::SOURCE,
+            Self::Duck(_) | Self::Vanished { .. } => exit::SOURCE,
             Self::Store(_) | Self::LeaseLost { .. } => exit::DESTINATION,
             Self::Differs(_) => exit::VERIFICATION,
             Self::Living(_) => exit::REFUSED,
@@ -310,7 +319,8 @@ impl Outside {
     /// Returns what an installation is looked at with, from the folder of this run's own.
     #[must_use]
     pub fn means<'m>(&'m self, staging: &'m Path) -> Means<'m> {
-        Means { limits: &self.limits, staging, clock: self.clock, stop: &self.stop }
+        let (limits, tell) = (&self.limits, self.tell.as_ref());
+        Means { limits, staging, patience: self.patience, clock: self.clock, tell, stop: &self.stop }
     }
 
     fn warn(&self, message: String) {

@@ -4,9 +4,11 @@
 
 mod last;
 mod sets;
+mod theirs;
 
 pub use last::last_run;
 pub use sets::{Asked, catalogue};
+pub use theirs::{Theirs, Unfinished, adopt, look};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,17 +16,18 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::duck::capture::{self, Captured};
+use crate::duck::capture::{self, Captured, Patience};
 use crate::duck::{self, Database, DuckError, Limits, Session, check};
+use crate::event::Listener;
 use crate::hitkeep::{self, Layout, Tenant};
 use crate::measure::Bytes;
 use crate::name::{DatabaseId, Name, Prefix};
-use crate::plan::{Backup, Capture, Selection, Source};
+use crate::plan::{Backup, Capture, Installation, Selection};
 use crate::record::Catalogue;
 use crate::stop::{Reason, Stop};
 use crate::store::{Store, StoreError, local};
 use crate::work::{
-    self, BackupFacts, DatabaseFact, DestinationFact, Place, Reached, Refusal, RestoreFacts, Room, Seen, Wanted,
+    self, BackupFacts, DatabaseFact, DestinationFact, Place, Reached, Refusal, RestoreFacts, Room, Seen, Spent, Wanted,
 };
 
 /// Why there are no facts.
@@ -33,6 +36,17 @@ pub enum SurveyError {
     /// The shared database does not say which databases there are.
     #[error("which databases there are cannot be read: {0}")]
     Source(#[from] DuckError),
+    /// What HitKeep's own backup writes cannot be read.
+    #[error("HitKeep's own backups cannot be read: {0}")]
+    Theirs(StoreError),
+    /// HitKeep's own backup has written no set yet.
+    #[error("`{at}` holds no finished set of HitKeep's own{}", instead(.oddities))]
+    NoSet {
+        /// The directory.
+        at: String,
+        /// What is there instead.
+        oddities: Vec<String>,
+    },
     /// There is no room for a copy to look into.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -49,6 +63,10 @@ pub enum SurveyError {
     },
 }
 
+fn instead(oddities: &[String]) -> String {
+    if oddities.is_empty() { String::new() } else { format!(": {}", oddities.join("; ")) }
+}
+
 /// What an installation is looked at with.
 #[derive(Clone, Copy)]
 pub struct Means<'m> {
@@ -56,8 +74,12 @@ pub struct Means<'m> {
     pub limits: &'m Limits,
     /// The folder of this run's own, where a copy is made of a database that others have open.
     pub staging: &'m Path,
+    /// How long is tried to copy such a database.
+    pub patience: Patience,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+    /// Who is told that it takes long.
+    pub tell: &'m dyn Listener,
     /// The word to stop.
     pub stop: &'m Stop,
 }
@@ -75,7 +97,7 @@ impl Means<'_> {
     }
 }
 
-/// Looks at everything that a backup job is about; `stores` are its destinations' stores, in the plan's order.
+/// Looks at everything that the backup of an installation is about; `stores` are its destinations' stores, in the plan's order.
 ///
 /// A destination that is known not to answer, with the reason in `silent`, is not asked again: each question to a
 /// server that is gone takes as long as the patience with it.
@@ -85,11 +107,12 @@ impl Means<'_> {
 /// destination that does not answer is a fact.
 pub async fn backup(
     job: &Backup,
+    installation: &Installation,
     stores: &[Arc<dyn Store>],
     silent: &BTreeMap<Name, String>,
     means: &Means<'_>,
 ) -> Result<BackupFacts, SurveyError> {
-    let mut found = databases(job.source(), means).await?;
+    let mut found = databases(installation, means).await?;
     found.drop_unwanted(job.databases(), means.staging);
     let destinations = means.unless_stopped(destinations(job, stores, silent)).await?;
     let Databases { facts: databases, unused, .. } = found;
@@ -121,8 +144,8 @@ pub fn place(store: &dyn Store, prefix: &Prefix) -> Place {
 }
 
 async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError> {
-    let (taken, newest_record) = sets::taken(store, prefix).await?;
-    Ok(Reached { taken, newest_record, free: store.free_space().await? })
+    let (names, newest_record) = sets::taken(store, prefix).await?;
+    Ok(Reached { names, newest_record, free: store.free_space().await? })
 }
 
 /// What an installation holds.
@@ -139,10 +162,10 @@ pub struct Databases {
 impl Databases {
     /// Removes the copy of the shared database if a job is not about that one.
     fn drop_unwanted(&mut self, wanted: &Selection, staging: &Path) {
-        for fact in self.facts.iter_mut().filter(|fact| fact.has_copy && !wanted.includes(fact.id)) {
+        for fact in self.facts.iter_mut().filter(|fact| fact.copy.is_some() && !wanted.includes(fact.id)) {
             // One that cannot be removed now goes with the whole folder.
             drop(work::copy_path(staging, fact.id).parent().map(std::fs::remove_dir_all));
-            fact.has_copy = false;
+            fact.copy = None;
         }
     }
 }
@@ -152,9 +175,10 @@ impl Databases {
 ///
 /// # Errors
 /// When the list of databases cannot be read.
-pub async fn databases(source: &Source, means: &Means<'_>) -> Result<Databases, SurveyError> {
-    let ((tenants, layout), copied) = tenants(source, means).await?;
+pub async fn databases(source: &Installation, means: &Means<'_>) -> Result<Databases, SurveyError> {
+    let Listing { tenants, layout, shared, copied } = tenants(source, means).await?;
     let (mut facts, mut unused) = (Vec::new(), Vec::new());
+    let spent = copied.as_ref().map(|copied| Spent { tries: copied.tries, time: copied.elapsed });
     for id in hitkeep::expected_databases(&tenants, layout) {
         let path = hitkeep::database_path(source.db_path(), source.data_path(), id);
         let tenant = tenants.iter().find(|tenant| DatabaseId::Tenant(tenant.id) == id);
@@ -162,9 +186,11 @@ pub async fn databases(source: &Source, means: &Means<'_>) -> Result<Databases, 
             unused.push(tenant.clone());
             continue;
         }
-        let seen = capture::look(&path).map(seen).map_err(|error| error.to_string());
-        let has_copy = copied.is_some() && id == DatabaseId::Shared;
-        facts.push(DatabaseFact { id, name: tenant.map(|tenant| tenant.name.clone()), path, seen, has_copy });
+        let (seen, copy) = match id {
+            DatabaseId::Shared => (Ok(shared.clone()), spent),
+            DatabaseId::Tenant(_) => (capture::look(&path).map(seen).map_err(|error| error.to_string()), None),
+        };
+        facts.push(DatabaseFact { id, name: tenant.map(|tenant| tenant.name.clone()), path, seen, copy });
     }
     if !source.capture().is_live(facts.iter().any(DatabaseFact::is_held)) {
         open_each(&mut facts, source.capture(), means).await;
@@ -172,25 +198,40 @@ pub async fn databases(source: &Source, means: &Means<'_>) -> Result<Databases, 
     Ok(Databases { facts, unused, copied })
 }
 
-/// Reads the tenants of an installation, and what came of copying the shared database where that is how it is read.
-async fn tenants(source: &Source, means: &Means<'_>) -> Result<((Vec<Tenant>, Layout), Option<Captured>), SurveyError> {
+/// What the shared database says, and how it was asked.
+struct Listing {
+    tenants: Vec<Tenant>,
+    layout: Layout,
+    /// What was seen of it from outside.
+    shared: Seen,
+    /// What came of copying it, where that is how it was read.
+    copied: Option<Captured>,
+}
+
+/// Reads the tenants of an installation.
+async fn tenants(source: &Installation, means: &Means<'_>) -> Result<Listing, SurveyError> {
     let shared = capture::look(source.db_path()).map(seen).map_err(DuckError::from)?;
     if !source.capture().is_live(shared.holder.is_some()) {
         match enter(means, check::tenants, Database::Source(source.db_path().to_owned())).await {
             // Someone has come since, who is not in the way of a copy.
             Err(DuckError::Locked { .. }) if source.capture() == Capture::Auto => {}
-            read => return Ok((read?, None)),
+            read => {
+                let (tenants, layout) = read?;
+                return Ok(Listing { tenants, layout, shared, copied: None });
+            }
         }
     }
     let copied = copy_shared(source, shared.bytes, means).await?;
     let copy = Database::Copy(work::copy_path(means.staging, DatabaseId::Shared));
-    Ok((enter(means, check::tenants, copy).await?, Some(copied)))
+    let (tenants, layout) = enter(means, check::tenants, copy).await?;
+    // What has come since the copy was begun is seen once more by whoever brings it up to date.
+    Ok(Listing { tenants, layout, shared, copied: Some(copied) })
 }
 
-async fn copy_shared(source: &Source, needed: Bytes, means: &Means<'_>) -> Result<Captured, SurveyError> {
+async fn copy_shared(source: &Installation, needed: Bytes, means: &Means<'_>) -> Result<Captured, SurveyError> {
     Room { copies: needed, export: Bytes(0) }.check(free(means.staging)?)?;
     let copy = work::copy_path(means.staging, DatabaseId::Shared);
-    let copied = duck::copy_live(source.db_path(), &copy, means.clock, means.stop).await;
+    let copied = duck::copy_live(source.db_path(), &copy, means.patience, means.clock, means.stop).await;
     match means.stop.reason() {
         Some(reason) => Err(SurveyError::Stopped(reason)),
         None => Ok(copied?),

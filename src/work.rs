@@ -4,6 +4,7 @@
 //! digests, rows and durations are learnt on the way. The shape of a value says what depends on what, so that
 //! nothing needs to be looked up while it is walked.
 
+mod adopt;
 mod backup;
 mod capture;
 mod due;
@@ -11,13 +12,18 @@ mod facts;
 mod restore;
 mod verify;
 
-pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, backup};
+pub use adopt::{Adopt, Clear, adopt};
+pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, Take, There, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
 pub use due::due;
-pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
+pub use facts::{
+    AdoptFacts, BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen, Spent, TheirFiles,
+    TheirSet, TheirSnapshot,
+};
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -98,13 +104,15 @@ impl fmt::Display for Announce {
     }
 }
 
-/// Stores the files of an export.
+/// Stores the files of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {
     /// Which database's.
     pub database: DatabaseId,
     /// The folder that they lie in.
     pub from: PathBuf,
+    /// Their names; nothing for everything that lies there.
+    pub names: Option<BTreeSet<String>>,
     /// The destination.
     pub destination: Name,
     /// The folder of keys that they go to.

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use hitkeep_plan::duck::Limits;
-use hitkeep_plan::event::Meter;
+use hitkeep_plan::duck::capture::Patience;
+use hitkeep_plan::event::{Meter, Silence};
 use hitkeep_plan::hitkeep;
 use hitkeep_plan::measure::{Bytes, Sha256};
 use hitkeep_plan::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
@@ -24,7 +25,7 @@ use hitkeep_plan::work::At;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::fixture::{PLAN, Site, TENANT, minimal, write_tree};
+use crate::fixture::{PLAN, Site, TENANT, installation, minimal, write_tree};
 
 /// A store that counts requests the way a bucket would: a thousand keys or folders to a page of a listing.
 #[derive(Debug, Default)]
@@ -366,10 +367,12 @@ async fn a_new_run_reads_one_record_of_thousands() {
     let limits = Limits { memory: Bytes(64 << 20), most: Bytes(64 << 20), spill: site.path("spill") };
     let stores = [Arc::clone(&store) as Arc<dyn Store>];
     let (staging, stop) = (site.path(""), Stop::default());
-    let means = Means { limits: &limits, staging: &staging, clock: Timestamp::now, stop: &stop };
-    let facts = survey::backup(&plan.backups()[0], &stores, &BTreeMap::new(), &means).await.unwrap();
+    let (limits, patience) = (&limits, Patience::default());
+    let means = Means { limits, staging: &staging, patience, clock: Timestamp::now, tell: &Silence, stop: &stop };
+    let job = &plan.backups()[0];
+    let facts = survey::backup(job, installation(job), &stores, &BTreeMap::new(), &means).await.unwrap();
     let reached = facts.destinations[0].reached.as_ref().unwrap();
-    assert_eq!(reached.taken, world.ids.into_iter().collect());
+    assert_eq!(reached.names.all(), world.ids.into_iter().collect());
     assert_eq!(reached.newest_record, world.newest);
     let (runs, folders_and_manifests, record) = (2, 1, 1);
     assert_eq!(store.requests.load(Ordering::SeqCst), runs + folders_and_manifests + record);

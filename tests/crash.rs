@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use hitkeep_plan::duck::capture::Patience;
 use hitkeep_plan::duck::{Limits, Session, compare};
 use hitkeep_plan::event::{Event, Listener, Meter, Silence};
 use hitkeep_plan::hitkeep;
@@ -28,7 +29,7 @@ use hitkeep_plan::survey::{self, Asked, Means};
 use hitkeep_plan::work::{self, At, BackupWork, Place, Wanted};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fixture::{PLAN, Site, minimal, read_tree};
+use crate::fixture::{PLAN, Site, installation, minimal, read_tree};
 
 /// Everything in a store.
 type Objects = BTreeMap<Key, Vec<u8>>;
@@ -94,6 +95,7 @@ impl World {
             stores: BTreeMap::from([(self.destination(), Arc::clone(store))]),
             leases: BTreeMap::new(),
             limits: self.limits(),
+            patience: Patience::default(),
             clock: Timestamp::now,
             tell,
             stop,
@@ -105,10 +107,11 @@ impl World {
     async fn plan_work(&self, store: &Arc<dyn Store>, is_locked: bool, now: Timestamp) -> BackupWork {
         let (job, staging) = (&self.plan.backups()[0], self.site.path("staging"));
         let silent = (!is_locked).then(|| (self.destination(), "no lock".to_owned())).into_iter().collect();
-        let (limits, stop) = (self.limits(), Stop::default());
-        let means = Means { limits: &limits, staging: &staging, clock: Timestamp::now, stop: &stop };
-        let facts = survey::backup(job, &[Arc::clone(store)], &silent, &means).await.unwrap();
-        work::backup(job, &facts, &staging, RunId::fresh(now), now).unwrap()
+        let (limits, stop) = (&self.limits(), Stop::default());
+        let (staging, patience) = (&staging, Patience::default());
+        let means = Means { limits, staging, patience, clock: Timestamp::now, tell: &Silence, stop: &stop };
+        let facts = survey::backup(job, installation(job), &[Arc::clone(store)], &silent, &means).await.unwrap();
+        work::backup(job, installation(job), &facts, staging, RunId::fresh(now), now).unwrap()
     }
 
     /// Backs up the way `run` does, and returns the record.

@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 use hitkeep_plan::demo::{Demo, Layout};
-use hitkeep_plan::plan::{Plan, Surroundings};
+use hitkeep_plan::plan::{Backup, Installation, Plan, SourceKind, Surroundings};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -100,6 +100,14 @@ pub(crate) fn make_database(path: &Path, statements: &str) {
     let engine = duckdb::Connection::open_in_memory().unwrap();
     let attach = format!("ATTACH '{}' AS made (STORAGE_VERSION 'v1.0.0', BLOCK_SIZE 16384); USE made;", path.display());
     engine.execute_batch(&format!("{attach} {statements} CHECKPOINT; USE memory; DETACH made;")).unwrap();
+}
+
+/// Returns the installation that a job backs up.
+pub(crate) fn installation(job: &Backup) -> &Installation {
+    match job.source().kind() {
+        SourceKind::Installation(installation) => installation,
+        SourceKind::Snapshots(snapshots) => panic!("{} holds no databases", snapshots.folder().display()),
+    }
 }
 
 /// Reads every file below a folder; none when there is no such folder.

@@ -12,6 +12,8 @@ use hitkeep_plan::plan::{
 use proptest::prelude::*;
 use snapbox::{Data, assert_data_eq};
 
+use crate::fixture::installation;
+
 /// The look of every rendered report in `tests/rejected`.
 const LOOK: Look = Look { width: 100, colour: false, unicode: true };
 
@@ -72,12 +74,16 @@ const BEYOND_SCHEMA: &[&str] = &[
     "use-ssl-aws",
     "use-ssl-port-443",
     "use-ssl-port-80",
+    // What the source of a job means for the job, and which paths are addresses.
+    "snapshots-compressed",
+    "snapshots-in-a-bucket",
     // How large a size is.
     "small-size",
     // Where directories lie.
     "holds-database",
     "holds-local",
     "holds-source",
+    "inside-snapshots",
     "inside-source",
     "local-in-source",
     "no-state",
@@ -221,8 +227,8 @@ fn a_minimal_plan_has_its_defaults() {
     let text = plan_with(&[], "");
     let plan = taken("minimal", &text).plan;
     let job = &plan.backups()[0];
-    assert_eq!(job.source().data_path(), Path::new("/var/lib/hitkeep/data"));
-    assert_eq!(job.source().db_path(), Path::new("/var/lib/hitkeep/data/hitkeep.db"));
+    assert_eq!(installation(job).data_path(), Path::new("/var/lib/hitkeep/data"));
+    assert_eq!(installation(job).db_path(), Path::new("/var/lib/hitkeep/data/hitkeep.db"));
     assert_eq!(
         (job.prefix().as_str(), job.compression().as_str(), job.verify().as_str()),
         ("backups", "zstd", "checksum")
@@ -441,7 +447,7 @@ fn buckets_of_different_servers_do_not_meet() {
 fn relative_paths_start_at_the_plan_file() {
     let text = plan_with(&[("/var/lib/hitkeep/data", "../data"), ("/srv/hitkeep", "./backups")], "");
     let plan = taken("p", &text).plan;
-    assert_eq!(plan.sources()[0].data_path(), Path::new("/etc/hitkeep/../data"));
+    assert_eq!(installation(&plan.backups()[0]).data_path(), Path::new("/etc/hitkeep/../data"));
     assert_eq!(directory(&plan.destinations()[0]), Path::new("/etc/hitkeep/backups"));
 }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use duckdb::Connection;
 use hitkeep_plan::demo::Layout;
 use hitkeep_plan::duck::Limits;
+use hitkeep_plan::duck::capture::Patience;
+use hitkeep_plan::event::Silence;
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::stop::{Reason, Stop};
 use hitkeep_plan::survey::{self, Means, SurveyError};
@@ -18,7 +20,7 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::fixture::{PLAN, Running, Site, TENANT, demo, minimal, names, read_tree};
+use crate::fixture::{PLAN, Running, Site, TENANT, demo, installation, minimal, names, read_tree};
 use crate::other_process::OtherProcess;
 use crate::redact::{self, golden};
 use crate::runs::{Mount, document, events};
@@ -224,6 +226,31 @@ fn a_server_that_comes_in_the_middle_is_captured_live_from_there_on() {
 }
 
 #[test]
+fn a_copy_that_is_needed_in_the_middle_only_is_not_begun_without_room() {
+    let site = Site::with(minimal());
+    let filled = Connection::open(tenant(&site)).unwrap();
+    filled.execute_batch("CREATE TABLE filler AS SELECT random() FROM range(300_000); CHECKPOINT;").unwrap();
+    drop(filled);
+    let bytes = fs::metadata(tenant(&site)).unwrap().len();
+    let staging = site.path("staging");
+    // An export fits, and a copy does; both do not.
+    let Some(_mount) = Mount::at(&staging, &format!("size={}", bytes * 3 / 2)) else { return };
+    let mut run = Running::start(site.command(&["run", "plan.toml", "--json"]));
+    run.wait_for_task("store");
+    run.signal(Signal::STOP);
+    let _server = OtherProcess::writing(&tenant(&site), WRITTEN);
+    run.signal(Signal::CONT);
+    let outcome = run.end();
+    assert_eq!((outcome.code, site.sets()[0].1.as_str()), (3, "partial"), "{outcome:?}");
+    let failed: Vec<Value> =
+        events(&outcome.stdout).into_iter().filter(|event| event["event"] == "task-failed").collect();
+    let [failed] = &failed[..] else { panic!("{outcome:?}") };
+    let cause = failed["cause"].as_str().unwrap();
+    assert!(cause.starts_with("there is no room for `"), "{cause}");
+    assert!(cause.ends_with(" may be needed for it and its export"), "{cause}");
+}
+
+#[test]
 fn a_live_run_that_is_stopped_leaves_nothing() {
     let cases = [
         ("announce", Signal::INT, 130, "interrupted"),
@@ -254,10 +281,12 @@ async fn a_look_that_is_stopped_leaves_no_copy() {
     let _running = hitkeep(&site);
     let (plan, staging, stop) = (site.read_plan(PLAN), site.path("staging"), Stop::default());
     let limits = Limits { memory: Bytes(64 << 20), most: Bytes(64 << 20), spill: site.path("spill") };
-    let means = Means { limits: &limits, staging: &staging, clock: Timestamp::now, stop: &stop };
+    let (limits, patience) = (&limits, Patience::default());
+    let means = Means { limits, staging: &staging, patience, clock: Timestamp::now, tell: &Silence, stop: &stop };
     fs::create_dir(&staging).unwrap();
     stop.request(Reason::Interrupt);
-    let ended = survey::backup(&plan.backups()[0], &[], &BTreeMap::new(), &means).await;
+    let job = &plan.backups()[0];
+    let ended = survey::backup(job, installation(job), &[], &BTreeMap::new(), &means).await;
     assert!(matches!(ended, Err(SurveyError::Stopped(Reason::Interrupt))), "{ended:?}");
     assert!(read_tree(&staging).is_empty(), "{:?}", names(&staging));
 }

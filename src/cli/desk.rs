@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::error::CliError;
 use super::memory;
 use crate::duck::Limits;
+use crate::duck::capture::Patience;
 use crate::event::Listener;
 use crate::measure::{Bytes, Sha256};
 use crate::name::Name;
@@ -103,7 +104,8 @@ pub(super) fn outside(
     stop: Stop,
     about: About,
 ) -> Outside {
-    Outside { stores, leases: BTreeMap::new(), limits, clock: Timestamp::now, tell, stop, about }
+    let (leases, patience) = (BTreeMap::new(), Patience::default());
+    Outside { stores, leases, limits, patience, clock: Timestamp::now, tell, stop, about }
 }
 
 /// Returns a word to stop that is given at the first signal; the second ends the process.

@@ -87,7 +87,8 @@ impl CliError {
             | Self::Usage { .. }
             | Self::File { doing: "read", .. }
             | Self::Refusal(Refusal::NoSet(_) | Refusal::NotInSet { .. }) => exit::REJECTED,
-            Self::Survey(SurveyError::Source(_)) | Self::Duck(_) => exit::SOURCE,
+            Self::Survey(SurveyError::Source(_) | SurveyError::Theirs(_) | SurveyError::NoSet { .. })
+            | Self::Duck(_) => exit::SOURCE,
             Self::Survey(SurveyError::Stopped(reason)) => Cause::from(*reason).exit_code(),
             Self::Store(StoreError::Busy { .. }) => exit::LOCKED,
             Self::Store(_) | Self::Refusal(Refusal::NoSpace { is_destination: true, .. }) => exit::DESTINATION,
@@ -111,6 +112,9 @@ impl CliError {
             Self::Survey(SurveyError::Source(DuckError::Capture(error))) => error.help()?,
             Self::Survey(SurveyError::Source(DuckError::Missing { .. })) => {
                 "is `data_path` the directory of HITKEEP_DATA_PATH, and `db_path` the file of HITKEEP_DB_PATH?"
+            }
+            Self::Survey(SurveyError::Theirs(_) | SurveyError::NoSet { .. }) => {
+                "is `snapshots` the directory of HITKEEP_BACKUP_PATH, and has HitKeep finished its first backup?"
             }
             Self::Survey(SurveyError::Source(DuckError::Refused { .. } | DuckError::Unopenable { .. })) => {
                 "is this HitKeep's shared database?"
@@ -151,6 +155,10 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
         (
             "did not keep still",
             "it is checkpointed more often than it can be copied: put `staging` on a faster disk, let HitKeep checkpoint less often, or run at a calmer time",
+        ),
+        (
+            "while it was read",
+            "run again: there is a newer set; and let HitKeep keep more of them, with HITKEEP_BACKUP_RETENTION",
         ),
         ("is damaged: ", "restore it from the last good backup, if HitKeep cannot open it either"),
         (

@@ -13,15 +13,15 @@ use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{Backup, Plan, Schedule};
+use crate::plan::{Backup, Plan, Schedule, SourceKind};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
 use crate::run::{self, Cause, Outside, exit};
 use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
-use crate::survey;
-use crate::work::{self, BackupFacts, BackupWork};
+use crate::survey::{self, Means};
+use crate::work::{self, BackupWork};
 
 /// Do the jobs of a plan: capture, export, store, verify, seal.
 #[derive(Debug, Args)]
@@ -121,10 +121,11 @@ impl JobDesk<'_> {
             return Ok(exit::DONE);
         }
         let outside = self.outside(&stores, staging.path());
-        let facts = survey::backup(self.job, &stores, &BTreeMap::new(), &outside.means(staging.path())).await?;
-        let work = work::backup(self.job, &facts, &root.join("hitkeep-plan-…"), run, now)?;
+        let look = Look { stores: &stores, silent: &BTreeMap::new(), means: outside.means(staging.path()) };
+        let work = self.plan_work(look, &root.join("hitkeep-plan-…"), run, now).await?;
         print(&work.to_string())?;
-        let missing = if work.missing.is_empty() { exit::DONE } else { exit::PARTIAL };
+        let is_partial = !work.missing.is_empty() || work.there.iter().any(|there| there.is_partial);
+        let missing = if is_partial { exit::PARTIAL } else { exit::DONE };
         let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
         Ok(if is_unreachable { exit::DESTINATION } else { missing })
     }
@@ -176,23 +177,40 @@ impl JobDesk<'_> {
         let staging = Staging::make(self.plan.local().staging(), run)?;
         let outside = Outside { leases: locks.leases(), ..self.outside(stores, staging.path()) };
         self.limit_time(&outside);
-        let means = outside.means(staging.path());
-        let facts = match survey::backup(self.job, stores, &locks.unlocked, &means).await {
-            Ok(facts) => facts,
-            Err(error) => return Err(self.note_unbegun(run, now, &outside, error.into()).await),
-        };
-        let work = match work::backup(self.job, &facts, staging.path(), run, now) {
+        let look = Look { stores, silent: &locks.unlocked, means: outside.means(staging.path()) };
+        let work = match self.plan_work(look, staging.path(), run, now).await {
             Ok(work) => work,
-            Err(refusal) => return Err(self.note_unbegun(run, now, &outside, refusal.into()).await),
+            Err(error) => return Err(self.note_unbegun(run, now, &outside, error).await),
         };
         let records = run::backup(&work, &outside).await;
         drop(staging);
         self.keep_records(&records).await;
         self.tell_failures(&records);
         if !json {
-            voice.say(&summary(&work, &facts, &records))?;
+            voice.say(&summary(&work, &records))?;
         }
         Ok(records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse))
+    }
+
+    /// Looks at what the job is about, and plans its work with copies and exports inside `staging`.
+    async fn plan_work(
+        &self,
+        look: Look<'_>,
+        staging: &Path,
+        run: RunId,
+        now: Timestamp,
+    ) -> Result<BackupWork, CliError> {
+        let Look { stores, silent, means } = look;
+        Ok(match self.job.source().kind() {
+            SourceKind::Installation(installation) => {
+                let facts = survey::backup(self.job, installation, stores, silent, &means).await?;
+                work::backup(self.job, installation, &facts, staging, run, now)?
+            }
+            SourceKind::Snapshots(snapshots) => {
+                let facts = survey::adopt(self.job, snapshots, stores, silent, &means).await?;
+                work::adopt(self.job, &facts, run)?
+            }
+        })
     }
 
     /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left
@@ -275,6 +293,16 @@ impl JobDesk<'_> {
     }
 }
 
+/// What a job is looked at with.
+struct Look<'l> {
+    /// The stores of its destinations, in the plan's order.
+    stores: &'l [Arc<dyn Store>],
+    /// The destinations that are known not to answer, with the reason.
+    silent: &'l BTreeMap<Name, String>,
+    /// What its source is looked at with.
+    means: Means<'l>,
+}
+
 /// The locks of a job's destinations.
 #[derive(Default)]
 struct Locks {
@@ -299,19 +327,28 @@ impl Locks {
 }
 
 /// Says in a line per destination what there is now.
-fn summary(work: &BackupWork, facts: &BackupFacts, records: &[RunRecord]) -> String {
-    let line = |(record, fact): (&RunRecord, &work::DestinationFact)| match record.status {
-        Status::Failed => format!("{}: nothing was sealed at {}\n", work.job, fact.place.at),
-        status => format!(
-            "{}: set {} is {status}: {} of {}, {} rows, {} at {}\n",
-            work.job,
-            work.snapshot,
-            record.captured.len(),
-            counted(record.expected.len(), "database"),
-            Grouped(record.rows()),
-            Bytes(record.bytes()),
-            fact.place.at
-        ),
+fn summary(work: &BackupWork, records: &[RunRecord]) -> String {
+    let places = work.series.iter().map(|series| (&series.seal.action.destination, &series.at));
+    let places: BTreeMap<&Name, &String> =
+        places.chain(work.there.iter().map(|there| (&there.destination, &there.at))).collect();
+    let line = |record: &RunRecord| {
+        let at = places.get(&record.destination).map_or("", |at| at.as_str());
+        match record.status {
+            Status::Failed => format!("{}: nothing was sealed at {at}\n", work.job),
+            Status::Skipped => {
+                let state = if record.exit_code == exit::DONE { "" } else { ", as a partial one" };
+                format!("{}: set {} is there already{state}, and nothing newer: {at}\n", work.job, work.snapshot)
+            }
+            status => format!(
+                "{}: set {} is {status}: {} of {}, {} rows, {} at {at}\n",
+                work.job,
+                work.snapshot,
+                record.captured.len(),
+                counted(record.expected.len(), "database"),
+                Grouped(record.rows()),
+                Bytes(record.bytes()),
+            ),
+        }
     };
-    records.iter().zip(&facts.destinations).map(line).collect()
+    records.iter().map(line).collect()
 }

@@ -73,6 +73,20 @@ impl Default for Patience {
     }
 }
 
+impl Patience {
+    /// Returns what is left of it after this many tries that took this long.
+    #[must_use]
+    pub fn after(self, tries: u32, time: Duration) -> Self {
+        Self { tries: self.tries.saturating_sub(tries), time: self.time.saturating_sub(time) }
+    }
+
+    /// Tells whether this many tries that took this long are more than half of it.
+    #[must_use]
+    pub fn is_half_gone(self, tries: u32, time: Duration) -> bool {
+        tries > self.tries / 2 || time > self.time / 2
+    }
+}
+
 /// What a capture found out and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {

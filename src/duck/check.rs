@@ -4,7 +4,7 @@ use super::{Database, DuckError, Session, literal};
 use crate::hitkeep::{self, Layout, Tenant};
 use crate::name::TenantId;
 
-const ALIAS: &str = "hitkeep_plan_source";
+pub(super) const ALIAS: &str = "hitkeep_plan_source";
 
 /// What a look at a database finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ pub fn tenants(session: &Session, shared: &Database) -> Result<(Vec<Tenant>, Lay
     })
 }
 
-fn read_tenants(session: &Session) -> Result<(Vec<Tenant>, Layout), DuckError> {
+/// Reads the tenants of the database that is attached and in use.
+pub(super) fn read_tenants(session: &Session) -> Result<(Vec<Tenant>, Layout), DuckError> {
     let archived = ids_in(session, "tenant_archives", hitkeep::ARCHIVED_QUERY)?.unwrap_or_default();
     let with_sites = ids_in(session, "site_tenants", hitkeep::WITH_SITES_QUERY)?;
     let is_split =

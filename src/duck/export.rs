@@ -91,7 +91,7 @@ pub(super) fn count_rows(session: &Session, copies: &[Copy<'_>]) -> Result<Vec<T
 }
 
 fn last_migration(session: &Session, tables: &[Table]) -> Result<Option<String>, DuckError> {
-    if tables.iter().any(|table| table.schema.is_none() && table.name == "migrations") {
+    if tables.iter().any(|table| table.schema.is_none() && table.name == hitkeep::MIGRATIONS_TABLE) {
         return session.value("reading the last migration", hitkeep::MIGRATION_QUERY);
     }
     Ok(None)
@@ -182,7 +182,7 @@ fn triggers(session: &Session) -> Result<Vec<String>, DuckError> {
 }
 
 /// Runs the exported schema in an empty database in memory, the way a plain `IMPORT DATABASE` would.
-fn try_schema(session: &Session, into: &Path) -> Result<Option<String>, DuckError> {
+pub(super) fn try_schema(session: &Session, into: &Path) -> Result<Option<String>, DuckError> {
     let schema = read_script(into, hitkeep::SCHEMA_FILE)?;
     session.run("opening a trial database", &format!("ATTACH ':memory:' AS {TRIAL}; USE {TRIAL}"))?;
     let refusal = script::statements(&schema).into_iter().find_map(|statement| session.run("", statement).err());

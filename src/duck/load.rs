@@ -86,7 +86,7 @@ pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> R
     Ok(Loaded { tables, left_out })
 }
 
-fn read_copy(statement: &str) -> Result<Copy<'_>, DuckError> {
+pub(super) fn read_copy(statement: &str) -> Result<Copy<'_>, DuckError> {
     script::copy(statement).ok_or_else(|| {
         DuckError::Differs(format!("`{}` holds a statement that is no COPY: `{statement}`", hitkeep::LOAD_FILE))
     })

@@ -72,6 +72,15 @@ pub fn data_files(load_script: &str) -> Vec<String> {
     statements(load_script).into_iter().filter_map(copy).map(|copy| copy.file).collect()
 }
 
+/// Returns the schema, where the script has one, and the name of the table that a statement creates, if it creates one.
+pub(super) fn created_table(statement: &str) -> Option<(Option<String>, String)> {
+    if !creates(statement, &["create", "table"]) {
+        return None;
+    }
+    let name = tokens(statement).nth(2)?.start;
+    Some(names(&statement[name..]))
+}
+
 /// Tells whether a statement creates an index: those wait until the rows are there.
 pub(super) fn creates_index(statement: &str) -> bool {
     creates(statement, &["create", "index"]) || creates(statement, &["create", "unique", "index"])

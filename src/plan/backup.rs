@@ -13,7 +13,7 @@ use super::template::{self, Scope};
 use super::trees::Tree;
 use super::upload::Uploading;
 use super::words::written;
-use super::{Chosen, Destination, Origin, Schedule, ScheduleError, Source, Store, Upload, code};
+use super::{Chosen, Destination, Origin, Schedule, ScheduleError, Source, SourceKind, Store, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::Span;
 use crate::name::{DatabaseId, Name, Prefix};
@@ -128,6 +128,9 @@ impl Backup {
         if let (Some(place), Some((_, to))) = (upload_place, &to) {
             desk.problems.extend(no_bucket(place, &to.value));
         }
+        if let (Some(at), Some(source)) = (&raw.compression, &source) {
+            desk.problems.extend(no_codec(at.span.clone(), &source.value));
+        }
         Some(Self {
             line: desk.line(&header),
             place: header,
@@ -225,6 +228,14 @@ fn no_bucket(place: Range<usize>, to: &[Arc<Destination>]) -> Option<Diagnostic>
         Diagnostic::warning(code::BUCKET_ONLY, "`upload` says nothing here: none of the destinations is a bucket")
             .at(place, "said of buckets only")
             .help("remove it")
+    })
+}
+
+/// Refuses a codec for files that are stored as HitKeep wrote them.
+fn no_codec(place: Range<usize>, source: &Source) -> Option<Diagnostic> {
+    matches!(source.kind(), SourceKind::Snapshots(_)).then(|| {
+        let message = format!("`compression` cannot be chosen: `{}` are files of HitKeep's own", source.name());
+        Diagnostic::error(code::SNAPSHOTS, message).at(place, "they are stored as they are").help("remove it")
     })
 }
 

@@ -41,6 +41,8 @@ codes! {
     UNKNOWN_DESTINATION = "plan::unknown-destination";
     /// A source, destination or variable that nothing refers to (a warning).
     UNUSED = "plan::unused";
+    /// A key that does not go with `snapshots`, or `snapshots` that are no directory.
+    SNAPSHOTS = "plan::snapshots";
     /// A text that is not the path of a directory or a file.
     INVALID_PATH = "plan::invalid-path";
     /// A destination whose kind is not known.

@@ -108,7 +108,7 @@ pub(super) struct Document {
     #[serde(default)]
     #[schemars(schema_with = "variables")]
     pub(super) vars: Option<Named<String>>,
-    /// HitKeep installations on this host, each under a name of your choice.
+    /// What is backed up, each under a name of your choice.
     #[schemars(required, extend("minProperties" = 1))]
     pub(super) source: Option<Named<Source>>,
     /// Places that backups are written to, each under a name of your choice.
@@ -121,12 +121,20 @@ pub(super) struct Document {
     pub(super) local: Option<Local>,
 }
 
-/// A HitKeep installation on this host.
+/// A HitKeep installation on this host, or the backups that it writes itself.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["data_path"], "not": { "required": ["snapshots"] } },
+    {
+        "required": ["snapshots"],
+        "not": { "anyOf": [{ "required": ["data_path"] }, { "required": ["db_path"] }, { "required": ["capture"] }] },
+    },
+]))]
 pub(super) struct Source {
     /// HitKeep's data directory; a relative path starts at the plan file. Tenants are `tenants/UUID/hitkeep.db` in it.
-    #[schemars(required, length(min = 1), extend("examples" = ["/var/lib/hitkeep/data"]))]
+    /// Required, unless there is `snapshots`.
+    #[schemars(length(min = 1), extend("examples" = ["/var/lib/hitkeep/data"]))]
     pub(super) data_path: Option<At<String>>,
     /// The shared database, where it is not `hitkeep.db` in the data directory.
     #[schemars(length(min = 1), extend("default" = "DATA_PATH/hitkeep.db"))]
@@ -135,6 +143,22 @@ pub(super) struct Source {
     /// `auto`, copied if HitKeep has any of them open, and opened otherwise.
     #[schemars(extend("default" = "auto"))]
     pub(super) capture: Option<At<Capture>>,
+    /// In place of all these: the directory that HitKeep's own backup writes to (`HITKEEP_BACKUP_PATH`). A run takes the
+    /// newest set there, examines it and stores it as it is.
+    #[schemars(length(min = 1), extend("examples" = ["/var/lib/hitkeep/backups"]))]
+    pub(super) snapshots: Option<At<String>>,
+}
+
+impl Source {
+    /// Returns the keys that are said of an installation, those that are there, each with the place of its value.
+    pub(super) fn installation_keys(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
+        let keys = [
+            ("data_path", place(self.data_path.as_ref())),
+            ("db_path", place(self.db_path.as_ref())),
+            ("capture", place(self.capture.as_ref())),
+        ];
+        keys.into_iter().filter_map(|(key, place)| Some((key, place?)))
+    }
 }
 
 /// A place that backups are written to: a directory, or a bucket, which takes every other key.
@@ -249,7 +273,7 @@ pub(super) struct Backup {
     /// The databases: all of them, or `shared` and tenants by their UUID.
     #[schemars(extend("default" = "all"))]
     pub(super) databases: Option<At<Databases>>,
-    /// The codec inside the Parquet files.
+    /// The codec inside the Parquet files; HitKeep's own `snapshots` keep theirs.
     #[schemars(extend("default" = "zstd"))]
     pub(super) compression: Option<At<Codec>>,
     /// How a set of snapshots is checked before it counts.

@@ -70,6 +70,12 @@ pub(super) fn is_required(schema: &Value, key: &str) -> bool {
     schema["required"].as_array().is_some_and(|keys| keys.iter().any(|required| required == key))
 }
 
+/// Returns the keys that a table needs one of; none where it has no such choice.
+pub(super) fn one_of(schema: &Value) -> Vec<&str> {
+    let alternatives = schema["oneOf"].as_array().into_iter().flatten();
+    alternatives.flat_map(|one| one["required"].as_array().into_iter().flatten()).filter_map(Value::as_str).collect()
+}
+
 /// Returns whether a table is a reference to a secret.
 pub(super) fn is_secret(schema: &Value) -> bool {
     schema["writeOnly"] == true

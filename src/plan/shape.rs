@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::code;
-use super::schema::{entries, expected, is_required, is_secret, properties, words};
+use super::schema::{entries, expected, is_required, is_secret, one_of, properties, words};
 use super::words::{nearest, quoted, written};
 use crate::diagnose::Diagnostic;
 
@@ -65,6 +65,11 @@ impl<'p> Shape<'p> {
                 }
                 Some(_) => {}
             }
+        }
+        let choice = one_of(schema);
+        if !choice.iter().any(|key| table.contains_key(*key)) {
+            let first = properties(schema).find(|(key, _)| choice.first() == Some(&key.as_str()));
+            first.into_iter().for_each(|(key, value)| self.missing_key(key, value, path, header));
         }
         for (key, mut value) in std::mem::take(table) {
             let name = key.get_ref();

@@ -7,7 +7,10 @@ use toml::Value;
 
 use super::bucket::Credentials;
 use super::upload::Uploading;
-use super::{Backup, Bucket, Chosen, Destination, Encryption, Local, Origin, Plan, Secret, Selection, Source, Store};
+use super::{
+    Backup, Bucket, Chosen, Destination, Encryption, Installation, Local, Origin, Plan, Secret, Selection, Snapshots,
+    Source, SourceKind, Store,
+};
 use crate::measure::Bytes;
 
 /// Returns the plan as TOML, each line with its origin in a comment.
@@ -79,9 +82,14 @@ fn variables(plan: &Plan) -> Table {
 
 fn source(source: &Source) -> Table {
     let mut table = Table::new(format!("[source.{}]  # line {}\n", source.name, source.line));
-    table.add("data_path", path(&source.data_path.value), &source.data_path);
-    table.add("db_path", path(&source.db_path.value), &source.db_path);
-    table.add("capture", quoted(source.capture.value.as_str()), &source.capture);
+    match &source.kind {
+        SourceKind::Installation(Installation { data_path, db_path, capture }) => {
+            table.add("data_path", path(&data_path.value), data_path);
+            table.add("db_path", path(&db_path.value), db_path);
+            table.add("capture", quoted(capture.value.as_str()), capture);
+        }
+        SourceKind::Snapshots(Snapshots { folder }) => table.add("snapshots", path(&folder.value), folder),
+    }
     table
 }
 
@@ -138,7 +146,9 @@ fn backup(job: &Backup) -> Table {
     };
     table.add_or("schedule", job.schedule.as_ref(), |schedule| quoted(&schedule.to_string()), "by hand only");
     table.add("databases", databases, &job.databases);
-    table.add("compression", quoted(job.compression.value.as_str()), &job.compression);
+    if matches!(job.source().kind(), SourceKind::Installation(_)) {
+        table.add("compression", quoted(job.compression.value.as_str()), &job.compression);
+    }
     table.add("verify", quoted(job.verify.value.as_str()), &job.verify);
     table.add_or("timeout", job.timeout.as_ref(), |timeout| quoted(&timeout.to_string()), "no limit");
     if job.to.value.iter().any(|destination| matches!(destination.store(), Store::Bucket(_))) {

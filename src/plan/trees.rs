@@ -177,11 +177,12 @@ fn overlap(tree: &Tree, before: &Tree, meeting: Meeting) -> Diagnostic {
 }
 
 fn against_source(around: &Surroundings, tree: &Tree, source: &Source) -> Option<Diagnostic> {
-    let (data, database) = (real(around, source.data_path()), real(around, source.db_path()));
     let label = || format!("the data of `{}`", source.name());
-    let place = source.place();
+    let places = source.places();
+    let mut held = places.iter().map(|(path, place)| (real(around, path), place.clone()));
+    let (data, place) = held.next()?;
     if tree.path.starts_with(&data) {
-        let message = format!("`{}` would write inside the HitKeep data directory `{}`", tree.job, data.display());
+        let message = format!("`{}` would write inside the {} `{}`", tree.job, source.noun(), data.display());
         return Some(
             Diagnostic::error(code::INSIDE_SOURCE, message)
                 .at(tree.prefix.clone(), tree.label())
@@ -192,9 +193,7 @@ fn against_source(around: &Surroundings, tree: &Tree, source: &Source) -> Option
                 )),
         );
     }
-    let written = source.db_path.place().unwrap_or(place.clone());
-    let held = [(&data, place), (&database, written)].into_iter().find(|(path, _)| path.starts_with(&tree.path));
-    let (held, place) = held?;
+    let (held, place) = std::iter::once((data, place)).chain(held).find(|(path, _)| path.starts_with(&tree.path))?;
     let message = format!("`{}` lies inside the folder that `{}` keeps its backups in", held.display(), tree.job);
     Some(
         Diagnostic::error(code::HOLDS_SOURCE, message)
@@ -215,12 +214,12 @@ fn against_local(around: &Surroundings, tree: &Tree, (key, chosen): &Own<'_>) ->
 }
 
 fn local_in_source(around: &Surroundings, source: &Source, (key, chosen): &Own<'_>) -> Option<Diagnostic> {
-    let (path, data) = (real(around, &chosen.value), real(around, source.data_path()));
-    path.starts_with(&data).then(|| {
-        let message = format!("the {key} directory `{}` lies inside a HitKeep data directory", path.display());
+    let (data, place) = source.places().into_iter().next()?;
+    let path = real(around, &chosen.value);
+    path.starts_with(real(around, data)).then(|| {
+        let message = format!("the {key} directory `{}` lies inside a {}", path.display(), source.noun());
         let problem = Diagnostic::error(code::INSIDE_SOURCE, message)
             .help(format!("set `{key}` in `[local]` to a directory outside of it"));
-        let place = source.place();
         mark(problem, key, chosen).at(place, format!("the data of `{}`", source.name()))
     })
 }

@@ -34,6 +34,18 @@ impl Names {
         names
     }
 
+    /// Tells whether a set has this name.
+    #[must_use]
+    pub fn contains(&self, id: SnapshotId) -> bool {
+        [&self.sealed, &self.announced, &self.stored].iter().any(|names| names.contains(&id))
+    }
+
+    /// Returns the name of the newest set.
+    #[must_use]
+    pub fn newest(&self) -> Option<SnapshotId> {
+        [&self.sealed, &self.announced, &self.stored].iter().filter_map(|names| names.last().copied()).max()
+    }
+
     /// Returns every name once.
     #[must_use]
     pub fn all(&self) -> BTreeSet<SnapshotId> {
@@ -181,6 +193,17 @@ impl Set {
 }
 
 impl Held {
+    /// Returns what a finished export has and this lacks, by HitKeep's own signs; nothing where it lacks nothing.
+    #[must_use]
+    pub fn lacks(&self) -> Option<String> {
+        let Some(loads) = self.loads.as_ref().filter(|loads| !loads.is_empty()) else {
+            return Some(format!("`{}`, which is written last", hitkeep::LOAD_FILE));
+        };
+        let is_there = |name: &str| self.files.get(name).is_some_and(|bytes| *bytes > 0);
+        let mut needed = loads.iter().map(String::as_str).chain([hitkeep::SCHEMA_FILE]);
+        needed.find(|name| !is_there(name)).map(|name| format!("`{name}`"))
+    }
+
     /// Sorts listed keys (relative to the backup prefix, with sizes in bytes) into sets and their databases.
     pub fn by_set<'k>(listing: impl IntoIterator<Item = (&'k str, u64)>) -> BTreeMap<SnapshotId, Vec<Self>> {
         let mut sets: BTreeMap<SnapshotId, BTreeMap<DatabaseId, Self>> = BTreeMap::new();
@@ -263,7 +286,7 @@ fn sealed_state(record: &RunRecord, databases: &[Held]) -> State {
     let has = |database: &DatabaseId| record.snapshots.iter().any(|snapshot| snapshot.database == *database);
     match (record.status, record.expected.iter().all(has)) {
         (Status::Complete, true) => State::Complete,
-        (Status::Partial | Status::Failed, false) => State::Partial,
+        (Status::Partial | Status::Failed | Status::Skipped, false) => State::Partial,
         (Status::Complete, false) => State::Damaged("its run record says complete, and lacks a database".to_owned()),
         (_, true) => State::Damaged("its run record says partial, and lacks no database".to_owned()),
     }
@@ -271,11 +294,7 @@ fn sealed_state(record: &RunRecord, databases: &[Held]) -> State {
 
 /// Tells HitKeep's own finished backups from leftovers, by HitKeep's own signs.
 fn unsealed_state(databases: &[Held]) -> State {
-    let is_whole = |held: &Held| {
-        let has_data = |name: &String| held.files.get(name).is_some_and(|bytes| *bytes > 0);
-        held.files.contains_key(hitkeep::SCHEMA_FILE)
-            && held.loads.as_ref().is_some_and(|names| names.iter().all(has_data))
-    };
     let has_shared = databases.iter().any(|held| held.database == DatabaseId::Shared);
-    if has_shared && databases.iter().all(is_whole) { State::Foreign } else { State::Orphan }
+    let is_whole = databases.iter().all(|held| held.lacks().is_none());
+    if has_shared && is_whole { State::Foreign } else { State::Orphan }
 }

@@ -29,7 +29,8 @@ pub struct Manifest {
     /// The run that wrote it.
     #[schemars(with = "String")]
     pub run: RunId,
-    /// The moment whose state it holds.
+    /// The moment whose state it holds. What HitKeep exported itself holds at least what was committed at this moment,
+    /// which is that of the set.
     #[schemars(with = "String")]
     pub captured_at: Timestamp,
     /// How the state was taken.
@@ -37,7 +38,8 @@ pub struct Manifest {
     /// How the copy came about, where the state was taken live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveRecord>,
-    /// The size of the database when it was captured, with its write-ahead log, in bytes: about what a restore needs.
+    /// The size of the database when it was captured, with its write-ahead log, in bytes: about what a restore needs. An
+    /// estimate where HitKeep exported it itself.
     pub database_bytes: u64,
     /// The engine that wrote the files, such as `v2.0.0`.
     pub duckdb: String,
@@ -75,6 +77,8 @@ pub enum Capture {
     Direct,
     /// Read from a copy of the database file and its log, made while another process had them open.
     Live,
+    /// Exported by HitKeep's own backup; the files are stored as it wrote them.
+    Adopted,
 }
 
 /// How the copy of a database that was open came about.

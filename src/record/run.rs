@@ -54,7 +54,7 @@ pub struct RunRecord {
     pub snapshots: Vec<SnapshotRecord>,
     /// What was verified before the record was written.
     pub verification: Verification,
-    /// The seconds between the first and the last database's capture.
+    /// The seconds between the first and the last database's capture; at most, where HitKeep exported them itself.
     #[serde(default)]
     pub spread_seconds: u64,
     /// The number of the lease that the run held, where the destination is a bucket.
@@ -96,6 +96,8 @@ pub enum Status {
     Partial,
     /// Nothing that could be restored was written.
     Failed,
+    /// There was nothing to do: the destination holds the set already.
+    Skipped,
 }
 
 impl std::fmt::Display for Status {
@@ -104,6 +106,7 @@ impl std::fmt::Display for Status {
             Self::Complete => "complete",
             Self::Partial => "partial",
             Self::Failed => "failed",
+            Self::Skipped => "skipped",
         })
     }
 }

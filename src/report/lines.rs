@@ -11,7 +11,7 @@ use crate::event::{Event, Listener};
 enum Loudness {
     /// What failed or deserves attention.
     Problems,
-    /// Each task that was done as well.
+    /// Each task that was done, and what is waited for, as well.
     Tasks,
 }
 
@@ -39,6 +39,7 @@ impl Listener for Lines {
     fn hear(&self, event: &Event) {
         let line = match event {
             Event::Warned { message } => format!("warning: {message}"),
+            Event::Waiting { message } if self.loudness == Loudness::Tasks => format!("waiting: {message}"),
             Event::TaskStarted { task, title, .. } if self.loudness == Loudness::Tasks => {
                 format!("{:>4}  {title}", task.0)
             }

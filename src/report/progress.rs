@@ -50,6 +50,7 @@ impl Listener for Progress {
             }
             // Nobody is left to tell when standard error is gone.
             Event::Warned { message } => drop(self.screen.println(format!("warning: {message}"))),
+            Event::Waiting { message } => drop(self.screen.println(format!("waiting: {message}"))),
             Event::RunStarted { .. } | Event::TaskSkipped { .. } | Event::RunFinished { .. } => {}
         }
     }

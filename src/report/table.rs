@@ -102,11 +102,17 @@ fn heading(set: &Set, record: Option<&RunRecord>) -> String {
     format!("set {}: {state}\n{}", set.id, record.map(run).unwrap_or_default())
 }
 
-/// Says which databases were captured while someone had them open, and how far all of them lie apart.
+/// Says which databases were captured while someone had them open or were exported by HitKeep, and how far all of them
+/// lie apart.
 fn live(record: &RunRecord) -> String {
-    match record.snapshots.iter().filter(|snapshot| snapshot.capture == Some(Capture::Live)).count() {
-        0 => String::new(),
-        live => format!("{} captured live, all within {} s\n", counted(live, "database"), record.spread_seconds),
+    let count = |capture| record.snapshots.iter().filter(|snapshot| snapshot.capture == Some(capture)).count();
+    match (count(Capture::Live), count(Capture::Adopted)) {
+        (0, 0) => String::new(),
+        (0, adopted) => {
+            let databases = counted(adopted, "database");
+            format!("{databases} exported by HitKeep itself, all within {} s\n", record.spread_seconds)
+        }
+        (live, _) => format!("{} captured live, all within {} s\n", counted(live, "database"), record.spread_seconds),
     }
 }
 

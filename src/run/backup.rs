@@ -1,15 +1,14 @@
-//! Carries out a backup: announce, capture what others have open, then database by database export, store, check and
-//! describe, then seal.
+//! Carries out a backup: announce, capture what others have open, then database by database export (or examine what
+//! HitKeep has exported), store, check and describe, then seal.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
 use super::capture::{Captures, Taken};
-use super::{Cause, Failure, Gauge, Outside, exit, files, make_private_folder};
+use super::{Cause, Failure, Gauge, Outside, adopt, exit, files, make_private_folder};
 use crate::duck::Database;
 use crate::duck::export::{self, Exported};
 use crate::event::Event;
@@ -21,18 +20,21 @@ use crate::record::{
     FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord, Verification,
 };
 use crate::store::{Body, Mode, Part, StoreError};
-use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Seal, Series, Task};
+use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Seal, Series, Take, Task, There};
 
 /// Why a task is not begun when every destination has failed.
 const NOWHERE: &str = "there is no destination left to store it at";
+
+/// Why a task is not begun when there is no set any more.
+const VANISHED: &str = "HitKeep has removed the set";
 
 /// Carries out `work`, and returns the record of what came of it at each destination, sealed there or not.
 pub async fn backup(work: &BackupWork, outside: &Outside) -> Vec<RunRecord> {
     outside.tell.hear(&Event::RunStarted { title: title(work), tasks: work.task_count() });
     work.warnings.iter().for_each(|warning| outside.warn(warning.clone()));
     let started_at = (outside.clock)();
-    let mut walk =
-        Walk { work, outside, started_at, places: BTreeMap::new(), captures: Captures::new(), has_come: false };
+    let (places, captures) = (BTreeMap::new(), Captures::new());
+    let mut walk = Walk { work, outside, started_at, places, captures, has_come: false, has_vanished: false };
     walk.announce().await;
     walk.capture().await;
     for chain in &work.chains {
@@ -42,6 +44,7 @@ pub async fn backup(work: &BackupWork, outside: &Outside) -> Vec<RunRecord> {
     for series in &work.series {
         records.push(walk.finish(series).await);
     }
+    records.extend(work.there.iter().map(|there| walk.skipped(there)));
     let exit_code = records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse);
     outside.tell.hear(&Event::RunFinished { result: result(work, &records), exit_code });
     records
@@ -52,17 +55,17 @@ fn title(work: &BackupWork) -> String {
 }
 
 fn result(work: &BackupWork, records: &[RunRecord]) -> String {
-    let at = |record: &RunRecord| {
-        format!(
-            "set {} at `{}` is {}: {} of {}, {} rows, {}",
+    let at = |record: &RunRecord| match record.status {
+        Status::Skipped => format!("set {} at `{}` is there already", work.snapshot, record.destination),
+        status => format!(
+            "set {} at `{}` is {status}: {} of {}, {} rows, {}",
             work.snapshot,
             record.destination,
-            record.status,
             record.captured.len(),
             counted(record.expected.len(), "database"),
             Grouped(record.rows()),
             Bytes(record.bytes()),
-        )
+        ),
     };
     records.iter().map(at).collect::<Vec<_>>().join("; ")
 }
@@ -79,17 +82,37 @@ pub fn unbegun(
 ) -> Vec<RunRecord> {
     let failed =
         || Failed { task: "look at the installation".to_owned(), plan_line: Some(job.line()), cause: cause.to_owned() };
-    let record = |destination: &Arc<Destination>| RunRecord {
+    let record = |destination: &Arc<Destination>| {
+        let (job, destination, snapshot) = (job.name().clone(), destination.name().clone(), SnapshotId::at(now));
+        let blank = blank(outside, Heading { run, job, destination, snapshot, started_at: now });
+        RunRecord { exit_code, failures: vec![failed()], ..blank }
+    };
+    job.to().iter().map(record).collect()
+}
+
+/// Which run's record it is, at which destination.
+struct Heading {
+    run: RunId,
+    job: Name,
+    destination: Name,
+    snapshot: SnapshotId,
+    started_at: Timestamp,
+}
+
+/// Returns the record of a run that ends now and has done nothing.
+fn blank(outside: &Outside, heading: Heading) -> RunRecord {
+    let Heading { run, job, destination, snapshot, started_at } = heading;
+    RunRecord {
         format: FORMAT,
         run,
         plan: outside.about.plan.clone(),
-        job: job.name().clone(),
-        destination: destination.name().clone(),
+        job,
+        destination,
         kind: Kind::Backup,
-        snapshot: SnapshotId::at(now),
+        snapshot,
         status: Status::Failed,
-        exit_code,
-        started_at: now,
+        exit_code: exit::DONE,
+        started_at,
         finished_at: (outside.clock)(),
         host: outside.about.host.clone(),
         tool: outside.about.tool.clone(),
@@ -100,11 +123,10 @@ pub fn unbegun(
         spread_seconds: 0,
         lease: None,
         warnings: Vec::new(),
-        failures: vec![failed()],
+        failures: Vec::new(),
         previous_set: None,
         previous: None,
-    };
-    job.to().iter().map(record).collect()
+    }
 }
 
 /// A backup on its way.
@@ -116,6 +138,8 @@ struct Walk<'w> {
     captures: Captures,
     /// Whether someone has opened a database since the work was planned.
     has_come: bool,
+    /// Whether HitKeep has removed the set that is adopted.
+    has_vanished: bool,
 }
 
 /// How far a backup has come at one destination.
@@ -124,6 +148,8 @@ struct Progress {
     /// What has been stored there or may have been, in order, so that it can be taken away again.
     written: Vec<Key>,
     snapshots: Vec<SnapshotRecord>,
+    /// What no snapshot holds is from after this moment.
+    captured_by: Option<Timestamp>,
     failures: Vec<Failure>,
     /// Whether nothing more is to be stored there.
     is_given_up: bool,
@@ -139,7 +165,7 @@ impl Walk<'_> {
                     task: format!("look at destination `{}`", series.seal.action.destination),
                     cause: Cause::Before { cause: cause.clone(), exit_code: exit::DESTINATION },
                 }),
-                None => self.write_note(series, &mut progress).await,
+                None => self.begin_at(series, &mut progress).await,
             };
             if let Err(failure) = announced {
                 progress.is_given_up = true;
@@ -147,6 +173,14 @@ impl Walk<'_> {
             }
             self.places.insert(series.seal.action.destination.clone(), progress);
         }
+    }
+
+    /// Removes what an unfinished run has left of the set, where there is such a thing, and leaves the note.
+    async fn begin_at(&self, series: &Series, progress: &mut Progress) -> Result<(), Failure> {
+        if let Some(clear) = &series.clear {
+            self.outside.clear(clear).await?;
+        }
+        self.write_note(series, progress).await
     }
 
     async fn write_note(&self, series: &Series, progress: &mut Progress) -> Result<(), Failure> {
@@ -191,13 +225,17 @@ impl Walk<'_> {
         }
     }
 
-    /// Exports one database and delivers it everywhere; neither the export nor a copy outlives this.
+    /// Takes one database's snapshot and delivers it everywhere.
     async fn back_up(&mut self, chain: &Chain) {
-        if self.is_given_up() {
-            let why = NOWHERE.to_owned();
-            return self.outside.tell.hear(&Event::TaskSkipped { task: chain.export.id, why });
+        if let Some(why) = self.why_not() {
+            let why = why.to_owned();
+            return self.outside.tell.hear(&Event::TaskSkipped { task: chain.take.id(), why });
         }
-        match self.export(&chain.export).await {
+        let taken = match &chain.take {
+            Take::Export(task) => self.export(task).await,
+            Take::Adopt(task) => self.outside.adopt(task).await,
+        };
+        match taken {
             Ok((taken, exported)) => {
                 for delivery in &chain.deliveries {
                     self.deliver(chain, delivery, &taken, &exported).await;
@@ -205,12 +243,14 @@ impl Walk<'_> {
             }
             Err(failure) => self.fail_everywhere(chain, &failure),
         }
-        let export = &chain.export.action;
-        for folder in [Some(export.into.as_path()), export.from.copy().and_then(Path::parent)].into_iter().flatten() {
-            if let Err(cause) = remove_folder(folder) {
-                self.outside.warn(format!("`{}` could not be removed: {cause}", folder.display()));
-            }
+        if let Take::Export(task) = &chain.take {
+            self.outside.remove_staged(&task.action);
         }
+    }
+
+    /// Says why nothing more is to be done, where that is so.
+    fn why_not(&self) -> Option<&'static str> {
+        if self.has_vanished { Some(VANISHED) } else { self.is_given_up().then_some(NOWHERE) }
     }
 
     /// Tells whether there is no destination left to store anything at.
@@ -238,8 +278,9 @@ impl Walk<'_> {
         outside.perform(task, None, &gauge, export).await
     }
 
-    /// Tells every destination that a database could not be exported.
+    /// Tells every destination that there is no snapshot of a database.
     fn fail_everywhere(&mut self, chain: &Chain, failure: &Failure) {
+        self.has_vanished |= matches!(failure.cause, Cause::Vanished { .. });
         for delivery in &chain.deliveries {
             let cause = Cause::Before { cause: failure.cause.to_string(), exit_code: failure.cause.exit_code() };
             if let Some(progress) = self.places.get_mut(&delivery.put.action.destination) {
@@ -252,18 +293,28 @@ impl Walk<'_> {
     async fn deliver(&mut self, chain: &Chain, delivery: &Delivery, taken: &Taken, exported: &Exported) {
         let destination = &delivery.put.action.destination;
         let Some(mut progress) = self.places.remove(destination) else { return };
-        if !progress.is_given_up {
+        let mut vanished = None;
+        if !progress.is_given_up && !self.has_vanished {
             let before = progress.written.len();
             match self.store_snapshot(chain, delivery, taken, exported, &mut progress.written).await {
-                Ok(snapshot) => progress.snapshots.push(snapshot),
+                Ok(snapshot) => {
+                    progress.snapshots.push(snapshot);
+                    progress.captured_by = progress.captured_by.max(Some(taken.by));
+                }
                 Err(failure) => {
-                    progress.failures.push(failure);
                     let half = progress.written.split_off(before);
                     progress.written.extend(self.take_away(destination, half).await);
+                    match adopt::explained(&chain.take, failure) {
+                        failure @ Failure { cause: Cause::Vanished { .. }, .. } => vanished = Some(failure),
+                        failure => progress.failures.push(failure),
+                    }
                 }
             }
         }
         self.places.insert(destination.clone(), progress);
+        if let Some(failure) = vanished {
+            self.fail_everywhere(chain, &failure);
+        }
     }
 
     async fn store_snapshot(
@@ -276,14 +327,14 @@ impl Walk<'_> {
     ) -> Result<SnapshotRecord, Failure> {
         let stored = self.put(delivery, written).await?;
         self.check(delivery, &stored).await?;
-        let manifest = self.manifest(&chain.export.action, taken, exported, stored);
+        let manifest = self.manifest(&chain.take, taken, exported, stored);
         self.describe(delivery, &manifest, written).await
     }
 
     async fn put(&self, delivery: &Delivery, written: &mut Vec<Key>) -> Result<Vec<FileRecord>, Failure> {
         let (gauge, action) = (Gauge::default(), &delivery.put.action);
         let fail = |cause| Failure { task: action.to_string(), cause };
-        let names = files::names_in_order(&action.from).map_err(fail)?;
+        let names = files::names_in_order(&action.from, action.names.as_ref()).map_err(fail)?;
         let size = |name: &String| std::fs::metadata(action.from.join(name)).map_or(0, |about| about.len());
         let total = Bytes(names.iter().map(size).sum());
         let own = Mutex::default();
@@ -337,7 +388,7 @@ impl Walk<'_> {
         self.outside.perform(&delivery.describe, None, &gauge, put).await
     }
 
-    fn manifest(&self, export: &Export, taken: &Taken, exported: &Exported, files: Vec<FileRecord>) -> Manifest {
+    fn manifest(&self, take: &Take, taken: &Taken, exported: &Exported, files: Vec<FileRecord>) -> Manifest {
         let schema = files.iter().find(|file| file.path == hitkeep::SCHEMA_FILE);
         let table = |table: &export::Table| TableRecord {
             schema: table.schema.clone(),
@@ -348,13 +399,13 @@ impl Walk<'_> {
             format: FORMAT,
             kind: Kind::Backup,
             snapshot: self.work.snapshot,
-            database: export.database,
-            name: export.name.clone(),
+            database: take.database(),
+            name: take.name().map(str::to_owned),
             run: self.work.run,
             captured_at: taken.at,
             capture: taken.capture,
             live: taken.live.clone(),
-            database_bytes: export.bytes.0,
+            database_bytes: take.database_bytes().0,
             duckdb: exported.engine.clone(),
             hitkeep: exported.migration.clone(),
             schema_digest: schema.map_or_else(|| Sha256::of(b""), |file| file.sha256),
@@ -370,7 +421,7 @@ impl Walk<'_> {
         let seal = &series.seal.action;
         let mut progress = self.places.remove(&seal.destination).unwrap_or_default();
         let mut may_stay = false;
-        if !progress.is_given_up && !progress.snapshots.is_empty() && self.outside.stop.reason().is_none() {
+        if self.is_worth_sealing(&progress) {
             let record = self.record(series, &progress);
             let is_unanswered = AtomicBool::new(false);
             let Err(failure) = self.seal(&series.seal, &record, &is_unanswered).await else { return record };
@@ -390,6 +441,19 @@ impl Walk<'_> {
             progress.failures.push(Failure { task: seal.to_string(), cause: Cause::Stopped(reason) });
         }
         self.unsealed(series, &progress)
+    }
+
+    /// Tells whether what was stored makes a set.
+    ///
+    /// A set of HitKeep's own has only one name: sealed without something that could have been stored, it could never
+    /// get that any more. Unsealed, it is the next run's.
+    fn is_worth_sealing(&self, progress: &Progress) -> bool {
+        let is_lost = |failure: &Failure| failure.cause.exit_code() == exit::SOURCE;
+        let is_all_there_is = !self.has_vanished && progress.failures.iter().all(is_lost);
+        !progress.is_given_up
+            && !progress.snapshots.is_empty()
+            && self.outside.stop.reason().is_none()
+            && (!self.work.is_adopted() || is_all_there_is)
     }
 
     /// Writes the record; `is_unanswered` is set where it was sent and nobody said what came of it.
@@ -471,30 +535,38 @@ impl Walk<'_> {
         let (status, code) =
             if is_complete { (Status::Complete, exit::DONE) } else { (Status::Partial, exit::PARTIAL) };
         RunRecord {
-            format: FORMAT,
-            run: self.work.run,
-            plan: self.outside.about.plan.clone(),
-            job: self.work.job.clone(),
-            destination: series.seal.action.destination.clone(),
-            kind: Kind::Backup,
-            snapshot: self.work.snapshot,
             status,
             exit_code: differs.fold(code, exit::worse),
-            started_at: self.started_at,
-            finished_at: (self.outside.clock)(),
-            host: self.outside.about.host.clone(),
-            tool: self.outside.about.tool.clone(),
             expected: self.work.expected.clone(),
             captured,
             snapshots: progress.snapshots.clone(),
             verification: self.work.verification,
-            spread_seconds: spread(&progress.snapshots),
+            spread_seconds: spread(&progress.snapshots, progress.captured_by),
             lease: lease.map(|lease| lease.generation),
             warnings: self.work.warnings.iter().chain(lease.and_then(|lease| lease.caveat.as_ref())).cloned().collect(),
             failures: self.failures(progress),
             previous_set: series.seal.action.previous.map(|(set, _)| set),
             previous: series.seal.action.previous.map(|(_, digest)| digest),
+            ..self.blank(&series.seal.action.destination)
         }
+    }
+
+    /// Returns the record of a destination that holds the set already.
+    fn skipped(&self, there: &There) -> RunRecord {
+        RunRecord {
+            status: Status::Skipped,
+            exit_code: if there.is_partial { exit::PARTIAL } else { exit::DONE },
+            expected: self.work.expected.clone(),
+            warnings: self.work.warnings.clone(),
+            ..self.blank(&there.destination)
+        }
+    }
+
+    fn blank(&self, destination: &Name) -> RunRecord {
+        let BackupWork { run, job, snapshot, .. } = self.work;
+        let (job, destination) = (job.clone(), destination.clone());
+        let started_at = self.started_at;
+        blank(self.outside, Heading { run: *run, job, destination, snapshot: *snapshot, started_at })
     }
 
     fn failures(&self, progress: &Progress) -> Vec<Failed> {
@@ -524,17 +596,10 @@ fn proof(attested: usize, read_back: usize) -> String {
 }
 
 /// Returns the whole seconds between the moments of the first and the last snapshot.
-fn spread(snapshots: &[SnapshotRecord]) -> u64 {
+fn spread(snapshots: &[SnapshotRecord], captured_by: Option<Timestamp>) -> u64 {
     let moments = || snapshots.iter().filter_map(|snapshot| snapshot.captured_at);
-    match (moments().min(), moments().max()) {
+    match (moments().min(), captured_by) {
         (Some(first), Some(last)) => last.duration_since(first).unsigned_abs().as_secs(),
         _ => 0,
-    }
-}
-
-fn remove_folder(folder: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
     }
 }

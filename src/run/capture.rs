@@ -11,19 +11,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Failure, Gauge, Outside};
-use crate::duck::capture::Captured;
+use crate::duck::capture::{CaptureError, Captured, Patience};
 use crate::duck::export::{self, Exported};
 use crate::duck::{self, Database, DuckError};
 use crate::event::Event;
 use crate::name::DatabaseId;
 use crate::record::{self, LiveRecord};
-use crate::work::{BackupWork, Capture, Export, Origin, Task};
+use crate::store::local;
+use crate::work::{BackupWork, Capture, Export, Origin, Room, Spent, Task};
 
 /// A state of a database, as records tell of it.
 #[derive(Clone, Debug)]
 pub(super) struct Taken {
-    /// The moment whose state it is.
+    /// The moment whose state it is …
     pub(super) at: Timestamp,
+    /// … or, where that is not known so well, one that it is not younger than; the same otherwise.
+    pub(super) by: Timestamp,
     /// How it was taken.
     pub(super) capture: record::Capture,
     /// How the copy came about, where there is one.
@@ -35,7 +38,7 @@ pub(super) type Captures = BTreeMap<DatabaseId, Result<Taken, Failure>>;
 
 impl Taken {
     fn directly(at: Timestamp) -> Self {
-        Self { at, capture: record::Capture::Direct, live: None }
+        Self { at, by: at, capture: record::Capture::Direct, live: None }
     }
 
     fn live(captured: &Captured) -> Self {
@@ -47,7 +50,8 @@ impl Taken {
             checkpoint: captured.iteration,
             log_bytes: captured.log_bytes,
         };
-        Self { at: captured.captured_at, capture: record::Capture::Live, live: Some(live) }
+        let at = captured.captured_at;
+        Self { at, by: at, capture: record::Capture::Live, live: Some(live) }
     }
 }
 
@@ -68,21 +72,31 @@ impl Outside {
     /// Captures every database of `work` that others have open: all of them before the first is exported.
     pub(super) async fn capture_all(&self, work: &BackupWork) -> Captures {
         let mut captures = Captures::new();
+        let mut spent = BTreeMap::new();
         for task in &work.preparations {
-            if let Err(failure) = self.capture(task, &task.action.0).await {
-                captures.insert(task.action.0.database, Err(failure));
+            let action = &task.action.0;
+            match self.capture(task, action, action.spent).await {
+                Ok((taken, used)) if self.patience.is_half_gone(used.tries, used.time) => {
+                    captures.insert(action.database, Ok(taken));
+                }
+                Ok((_, used)) => drop(spent.insert(action.database, used)),
+                Err(failure) => drop(captures.insert(action.database, Err(failure))),
             }
         }
         for task in &work.captures {
-            match captures.entry(task.action.database) {
+            let action = &task.action;
+            let why = match captures.entry(action.database) {
                 Entry::Vacant(entry) => {
-                    entry.insert(self.capture(task, &task.action).await);
+                    let spent = spent.remove(&action.database).unwrap_or(action.spent);
+                    entry.insert(self.capture(task, action, spent).await.map(|(taken, _)| taken));
+                    continue;
                 }
-                Entry::Occupied(_) => {
-                    let why = "there is no copy to bring up to date".to_owned();
-                    self.tell.hear(&Event::TaskSkipped { task: task.id, why });
+                Entry::Occupied(entry) if entry.get().is_ok() => {
+                    "it was hard to copy once: what was prepared is what is captured"
                 }
-            }
+                Entry::Occupied(_) => "there is no copy to bring up to date",
+            };
+            self.tell.hear(&Event::TaskSkipped { task: task.id, why: why.to_owned() });
         }
         captures
     }
@@ -93,21 +107,29 @@ impl Outside {
         tasks.for_each(|task| self.tell.hear(&Event::TaskSkipped { task, why: why.to_owned() }));
     }
 
-    async fn capture<A: Display>(&self, task: &Task<A>, action: &Capture) -> Result<Taken, Failure> {
+    /// Captures a database with what is left of the patience, and returns what that took.
+    async fn capture<A: Display>(
+        &self,
+        task: &Task<A>,
+        action: &Capture,
+        spent: Spent,
+    ) -> Result<(Taken, Spent), Failure> {
         let gauge = Gauge::default();
+        let patience = self.patience.after(spent.tries, spent.time);
         let capture = async {
-            let captured = self.copy(&action.source, &action.into, &gauge).await?;
+            let captured = self.copy(&action.source, &action.into, patience, &gauge).await?;
             let result = format!("{} written, {}", captured.written, tries(&captured));
-            Ok((Taken::live(&captured), result))
+            let spent = Spent { tries: captured.tries, time: captured.elapsed };
+            Ok(((Taken::live(&captured), spent), result))
         };
         self.perform(task, Some(action.bytes), &gauge, capture).await
     }
 
     /// Copies a database that others have open, and reads off the copy how far it is.
-    async fn copy(&self, source: &Path, into: &Path, gauge: &Gauge) -> Result<Captured, DuckError> {
+    async fn copy(&self, source: &Path, into: &Path, patience: Patience, gauge: &Gauge) -> Result<Captured, DuckError> {
         // The copy has its full length from the start: how far it is, is what it takes of the disk.
         let allocated = |file: &Metadata| file.len().min(file.blocks() * 512);
-        let copy = duck::copy_live(source, into, self.clock, &self.stop);
+        let copy = duck::copy_live(source, into, patience, self.clock, &self.stop);
         gauge.watch_folder(into.parent().unwrap_or(into), allocated, copy).await
     }
 
@@ -130,9 +152,20 @@ impl Outside {
                 exported => return exported,
             }
         }
-        let captured = self.copy(&export.source, copy, gauge).await?;
+        check_room(export, copy)?;
+        let captured = self.copy(&export.source, copy, self.patience, gauge).await?;
         let exported = self.export(export, Database::Copy(copy.clone()), gauge).await?;
         Ok((Taken::live(&captured), exported))
+    }
+
+    /// Removes an export and the copy that it was made of: neither is needed any more.
+    pub(super) fn remove_staged(&self, export: &Export) {
+        let copy = export.from.copy().and_then(Path::parent);
+        for folder in [Some(export.into.as_path()), copy].into_iter().flatten() {
+            if let Err(cause) = remove_folder(folder) {
+                self.warn(format!("`{}` could not be removed: {cause}", folder.display()));
+            }
+        }
     }
 
     async fn export_directly(&self, export: &Export, gauge: &Gauge) -> Result<(Taken, Exported), DuckError> {
@@ -151,5 +184,27 @@ impl Outside {
         let (into, codec) = (export.into.clone(), export.codec);
         let exported = self.engine(move |session| export::export(session, &database, &into, codec));
         gauge.watch_folder(&export.into, Metadata::len, exported).await
+    }
+}
+
+/// Goes on if there is room for a copy that nobody has reckoned with, and for the export of it.
+fn check_room(export: &Export, copy: &Path) -> Result<(), DuckError> {
+    let needed = Room { copies: export.bytes, export: export.bytes }.total();
+    let folder = export.into.parent().unwrap_or(Path::new("/"));
+    // Where nobody can say what is free, writing will tell.
+    match local::free_space(folder) {
+        Ok(free) if free < needed => {
+            let seen = format!("{free} are free, and {needed} may be needed for it and its export");
+            let cause = std::io::Error::new(std::io::ErrorKind::StorageFull, seen);
+            Err(CaptureError::NoRoom { path: copy.to_owned(), cause }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }

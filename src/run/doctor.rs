@@ -12,12 +12,13 @@ use super::{Cause, Outside, capture, exit};
 use crate::diagnose::{Finding, Verdict};
 use crate::duck::capture::Captured;
 use crate::event::Meter;
+use crate::hitkeep::Tenant;
 use crate::measure::{Bytes, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{self, Backup};
+use crate::plan::{self, Backup, Installation, Snapshots, SourceKind};
 use crate::store::{Body, Mode, Part, Store, StoreError, local};
-use crate::survey;
-use crate::work::{DatabaseFact, Room};
+use crate::survey::{self, Theirs, Unfinished};
+use crate::work::{DatabaseFact, Room, TheirSet};
 
 /// A part of what a job is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,26 +90,85 @@ pub async fn doctor(
 /// Examines the source, and returns what a run needs of the staging directory besides what is in it now, where that is
 /// known.
 async fn source(job: &Backup, staging: &Path, outside: &Outside) -> (Examined, Option<Room>) {
-    let (part, capture) = (Patient::Source(job.source().name().clone()), job.source().capture());
-    let found = match survey::databases(job.source(), &outside.means(staging)).await {
+    let (findings, room) = match job.source().kind() {
+        SourceKind::Installation(source) => installation(source, staging, outside).await,
+        SourceKind::Snapshots(source) => snapshots(source, staging, outside).await,
+    };
+    (Examined { part: Patient::Source(job.source().name().clone()), findings }, room)
+}
+
+async fn installation(source: &Installation, staging: &Path, outside: &Outside) -> (Vec<Finding>, Option<Room>) {
+    let capture = source.capture();
+    let found = match survey::databases(source, &outside.means(staging)).await {
         Ok(found) => found,
-        Err(error) => {
-            let findings = vec![Finding::failed("databases", error)];
-            return (Examined { part, findings }, None);
-        }
+        Err(error) => return (vec![Finding::failed("databases", error)], None),
     };
     let is_live = capture.is_live(found.facts.iter().any(DatabaseFact::is_held));
     let mut findings: Vec<Finding> = found.facts.iter().map(|fact| database(fact, is_live)).collect();
-    if !found.unused.is_empty() {
-        let tenants = counted(found.unused.len(), "tenant");
-        let seen = format!("{tenants} without a site and without a database: nothing to back up");
-        findings.push(Finding::ok("tenants", seen));
-    }
+    findings.extend(unused(&found.unused));
     let mut room = Room::of(&found.facts.iter().collect::<Vec<_>>(), is_live);
     findings.push(Finding::ok("capture", way(capture, is_live, room, found.copied.as_ref())));
     let there = found.copied.map_or(Bytes(0), |copied| copied.bytes);
     room.copies.0 = room.copies.0.saturating_sub(there.0);
-    (Examined { part, findings }, Some(room))
+    (findings, Some(room))
+}
+
+fn unused(tenants: &[Tenant]) -> Option<Finding> {
+    let unused = || {
+        let tenants = counted(tenants.len(), "tenant");
+        Finding::ok("tenants", format!("{tenants} without a site and without a database: nothing to back up"))
+    };
+    (!tenants.is_empty()).then(unused)
+}
+
+/// Examines what HitKeep's own backup has written; none of it is staged.
+async fn snapshots(source: &Snapshots, staging: &Path, outside: &Outside) -> (Vec<Finding>, Option<Room>) {
+    let Theirs { set, unfinished } = match survey::look(source.folder(), &outside.means(staging)).await {
+        Ok(theirs) => theirs,
+        Err(error) => return (vec![Finding::failed("snapshots", error)], None),
+    };
+    let now = (outside.clock)();
+    let is_awaited = unfinished.as_ref().is_some_and(|unfinished| unfinished.is_fresh(now));
+    let mut findings: Vec<Finding> =
+        unfinished.into_iter().map(|found| gap(&found, set.as_ref(), is_awaited)).collect();
+    match set {
+        Some(set) if !is_awaited => findings.extend(newest(&set)),
+        Some(_) => {}
+        None if is_awaited => {}
+        None => {
+            let at = source.folder().display();
+            findings.push(Finding::failed("set", format!("`{at}` holds no finished set of HitKeep's own")));
+        }
+    }
+    (findings, Some(Room { copies: Bytes(0), export: Bytes(0) }))
+}
+
+/// Says what the newest set lacks, and what a run makes of it.
+fn gap(unfinished: &Unfinished, set: Option<&TheirSet>, is_awaited: bool) -> Finding {
+    let Unfinished { id, lacks, .. } = unfinished;
+    match set.filter(|set| set.id != *id) {
+        _ if is_awaited => {
+            Finding::ok("set", format!("HitKeep is still writing set {id}, and a run waits for it: {lacks}"))
+        }
+        Some(_) => Finding::warning(
+            "set",
+            format!("HitKeep's set {id} is not whole: {lacks}"),
+            "HitKeep's log says what ended its backup",
+        ),
+        None => Finding::failed("set", format!("HitKeep's set {id} is not whole: {lacks}")),
+    }
+}
+
+/// Says what the newest set holds.
+fn newest(set: &TheirSet) -> Vec<Finding> {
+    let held = set.databases.iter().filter_map(|database| database.held.as_ref().ok());
+    let (count, bytes) = held.fold((0, 0), |(count, bytes), files| (count + 1, bytes + files.bytes.0));
+    let of = counted(set.databases.len(), "database");
+    let mut findings =
+        vec![Finding::ok("set", format!("{} of HitKeep's own: {count} of {of}, {}", set.id, Bytes(bytes)))];
+    findings.extend(unused(&set.unused));
+    findings.extend(set.oddities.iter().map(|oddity| Finding::ok("set", oddity)));
+    findings
 }
 
 /// Says who has a database open and how busy it looks.
@@ -163,6 +223,7 @@ fn host(staging: &Path, room: Option<Room>) -> Examined {
 
 fn needs(room: Room) -> String {
     match room.copies {
+        _ if room.total() == Bytes(0) => "nothing of it".to_owned(),
         Bytes(0) => format!("{} for an export", room.export),
         copies => format!("{copies} for copies and {} for an export", room.export),
     }

@@ -1,5 +1,6 @@
 //! Folders of files on their way to and from a store, several at a time.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,13 +15,16 @@ use crate::store::{Body, Mode, Moved, Store, StoreError};
 /// How many files move at the same time.
 const ABREAST: usize = 4;
 
-/// Returns the names of the files in a folder, in the order in which they are stored: data, then the schema, then the
-/// script that marks a finished export. Whoever looks at a half-stored snapshot sees an unfinished one.
-pub(super) fn names_in_order(folder: &Path) -> Result<Vec<String>, Cause> {
+/// Returns the names of the files in a folder, or those that are known, in the order in which they are stored: data, then
+/// the schema, then the script that marks a finished export. Whoever looks at a half-stored snapshot sees an unfinished
+/// one.
+pub(super) fn names_in_order(folder: &Path, known: Option<&BTreeSet<String>>) -> Result<Vec<String>, Cause> {
     let failed = |cause| Cause::Folder { at: folder.display().to_string(), cause };
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = known.into_iter().flatten().cloned().collect();
+    if known.is_none() {
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+        }
     }
     let rank = |name: &String| {
         [hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE].iter().position(|last| last == name).map_or(0, |at| at + 1)

@@ -56,11 +56,12 @@ pub async fn catalogue(store: &dyn Store, prefix: &Prefix, asked: Asked) -> Resu
 pub(super) async fn taken(
     store: &dyn Store,
     prefix: &Prefix,
-) -> Result<(BTreeSet<SnapshotId>, Option<(SnapshotId, Sha256)>), StoreError> {
+) -> Result<(Names, Option<(SnapshotId, Sha256)>), StoreError> {
     let look = Look { store, prefix };
     let names = look.names(At::Latest).await?;
     let newest = look.newest_record(&names).await?;
-    Ok((names.all(), newest.map(|(record, digest)| (record.snapshot, digest))))
+    let newest = newest.map(|(record, digest)| (record.snapshot, digest));
+    Ok((names, newest))
 }
 
 /// Returns the newest run record of a backup prefix that can be understood.

@@ -1,17 +1,20 @@
 //! A backup job and facts become the work of one set.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::adopt::{Adopt, Clear};
 use super::capture::{Origin, captures, copy_path};
 use super::facts::{BackupFacts, DatabaseFact, DestinationFact, Reached};
 use super::{Announce, Capture, Check, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
-use crate::hitkeep;
+use crate::event::TaskId;
+use crate::hitkeep::{self, Tenant};
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Name, RunId, SnapshotId};
-use crate::plan::{self, Backup, Selection, Verify};
+use crate::plan::{self, Backup, Installation, Selection, Verify};
 use crate::record::{self, Verification};
 
 /// The work of one set: announced, captured where others have it open, then one chain per database, then sealed at
@@ -40,6 +43,8 @@ pub struct BackupWork {
     pub chains: Vec<Chain>,
     /// What is done at each destination.
     pub series: Vec<Series>,
+    /// The destinations that hold the set already, where nothing is done.
+    pub there: Vec<There>,
     /// What is verified before sealing.
     pub verification: Verification,
     /// What is needed of the staging directory.
@@ -98,10 +103,66 @@ pub struct Missing {
 /// What is done for one database; each step needs the one before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// It is exported once …
-    pub export: Task<Export>,
+    /// Its snapshot is taken once …
+    pub take: Take,
     /// … and delivered to each destination.
     pub deliveries: Vec<Delivery>,
+}
+
+/// How a snapshot comes about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// It is exported.
+    Export(Task<Export>),
+    /// HitKeep has exported it.
+    Adopt(Task<Adopt>),
+}
+
+impl Take {
+    /// Returns the number of the task.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        match self {
+            Self::Export(task) => task.id,
+            Self::Adopt(task) => task.id,
+        }
+    }
+
+    /// Returns which database's it is.
+    #[must_use]
+    pub fn database(&self) -> DatabaseId {
+        match self {
+            Self::Export(task) => task.action.database,
+            Self::Adopt(task) => task.action.database,
+        }
+    }
+
+    /// Returns the name of the database's tenant.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Export(task) => task.action.name.as_deref(),
+            Self::Adopt(task) => task.action.name.as_deref(),
+        }
+    }
+
+    /// Returns the size of the database, in bytes: an estimate where nothing but the snapshot is known.
+    #[must_use]
+    pub fn database_bytes(&self) -> Bytes {
+        match self {
+            Self::Export(task) => task.action.bytes,
+            Self::Adopt(task) => Bytes(task.action.bytes.0.saturating_mul(hitkeep::GROWTH)),
+        }
+    }
+}
+
+impl fmt::Display for Take {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Export(task) => task.fmt(f),
+            Self::Adopt(task) => task.fmt(f),
+        }
+    }
 }
 
 /// What is done for one database at one destination.
@@ -118,6 +179,10 @@ pub struct Delivery {
 /// What is done once at one destination: its end of the series of sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
+    /// Its place, for people.
+    pub at: String,
+    /// What goes before everything else, where an earlier run has left something under the set's name.
+    pub clear: Option<Task<Clear>>,
     /// The first thing that is written there …
     pub announce: Task<Announce>,
     /// … and the last.
@@ -126,19 +191,31 @@ pub struct Series {
     pub unreachable: Option<String>,
 }
 
-/// Plans a backup that begins at `now`, staging copies and exports inside `staging`.
+/// A destination that holds the set already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct There {
+    /// The destination.
+    pub destination: Name,
+    /// Its place, for people.
+    pub at: String,
+    /// Whether what it holds is known to lack something.
+    pub is_partial: bool,
+}
+
+/// Plans a backup of an installation that begins at `now`, staging copies and exports inside `staging`.
 ///
 /// # Errors
 /// When a place has too little room.
 pub fn backup(
     job: &Backup,
+    installation: &Installation,
     facts: &BackupFacts,
     staging: &Path,
     run: RunId,
     now: Timestamp,
 ) -> Result<BackupWork, Refusal> {
     let (present, missing) = select(job.databases(), &facts.databases);
-    let is_live = job.source().capture().is_live(facts.databases.iter().any(DatabaseFact::is_held));
+    let is_live = installation.capture().is_live(facts.databases.iter().any(DatabaseFact::is_held));
     let room = Room::of(&present, is_live);
     check_space(&present, facts, room)?;
     let (snapshot, warnings) = choose_snapshot(facts, now);
@@ -149,37 +226,48 @@ pub fn backup(
     let live = if is_live { present.as_slice() } else { &[] };
     let (preparations, captures) = captures(live, staging, &mut numbering);
     let chain = |fact: &&DatabaseFact| {
-        let from = origin(job.source().capture(), is_live, copy_path(staging, fact.id));
+        let from = origin(installation.capture(), is_live, copy_path(staging, fact.id));
         chain(job, fact, from, facts, staging, snapshot, &mut numbering)
     };
     let chains = present.iter().map(chain).collect();
     let series = facts.destinations.iter().zip(announces).map(|(fact, announce)| Series {
+        at: fact.place.at.clone(),
+        clear: None,
         announce,
         seal: numbering.task(seal(fact, snapshot)),
         unreachable: fact.reached.as_ref().err().cloned(),
     });
     let series = series.collect();
-    let verification = match job.verify() {
-        Verify::None => Verification::None,
-        Verify::Checksum => Verification::Checksum,
-    };
-    let plan_line = job.line();
     Ok(BackupWork {
         run,
         job: job.name().clone(),
-        plan_line,
+        plan_line: job.line(),
         snapshot,
         expected,
         missing,
-        unused: facts.unused.iter().map(|tenant| (DatabaseId::Tenant(tenant.id), tenant.name.clone())).collect(),
+        unused: unused(&facts.unused),
         preparations,
         captures,
         chains,
         series,
-        verification,
+        there: Vec::new(),
+        verification: verification(job),
         room,
         warnings,
     })
+}
+
+/// Returns what is verified before sealing.
+pub(super) fn verification(job: &Backup) -> Verification {
+    match job.verify() {
+        Verify::None => Verification::None,
+        Verify::Checksum => Verification::Checksum,
+    }
+}
+
+/// Names the tenants that there is nothing to back up of.
+pub(super) fn unused(tenants: &[Tenant]) -> Vec<(DatabaseId, String)> {
+    tenants.iter().map(|tenant| (DatabaseId::Tenant(tenant.id), tenant.name.clone())).collect()
 }
 
 /// Sorts the databases that the job wants into those that can be captured and those that cannot.
@@ -192,12 +280,16 @@ fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f Databas
             Err(cause) => missing.push(Missing { database: fact.id, cause: cause.clone() }),
         }
     }
-    if let Selection::Only(ids) = wanted {
-        let unknown = ids.iter().filter(|id| !facts.iter().any(|fact| fact.id == **id));
-        let cause = "the installation has no active tenant of this id with a database";
-        missing.extend(unknown.map(|id| Missing { database: *id, cause: cause.to_owned() }));
-    }
+    missing.extend(unknown(wanted, |id| facts.iter().any(|fact| fact.id == id)));
     (present, missing)
+}
+
+/// Returns the databases that a job wants and the installation does not have.
+pub(super) fn unknown(wanted: &Selection, is_known: impl Fn(DatabaseId) -> bool) -> Vec<Missing> {
+    let Selection::Only(ids) = wanted else { return Vec::new() };
+    let cause = "the installation has no active tenant of this id with a database";
+    let unknown = ids.iter().filter(|id| !is_known(**id));
+    unknown.map(|id| Missing { database: *id, cause: cause.to_owned() }).collect()
 }
 
 /// Returns what an export reads.
@@ -211,29 +303,31 @@ fn origin(wanted: plan::Capture, is_live: bool, copy: PathBuf) -> Origin {
 
 /// Checks that what is needed of the staging directory is free, and all exports fit into each destination.
 fn check_space(present: &[&DatabaseFact], facts: &BackupFacts, room: Room) -> Result<(), Refusal> {
-    let there: u64 = present.iter().filter(|fact| fact.has_copy).map(|fact| fact.bytes().0).sum();
+    let there: u64 = present.iter().filter(|fact| fact.copy.is_some()).map(|fact| fact.bytes().0).sum();
     room.check(Bytes(facts.staging_free.0 + there))?;
     let needed = present.iter().map(|fact| fact.bytes().0).sum();
-    for fact in &facts.destinations {
-        if let Ok(Reached { free: Some(free), .. }) = fact.reached
-            && free.0 < needed
-        {
+    facts.destinations.iter().try_for_each(|fact| check_destination(fact, Bytes(needed)))
+}
+
+/// Checks that a destination has room for the snapshots of a set.
+pub(super) fn check_destination(fact: &DestinationFact, needed: Bytes) -> Result<(), Refusal> {
+    match fact.reached {
+        Ok(Reached { free: Some(free), .. }) if free < needed => {
             let place = format!("destination `{}`", fact.name);
-            let needed = Bytes(needed);
-            return Err(Refusal::NoSpace { place, is_destination: true, free, needed, copies: Bytes(0) });
+            Err(Refusal::NoSpace { place, is_destination: true, free, needed, copies: Bytes(0) })
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Chooses a name that no destination has yet: the present second, or the next one that is free.
 fn choose_snapshot(facts: &BackupFacts, now: Timestamp) -> (SnapshotId, Vec<String>) {
     let reached = || facts.destinations.iter().filter_map(|fact| fact.reached.as_ref().ok());
     let mut id = SnapshotId::at(now);
-    while reached().any(|reached| reached.taken.contains(&id)) {
+    while reached().any(|reached| reached.names.contains(id)) {
         id = id.next();
     }
-    let newest = reached().filter_map(|reached| reached.taken.last().copied()).max();
+    let newest = reached().filter_map(|reached| reached.names.newest()).max();
     let ahead = newest.filter(|newest| *newest > id);
     let warning = |newest| {
         format!(
@@ -263,24 +357,40 @@ fn chain(
         codec: job.compression(),
     });
     let reachable = facts.destinations.iter().filter(|fact| fact.reached.is_ok());
-    let deliveries = reachable.map(|fact| delivery(job, database.id, fact, &into, snapshot, numbering)).collect();
-    Chain { export, deliveries }
+    let files = Files { database: database.id, folder: &into, names: None };
+    let deliveries = reachable.map(|fact| delivery(job, files, fact, snapshot, numbering)).collect();
+    Chain { take: Take::Export(export), deliveries }
 }
 
-fn delivery(
+/// The files of a database's snapshot on this host.
+#[derive(Clone, Copy)]
+pub(super) struct Files<'f> {
+    pub(super) database: DatabaseId,
+    pub(super) folder: &'f Path,
+    /// Nothing where all that will lie in the folder are meant.
+    pub(super) names: Option<&'f BTreeSet<String>>,
+}
+
+pub(super) fn delivery(
     job: &Backup,
-    database: DatabaseId,
+    files: Files<'_>,
     fact: &DestinationFact,
-    from: &Path,
     snapshot: SnapshotId,
     numbering: &mut Numbering,
 ) -> Delivery {
+    let Files { database, folder: from, names } = files;
     let folder = hitkeep::snapshot_folder(database, snapshot);
     let prefix = fact.place.prefix.join(&folder);
     let at = fact.place.locate(folder.as_str());
     let destination = || fact.name.clone();
-    let put =
-        Put { database, from: from.to_owned(), destination: destination(), prefix: prefix.clone(), at: at.clone() };
+    let put = Put {
+        database,
+        from: from.to_owned(),
+        names: names.cloned(),
+        destination: destination(),
+        prefix: prefix.clone(),
+        at: at.clone(),
+    };
     let check = Check { database, destination: destination(), prefix, at };
     let manifest = record::manifest_key(database, snapshot);
     let describe = Describe {
@@ -297,12 +407,12 @@ fn delivery(
     }
 }
 
-fn announce(fact: &DestinationFact, snapshot: SnapshotId) -> Announce {
+pub(super) fn announce(fact: &DestinationFact, snapshot: SnapshotId) -> Announce {
     let note = record::announcement_key(snapshot);
     Announce { destination: fact.name.clone(), key: fact.place.prefix.key(&note), at: fact.place.locate(note.as_str()) }
 }
 
-fn seal(fact: &DestinationFact, snapshot: SnapshotId) -> Seal {
+pub(super) fn seal(fact: &DestinationFact, snapshot: SnapshotId) -> Seal {
     let record = record::record_key(snapshot);
     Seal {
         destination: fact.name.clone(),
@@ -318,12 +428,13 @@ impl fmt::Display for BackupWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "backup {}: set {}, {}", self.job, self.snapshot, counted(self.expected.len(), "database"))?;
         for series in self.series.iter().filter(|series| series.unreachable.is_none()) {
+            series.clear.iter().try_for_each(|clear| writeln!(f, "{clear}"))?;
             writeln!(f, "{}", series.announce)?;
         }
         self.preparations.iter().try_for_each(|task| writeln!(f, "{task}"))?;
         self.captures.iter().try_for_each(|task| writeln!(f, "{task}"))?;
         for chain in &self.chains {
-            writeln!(f, "{}", chain.export)?;
+            writeln!(f, "{}", chain.take)?;
             for Delivery { put, check, describe } in &chain.deliveries {
                 writeln!(f, "{put}")?;
                 check.iter().try_for_each(|check| writeln!(f, "{check}"))?;
@@ -339,6 +450,10 @@ impl fmt::Display for BackupWork {
                 f,
                 "      staging  {copies} for the copies, until each is exported, and up to {export} for an export"
             )?;
+        }
+        for There { destination, at, is_partial } in &self.there {
+            let state = if *is_partial { ", as a partial one" } else { "" };
+            writeln!(f, "      there    destination {destination} holds the set already{state}: {at}")?;
         }
         for (database, name) in &self.unused {
             writeln!(f, "      unused   {database}: tenant `{name}` has no site and no database yet")?;
@@ -356,6 +471,12 @@ impl fmt::Display for BackupWork {
 }
 
 impl BackupWork {
+    /// Tells whether the set is one of HitKeep's own, which the next run will find again under the same name.
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        self.chains.iter().any(|chain| matches!(chain.take, Take::Adopt(_)))
+    }
+
     /// Returns how many tasks there are.
     #[must_use]
     pub fn task_count(&self) -> u32 {

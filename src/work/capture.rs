@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::facts::DatabaseFact;
+use super::facts::{DatabaseFact, Spent};
 use super::{Numbering, Task};
 use crate::hitkeep;
 use crate::measure::Bytes;
@@ -42,6 +42,8 @@ pub struct Capture {
     pub bytes: Bytes,
     /// The copy, which is brought up to date where there is one.
     pub into: PathBuf,
+    /// What was spent on that copy before the run.
+    pub spent: Spent,
 }
 
 impl fmt::Display for Capture {
@@ -72,12 +74,17 @@ pub fn copy_path(staging: &Path, database: DatabaseId) -> PathBuf {
 /// First each is copied once, the largest first. Then, when all that is left to do is what was written meanwhile, they
 /// are brought up to date one right after the other, the largest last: a state is that of the moment at which its
 /// capture begins, so the time that the last one takes separates nothing. One database alone is captured at once.
+///
+/// A copy is brought up to date in its own place: a capture that fails takes what was prepared with it. To keep that would
+/// take the room of another copy. So a database that was hard to copy is not touched again: the run keeps what it
+/// prepared, and its record says how far apart that makes the set.
 pub(super) fn captures(
     facts: &[&DatabaseFact],
     staging: &Path,
     numbering: &mut Numbering,
 ) -> (Vec<Task<Prepare>>, Vec<Task<Capture>>) {
-    let mut captures: Vec<(Capture, bool)> = facts.iter().map(|fact| (capture(fact, staging), fact.has_copy)).collect();
+    let mut captures: Vec<(Capture, bool)> =
+        facts.iter().map(|fact| (capture(fact, staging), fact.copy.is_some())).collect();
     captures.sort_by_key(|(capture, _)| capture.bytes);
     let is_alone = captures.len() == 1;
     let unprepared = captures.iter().rev().filter(|(_, has_copy)| !is_alone && !has_copy);
@@ -87,5 +94,6 @@ pub(super) fn captures(
 
 fn capture(fact: &DatabaseFact, staging: &Path) -> Capture {
     let into = copy_path(staging, fact.id);
-    Capture { database: fact.id, source: fact.path.clone(), bytes: fact.bytes(), into }
+    let spent = fact.copy.unwrap_or_default();
+    Capture { database: fact.id, source: fact.path.clone(), bytes: fact.bytes(), into, spent }
 }

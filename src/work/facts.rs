@@ -1,12 +1,15 @@
 //! What the world looks like, as far as planning needs to know: the only way it enters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::hitkeep::Tenant;
 use crate::measure::{Bytes, Sha256};
 use crate::name::{DatabaseId, Name, Prefix, SnapshotId, TenantId};
-use crate::record::Catalogue;
+use crate::record::{Catalogue, Names, Set};
 
 /// Facts for a backup.
 #[derive(Clone, Debug)]
@@ -32,8 +35,17 @@ pub struct DatabaseFact {
     pub path: PathBuf,
     /// What was seen of it; or why it cannot be read.
     pub seen: Result<Seen, String>,
-    /// Whether there is a copy of it in the staging directory already, made to look into it.
-    pub has_copy: bool,
+    /// What was spent on a copy of it that is in the staging directory already, made to look into it.
+    pub copy: Option<Spent>,
+}
+
+/// What was spent on a copy: it is taken from the patience with the next try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// How many tries.
+    pub tries: u32,
+    /// How much time.
+    pub time: Duration,
 }
 
 /// What is seen of a database from outside.
@@ -95,11 +107,59 @@ impl Place {
 #[derive(Clone, Debug)]
 pub struct Reached {
     /// The names of the sets in it.
-    pub taken: BTreeSet<SnapshotId>,
+    pub names: Names,
     /// The newest set that has a run record, and that record's digest.
     pub newest_record: Option<(SnapshotId, Sha256)>,
     /// What more fits, where there is such a limit.
     pub free: Option<Bytes>,
+}
+
+/// Facts for adopting a set of snapshots that HitKeep's own backup has written.
+#[derive(Clone, Debug)]
+pub struct AdoptFacts {
+    /// The newest set.
+    pub set: TheirSet,
+    /// The job's destinations, in the plan's order.
+    pub destinations: Vec<DestinationFact>,
+    /// What destinations hold under the name of that set.
+    pub there: BTreeMap<Name, Set>,
+}
+
+/// A set that HitKeep's own backup has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TheirSet {
+    /// Its name: when HitKeep began it.
+    pub id: SnapshotId,
+    /// The databases that the installation had then, the shared one first.
+    pub databases: Vec<TheirSnapshot>,
+    /// The tenants that had neither a site nor a database: there is nothing to back up.
+    pub unused: Vec<Tenant>,
+    /// What is odd about it, or about what lies beside it.
+    pub oddities: Vec<String>,
+}
+
+/// A database in a set that HitKeep's own backup has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TheirSnapshot {
+    /// Which one.
+    pub id: DatabaseId,
+    /// Its tenant's name.
+    pub name: Option<String>,
+    /// Where its snapshot lies or should lie.
+    pub folder: PathBuf,
+    /// What lies there, if that is a finished export; or what is missing of it.
+    pub held: Result<TheirFiles, String>,
+}
+
+/// The files of an export that HitKeep's own backup has finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TheirFiles {
+    /// Their names.
+    pub names: BTreeSet<String>,
+    /// The sum of their sizes, in bytes.
+    pub bytes: Bytes,
+    /// When the first of them had been written, as far as the file system knows: what they hold is not younger.
+    pub begun: Timestamp,
 }
 
 /// Facts for a restore.

@@ -14,10 +14,6 @@ use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, RunId, SnapshotId, TenantId};
 use crate::record::{Catalogue, Set};
 
-/// How many bytes of database one byte of snapshot may become, where no run record says better: HitKeep's hits take
-/// 46 bytes a row in Parquet and 128 in a database with its indexes.
-const GROWTH: u64 = 4;
-
 /// How many sets are named where the one that is wanted is not there.
 pub const INSTEAD: usize = 3;
 
@@ -157,7 +153,7 @@ fn choose_databases(wanted: &Wanted, set: &Set, snapshots: Vec<SnapshotCheck>) -
 }
 
 fn check_space(snapshots: &[SnapshotCheck], facts: &RestoreFacts) -> Result<(), Refusal> {
-    let grown = |snapshot: &SnapshotCheck| snapshot.bytes.0.saturating_mul(GROWTH);
+    let grown = |snapshot: &SnapshotCheck| snapshot.bytes.0.saturating_mul(hitkeep::GROWTH);
     let database = |snapshot: &SnapshotCheck| {
         snapshot.sealed.as_ref().map_or_else(|| grown(snapshot), |sealed| sealed.record.database_bytes)
     };

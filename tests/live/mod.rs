@@ -8,6 +8,7 @@ mod faults;
 mod formats;
 mod killed;
 mod large;
+mod patience;
 mod rules;
 mod stress;
 
