@@ -4,14 +4,17 @@
 //! what an unfinished chain has stored is taken away again; nothing is sealed after a word to stop. Deleting comes
 //! last, and never touches what another run has written.
 
+mod archive;
 mod backup;
 mod capture;
 mod doctor;
 mod files;
 mod restore;
+mod series;
 pub mod staging;
 mod verify;
 
+pub use archive::archive;
 pub use backup::{backup, unbegun};
 pub use doctor::{Examined, Patient, doctor};
 pub use restore::restore;

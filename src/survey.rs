@@ -2,8 +2,10 @@
 //!
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
+mod archive;
 mod sets;
 
+pub use archive::{archive, archived};
 pub use sets::{Asked, catalogue};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,6 +130,10 @@ async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError
 pub struct Databases {
     /// Its databases, the shared one first.
     pub facts: Vec<DatabaseFact>,
+    /// Its tenants.
+    pub tenants: Vec<Tenant>,
+    /// Where the default one's traffic lies.
+    pub layout: Layout,
     /// The tenants that were never used.
     pub unused: Vec<Tenant>,
     /// What came of copying the shared database, where that was the way to look into it. The copy is still there.
@@ -167,7 +173,7 @@ pub async fn databases(source: &Source, means: &Means<'_>) -> Result<Databases, 
     if !source.capture().is_live(facts.iter().any(DatabaseFact::is_held)) {
         open_each(&mut facts, source.capture(), means).await;
     }
-    Ok(Databases { facts, unused, copied })
+    Ok(Databases { facts, tenants, layout, unused, copied })
 }
 
 /// Reads the tenants of an installation, and what came of copying the shared database where that is how it is read.

@@ -4,15 +4,20 @@
 //! digests, rows and durations are learnt on the way. The shape of a value says what depends on what, so that
 //! nothing needs to be looked up while it is walked.
 
+mod archive;
 mod backup;
 mod capture;
 mod facts;
 mod restore;
 mod verify;
 
+pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Clear, Erase, Extract, archive};
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
-pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
+pub use facts::{
+    ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, DatabaseFact, DestinationFact, Place, Reached,
+    RestoreFacts, Seen,
+};
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
 
@@ -82,6 +87,8 @@ impl fmt::Display for Export {
 /// Leaves a note at a destination that a run has begun, and takes the set's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announce {
+    /// What begins: a set or an archive.
+    pub what: &'static str,
     /// The destination.
     pub destination: Name,
     /// The note's key.
@@ -92,7 +99,7 @@ pub struct Announce {
 
 impl fmt::Display for Announce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "announce the set in {}", self.at)
+        write!(f, "announce the {} in {}", self.what, self.at)
     }
 }
 
@@ -160,6 +167,8 @@ impl fmt::Display for Describe {
 /// Writes the run record, which makes the set exist, and takes the announcement away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal {
+    /// What is sealed: a set or an archive.
+    pub what: &'static str,
     /// The destination.
     pub destination: Name,
     /// The run record's key.
@@ -174,7 +183,7 @@ pub struct Seal {
 
 impl fmt::Display for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seal     the set in {}", self.at)
+        write!(f, "seal     the {} in {}", self.what, self.at)
     }
 }
 
@@ -251,6 +260,14 @@ pub enum Refusal {
         needed: Bytes,
         /// How much of that is for copies of databases that are open.
         copies: Bytes,
+    },
+    /// Rows are to be deleted from a database that someone has open.
+    #[error("`delete = true` needs the databases to itself, and {database} is open in {holder}: stop HitKeep first")]
+    Held {
+        /// Which database.
+        database: DatabaseId,
+        /// Who has it.
+        holder: String,
     },
     /// There is no set to work on.
     #[error("{0}")]

@@ -1,5 +1,6 @@
 //! The stories of `hitkeep-plan`: one binary, a module per feature.
 
+mod archives;
 mod catalogue;
 mod cloud;
 mod crash;

@@ -74,7 +74,12 @@ const BEYOND_SCHEMA: &[&str] = &[
     "use-ssl-port-80",
     // How large a size is.
     "small-size",
+    // What jobs mean together.
+    "archive-delete-live",
+    "archive-named-as-a-backup",
+    "archive-without-backup",
     // Where directories lie.
+    "archive-in-a-backup",
     "holds-database",
     "holds-local",
     "holds-source",
@@ -191,7 +196,7 @@ fn the_reference_has_a_line_for_every_key() {
     assert_data_eq!(reference.clone(), snapbox::file!["shown/reference.md"].raw());
     let schema: serde_json::Value = serde_json::from_str(&hitkeep_plan::plan::schema()).unwrap();
     for key in
-        keys(&schema).into_iter().filter(|key| !["vars", "source", "destination", "backup", "local"].contains(&&**key))
+        keys(&schema).into_iter().filter(|key| !["vars", "source", "destination", "backup", "archive", "local"].contains(&&**key))
     {
         let line = reference.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
         assert!(line.is_some_and(|line| line.split('|').all(|cell| cell != " " && cell != "  ")), "{key}: {line:?}");

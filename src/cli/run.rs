@@ -1,6 +1,6 @@
 //! `run`: does the jobs of a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{Backup, Plan};
+use crate::plan::{Archive, Backup, Job, Plan};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
 use crate::run::{self, Cause, Outside, exit};
@@ -21,9 +21,9 @@ use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
 use crate::survey;
-use crate::work::{self, BackupFacts, BackupWork};
+use crate::work::{self, ArchiveFacts, ArchiveWork, BackupFacts, BackupWork};
 
-/// Do the jobs of a plan: capture, export, store, verify, seal.
+/// Do the jobs of a plan: those that back up, then those that archive.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// The plan.
@@ -62,16 +62,16 @@ impl Run {
     }
 }
 
-pub(super) fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<&'p Backup>, CliError> {
+pub(super) fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<Job<'p>>, CliError> {
     if names.is_empty() {
-        return Ok(plan.backups().iter().collect());
+        return Ok(plan.jobs().collect());
     }
     let find = |name: &Name| {
-        plan.backups().iter().find(|job| job.name() == name).ok_or_else(|| CliError::Usage {
+        plan.jobs().find(|job| job.name() == name).ok_or_else(|| CliError::Usage {
             message: format!("the plan has no job `{name}`"),
             help: format!(
                 "it has {}",
-                plan.backups().iter().map(|job| format!("`{}`", job.name())).collect::<Vec<_>>().join(", ")
+                plan.jobs().map(|job| format!("`{}`", job.name())).collect::<Vec<_>>().join(", ")
             ),
         })
     };
@@ -81,7 +81,7 @@ pub(super) fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<&'p 
 /// Everything that one job is done with.
 struct JobDesk<'r> {
     plan: &'r Plan,
-    job: &'r Backup,
+    job: Job<'r>,
     tell: &'r Arc<dyn Listener>,
     stop: &'r Stop,
 }
@@ -98,11 +98,23 @@ impl JobDesk<'_> {
         let staging = Staging::for_a_look(root, run)?;
         let stores = self.stores();
         let outside = self.outside(&stores, staging.path());
-        let facts = survey::backup(self.job, &stores, &BTreeMap::new(), &outside.means(staging.path())).await?;
-        let work = work::backup(self.job, &facts, &root.join("hitkeep-plan-…"), run, now)?;
-        print(&work.to_string())?;
-        let missing = if work.missing.is_empty() { exit::DONE } else { exit::PARTIAL };
-        let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
+        let (means, shown) = (outside.means(staging.path()), root.join("hitkeep-plan-…"));
+        let (text, is_missing, is_unreachable) = match self.job {
+            Job::Backup(job) => {
+                let facts = survey::backup(job, &stores, &BTreeMap::new(), &means).await?;
+                let work = work::backup(job, &facts, &shown, run, now)?;
+                let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
+                (work.to_string(), !work.missing.is_empty(), is_unreachable)
+            }
+            Job::Archive(job) => {
+                let facts = survey::archive(job, &stores, &BTreeMap::new(), &means).await?;
+                let work = work::archive(job, &facts, &shown, run, now)?;
+                let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
+                (work.to_string(), !work.missing.is_empty(), is_unreachable)
+            }
+        };
+        print(&text)?;
+        let missing = if is_missing { exit::PARTIAL } else { exit::DONE };
         Ok(if is_unreachable { exit::DESTINATION } else { missing })
     }
 
@@ -133,21 +145,19 @@ impl JobDesk<'_> {
         let staging = Staging::make(self.plan.local().staging(), run)?;
         let outside = Outside { leases: locks.leases(), ..self.outside(stores, staging.path()) };
         self.limit_time(&outside);
-        let means = outside.means(staging.path());
-        let facts = match survey::backup(self.job, stores, &locks.unlocked, &means).await {
-            Ok(facts) => facts,
-            Err(error) => return Err(self.note_unbegun(run, now, &outside, error.into()).await),
+        let ended = match self.job {
+            Job::Backup(job) => back_up(job, stores, locks, staging.path(), run, now, &outside).await,
+            Job::Archive(job) => archive(job, stores, locks, staging.path(), run, now, &outside).await,
         };
-        let work = match work::backup(self.job, &facts, staging.path(), run, now) {
-            Ok(work) => work,
-            Err(refusal) => return Err(self.note_unbegun(run, now, &outside, refusal.into()).await),
-        };
-        let records = run::backup(&work, &outside).await;
         drop(staging);
+        let (records, summary) = match ended {
+            Ok(ended) => ended,
+            Err(error) => return Err(self.note_unbegun(run, now, &outside, error).await),
+        };
         self.keep_records(&records).await;
         self.tell_failures(&records);
         if !json {
-            voice.say(&summary(&work, &facts, &records))?;
+            voice.say(&summary)?;
         }
         Ok(records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse))
     }
@@ -232,6 +242,41 @@ impl JobDesk<'_> {
     }
 }
 
+/// The records of a run, and what is said of them.
+type Ended = (Vec<RunRecord>, String);
+
+async fn back_up(
+    job: &Backup,
+    stores: &[Arc<dyn Store>],
+    locks: &Locks,
+    staging: &Path,
+    run: RunId,
+    now: Timestamp,
+    outside: &Outside,
+) -> Result<Ended, CliError> {
+    let facts = survey::backup(job, stores, &locks.unlocked, &outside.means(staging)).await?;
+    let work = work::backup(job, &facts, staging, run, now)?;
+    let records = run::backup(&work, outside).await;
+    let summary = summary(&work, &facts, &records);
+    Ok((records, summary))
+}
+
+async fn archive(
+    job: &Archive,
+    stores: &[Arc<dyn Store>],
+    locks: &Locks,
+    staging: &Path,
+    run: RunId,
+    now: Timestamp,
+    outside: &Outside,
+) -> Result<Ended, CliError> {
+    let facts = survey::archive(job, stores, &locks.unlocked, &outside.means(staging)).await?;
+    let work = work::archive(job, &facts, staging, run, now)?;
+    let records = run::archive(&work, outside).await;
+    let summary = archive_summary(&work, &facts, &records);
+    Ok((records, summary))
+}
+
 /// The locks of a job's destinations.
 #[derive(Default)]
 struct Locks {
@@ -253,6 +298,32 @@ impl Locks {
             lock.release().await;
         }
     }
+}
+
+/// Says in a line per destination what was archived, and what was deleted then.
+fn archive_summary(work: &ArchiveWork, facts: &ArchiveFacts, records: &[RunRecord]) -> String {
+    let line = |(record, fact): (&RunRecord, &work::ArchiveDestination)| match (record.status, &record.archive) {
+        (Status::Failed, _) | (_, None) => format!("{}: nothing was sealed at {}\n", work.job, fact.place.at),
+        (status, Some(archive)) => format!(
+            "{}: archive {} is {status}: {} rows in {}, {} at {}\n",
+            work.job,
+            work.snapshot,
+            Grouped(record.rows()),
+            counted(archive.files.len(), "file"),
+            Bytes(record.bytes()),
+            fact.place.at
+        ),
+    };
+    let lines: String = records.iter().zip(&facts.destinations).map(line).collect();
+    let archives = || records.iter().filter_map(|record| record.archive.as_ref());
+    let left_out: BTreeSet<_> = archives().flat_map(|archive| &archive.left_out).collect();
+    let left_out: String =
+        left_out.into_iter().map(|left| format!("  left out: {}: {}\n", left.table, left.reason)).collect();
+    let deleted = archives().next().filter(|archive| !archive.deleted.is_empty()).map(|archive| {
+        let rows = Grouped(archive.deleted.values().sum());
+        format!("{}: {rows} rows deleted from {}\n", work.job, counted(archive.deleted.len(), "database"))
+    });
+    lines + &deleted.unwrap_or_default() + &left_out
 }
 
 /// Says in a line per destination what there is now.

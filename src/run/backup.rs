@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::capture::{Captures, Taken};
+use super::capture::{Captures, Reading, Taken};
+use super::series::Note;
 use super::{Cause, Failure, Gauge, Outside, exit, files, make_private_folder};
 use crate::duck::Database;
 use crate::duck::export::{self, Exported};
@@ -16,12 +16,11 @@ use crate::event::Event;
 use crate::hitkeep;
 use crate::measure::{Bytes, Grouped, Sha256, counted};
 use crate::name::{DatabaseId, Key, Name, RunId, SnapshotId};
-use crate::plan::{Backup, Destination};
+use crate::plan::{Destination, Job};
 use crate::record::{
     FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord, Verification,
 };
-use crate::store::{Body, Mode, Part, StoreError};
-use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Seal, Series, Task};
+use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Series, Task};
 
 /// Why a task is not begun when every destination has failed.
 const NOWHERE: &str = "there is no destination left to store it at";
@@ -70,7 +69,7 @@ fn result(work: &BackupWork, records: &[RunRecord]) -> String {
 /// Returns the records of a run that ended before it began, one for each destination of the job.
 #[must_use]
 pub fn unbegun(
-    job: &Backup,
+    job: Job<'_>,
     run: RunId,
     now: Timestamp,
     outside: &Outside,
@@ -85,7 +84,10 @@ pub fn unbegun(
         plan: outside.about.plan.clone(),
         job: job.name().clone(),
         destination: destination.name().clone(),
-        kind: Kind::Backup,
+        kind: match job {
+            Job::Backup(_) => Kind::Backup,
+            Job::Archive(_) => Kind::Archive,
+        },
         snapshot: SnapshotId::at(now),
         status: Status::Failed,
         exit_code,
@@ -96,6 +98,7 @@ pub fn unbegun(
         expected: Vec::new(),
         captured: Vec::new(),
         snapshots: Vec::new(),
+        archive: None,
         verification: Verification::None,
         spread_seconds: 0,
         lease: None,
@@ -139,7 +142,7 @@ impl Walk<'_> {
                     task: format!("look at destination `{}`", series.seal.action.destination),
                     cause: Cause::Before { cause: cause.clone(), exit_code: exit::DESTINATION },
                 }),
-                None => self.write_note(series, &mut progress).await,
+                None => self.outside.announce(&series.announce, &self.note(), &mut progress.written).await,
             };
             if let Err(failure) = announced {
                 progress.is_given_up = true;
@@ -149,45 +152,16 @@ impl Walk<'_> {
         }
     }
 
-    async fn write_note(&self, series: &Series, progress: &mut Progress) -> Result<(), Failure> {
-        let (gauge, action) = (Gauge::default(), &series.announce.action);
-        let note = serde_json::json!({
-            "format": FORMAT,
-            "run": self.work.run,
-            "job": self.work.job,
-            "host": self.outside.about.host,
-            "started_at": self.started_at,
-        });
-        let put = async {
-            let note = format!("{note}\n").into_bytes();
-            self.put_own(&action.destination, &action.key, note, &gauge, &mut progress.written).await?;
-            Ok(((), String::new()))
-        };
-        self.outside.perform(&series.announce, None, &gauge, put).await
-    }
-
-    /// Stores a document, and notes its key as written unless another had taken it.
-    async fn put_own(
-        &self,
-        destination: &Name,
-        key: &Key,
-        bytes: Vec<u8>,
-        gauge: &Gauge,
-        written: &mut Vec<Key>,
-    ) -> Result<(), Cause> {
-        let put = self.outside.store(destination)?.put(key, Body::Bytes(bytes), Mode::Create, &gauge.meter).await;
-        if !matches!(put, Err(StoreError::Exists { .. })) {
-            written.push(key.clone());
-        }
-        Ok(put.map(drop)?)
+    fn note(&self) -> Note<'_> {
+        Note { run: self.work.run, job: &self.work.job, started_at: self.started_at }
     }
 
     /// Captures the databases that others have open, unless that would be for nobody.
     async fn capture(&mut self) {
         if self.is_given_up() {
-            self.outside.skip_captures(self.work, NOWHERE);
+            self.outside.skip_captures(&self.work.preparations, &self.work.captures, NOWHERE);
         } else {
-            self.captures = self.outside.capture_all(self.work).await;
+            self.captures = self.outside.capture_all(&self.work.preparations, &self.work.captures).await;
         }
     }
 
@@ -229,7 +203,11 @@ impl Walk<'_> {
                 (Some(taken), Origin::Copy(copy)) => {
                     (taken, outside.export(action, Database::Copy(copy.clone()), &gauge).await?)
                 }
-                _ => outside.export_present(action, has_come, &gauge).await?,
+                _ => {
+                    let reading = Reading { database: action.database, source: &action.source, from: &action.from };
+                    let export = async |database| outside.export(action, database, &gauge).await;
+                    outside.read_present(&reading, has_come, &gauge, export).await?
+                }
             };
             let rows: u64 = exported.tables.iter().map(|table| table.rows).sum();
             let result = format!("{}, {} rows", counted(exported.tables.len(), "table"), Grouped(rows));
@@ -259,7 +237,7 @@ impl Walk<'_> {
                 Err(failure) => {
                     progress.failures.push(failure);
                     let half = progress.written.split_off(before);
-                    progress.written.extend(self.take_away(destination, half).await);
+                    progress.written.extend(self.outside.take_away(destination, half).await);
                 }
             }
         }
@@ -331,7 +309,7 @@ impl Walk<'_> {
             live: manifest.live.clone(),
         };
         let put = async {
-            self.put_own(&action.destination, &action.key, bytes, &gauge, written).await?;
+            self.outside.put_own(&action.destination, &action.key, bytes, &gauge, written).await?;
             Ok((snapshot, String::new()))
         };
         self.outside.perform(&delivery.describe, None, &gauge, put).await
@@ -369,81 +347,20 @@ impl Walk<'_> {
     async fn finish(&mut self, series: &Series) -> RunRecord {
         let seal = &series.seal.action;
         let mut progress = self.places.remove(&seal.destination).unwrap_or_default();
-        let mut may_stay = false;
-        if !progress.is_given_up && !progress.snapshots.is_empty() && self.outside.stop.reason().is_none() {
+        if progress.is_given_up || progress.snapshots.is_empty() || self.outside.stop.reason().is_some() {
+            progress.written = self.outside.take_away(&seal.destination, progress.written).await;
+        } else {
             let record = self.record(series, &progress);
-            let is_unanswered = AtomicBool::new(false);
-            let Err(failure) = self.seal(&series.seal, &record, &is_unanswered).await else { return record };
-            match self.is_sealed(seal, &record).await {
-                Some(true) => return record,
-                // A record that was sent may still come to lie there: then its files must be there too.
-                Some(false) => may_stay = is_unanswered.into_inner(),
-                None => may_stay = true,
+            match self.outside.settle(&series.seal, &record, std::mem::take(&mut progress.written)).await {
+                Ok(()) => return record,
+                Err(failure) => progress.failures.push(failure),
             }
-            progress.failures.push(failure);
-        }
-        if !may_stay {
-            progress.written = self.take_away(&seal.destination, std::mem::take(&mut progress.written)).await;
         }
         if let Some(reason) = self.outside.stop.reason().filter(|_| progress.failures.is_empty()) {
             // The word to stop came between two tasks: none of them tells of it.
             progress.failures.push(Failure { task: seal.to_string(), cause: Cause::Stopped(reason) });
         }
         self.unsealed(series, &progress)
-    }
-
-    /// Writes the record; `is_unanswered` is set where it was sent and nobody said what came of it.
-    async fn seal(&self, task: &Task<Seal>, record: &RunRecord, is_unanswered: &AtomicBool) -> Result<(), Failure> {
-        let (gauge, action) = (Gauge::default(), &task.action);
-        let put = async {
-            self.check_lease(&action.destination)?;
-            let store = self.outside.store(&action.destination)?;
-            let put = store.put(&action.key, Body::Bytes(record.write()), Mode::Create, &gauge.meter).await;
-            is_unanswered.store(matches!(put, Err(StoreError::Unreachable { .. })), Ordering::Relaxed);
-            put?;
-            Ok(((), record.status.to_string()))
-        };
-        self.outside.perform(task, None, &gauge, put).await?;
-        let removed = match self.outside.store(&action.destination) {
-            Ok(store) => store.delete(&action.announcement).await.map_err(|error| error.to_string()),
-            Err(cause) => Err(cause.to_string()),
-        };
-        if let Err(cause) = removed {
-            // The record outweighs the note; `list` does not even look at it.
-            self.outside.warn(format!("the note of the run stays: {cause}"));
-        }
-        Ok(())
-    }
-
-    /// Goes on unless another run may have the place by now.
-    fn check_lease(&self, destination: &Name) -> Result<(), Cause> {
-        match self.outside.leases.get(destination) {
-            Some(lease) if lease.is_lost() => Err(Cause::LeaseLost { generation: lease.generation }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Tells whether the record is there although storing it failed: an answer can be lost after the deed is done.
-    async fn is_sealed(&self, seal: &Seal, record: &RunRecord) -> Option<bool> {
-        match self.outside.store(&seal.destination).ok()?.read(&seal.key, Part::Whole).await {
-            Ok(found) => Some(found == record.write()),
-            Err(StoreError::Missing { .. }) => Some(false),
-            Err(_) => None,
-        }
-    }
-
-    /// Deletes what this run has stored, the last first, so that what is left half-way looks unfinished to everyone.
-    /// Returns what could not be deleted.
-    async fn take_away(&self, destination: &Name, mut written: Vec<Key>) -> Vec<Key> {
-        let Ok(store) = self.outside.store(destination) else { return written };
-        while let Some(key) = written.last() {
-            if let Err(cause) = store.delete(key).await {
-                self.outside.warn(format!("what this run had stored at `{destination}` could not be removed: {cause}"));
-                break;
-            }
-            written.pop();
-        }
-        written
     }
 
     /// Returns the record of a destination where nothing was sealed.
@@ -487,6 +404,7 @@ impl Walk<'_> {
             expected: self.work.expected.clone(),
             captured,
             snapshots: progress.snapshots.clone(),
+            archive: None,
             verification: self.work.verification,
             spread_seconds: spread(&progress.snapshots),
             lease: lease.map(|lease| lease.generation),

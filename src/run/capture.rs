@@ -17,7 +17,7 @@ use crate::duck::{self, Database, DuckError};
 use crate::event::Event;
 use crate::name::DatabaseId;
 use crate::record::{self, LiveRecord};
-use crate::work::{BackupWork, Capture, Export, Origin, Task};
+use crate::work::{Capture, Export, Origin, Prepare, Task};
 
 /// A state of a database, as records tell of it.
 #[derive(Clone, Debug)]
@@ -28,6 +28,15 @@ pub(super) struct Taken {
     pub(super) capture: record::Capture,
     /// How the copy came about, where there is one.
     pub(super) live: Option<LiveRecord>,
+}
+
+/// A database that is read without having been captured.
+pub(super) struct Reading<'r> {
+    pub(super) database: DatabaseId,
+    /// Where it lies.
+    pub(super) source: &'r Path,
+    /// What may be read of it.
+    pub(super) from: &'r Origin,
 }
 
 /// The databases that were captured before the first export, and those of them that could not be.
@@ -65,15 +74,15 @@ pub(super) fn tries(captured: &Captured) -> String {
 }
 
 impl Outside {
-    /// Captures every database of `work` that others have open: all of them before the first is exported.
-    pub(super) async fn capture_all(&self, work: &BackupWork) -> Captures {
+    /// Captures every database that others have open: all of them before the first is read.
+    pub(super) async fn capture_all(&self, preparations: &[Task<Prepare>], tasks: &[Task<Capture>]) -> Captures {
         let mut captures = Captures::new();
-        for task in &work.preparations {
+        for task in preparations {
             if let Err(failure) = self.capture(task, &task.action.0).await {
                 captures.insert(task.action.0.database, Err(failure));
             }
         }
-        for task in &work.captures {
+        for task in tasks {
             match captures.entry(task.action.database) {
                 Entry::Vacant(entry) => {
                     entry.insert(self.capture(task, &task.action).await);
@@ -88,8 +97,8 @@ impl Outside {
     }
 
     /// Says that nothing is captured.
-    pub(super) fn skip_captures(&self, work: &BackupWork, why: &str) {
-        let tasks = work.preparations.iter().map(|task| task.id).chain(work.captures.iter().map(|task| task.id));
+    pub(super) fn skip_captures(&self, preparations: &[Task<Prepare>], captures: &[Task<Capture>], why: &str) {
+        let tasks = preparations.iter().map(|task| task.id).chain(captures.iter().map(|task| task.id));
         tasks.for_each(|task| self.tell.hear(&Event::TaskSkipped { task, why: why.to_owned() }));
     }
 
@@ -111,34 +120,32 @@ impl Outside {
         gauge.watch_folder(into.parent().unwrap_or(into), allocated, copy).await
     }
 
-    /// Exports a database that was not captured before: from its file, or from a copy once someone has come, of whom
-    /// `has_come` tells those that follow.
-    pub(super) async fn export_present(
+    /// Reads a database that was not captured before: its file, or a copy once someone has come, of whom `has_come`
+    /// tells those that follow.
+    pub(super) async fn read_present<T>(
         &self,
-        export: &Export,
+        reading: &Reading<'_>,
         has_come: &mut bool,
         gauge: &Gauge,
-    ) -> Result<(Taken, Exported), DuckError> {
-        let Origin::DatabaseOrCopy(copy) = &export.from else { return self.export_directly(export, gauge).await };
+        read: impl AsyncFn(Database) -> Result<T, DuckError>,
+    ) -> Result<(Taken, T), DuckError> {
+        let directly = async || {
+            let at = (self.clock)();
+            Ok((Taken::directly(at), read(Database::Source(reading.source.to_owned())).await?))
+        };
+        let Origin::DatabaseOrCopy(copy) = reading.from else { return directly().await };
         if !*has_come {
-            match self.export_directly(export, gauge).await {
+            match directly().await {
                 Err(DuckError::Locked { holder, .. }) => {
                     *has_come = true;
                     let message = "from here on databases are captured live";
-                    self.warn(format!("{} is open in {holder} by now: {message}", export.database));
+                    self.warn(format!("{} is open in {holder} by now: {message}", reading.database));
                 }
-                exported => return exported,
+                read => return read,
             }
         }
-        let captured = self.copy(&export.source, copy, gauge).await?;
-        let exported = self.export(export, Database::Copy(copy.clone()), gauge).await?;
-        Ok((Taken::live(&captured), exported))
-    }
-
-    async fn export_directly(&self, export: &Export, gauge: &Gauge) -> Result<(Taken, Exported), DuckError> {
-        let at = (self.clock)();
-        let exported = self.export(export, Database::Source(export.source.clone()), gauge).await?;
-        Ok((Taken::directly(at), exported))
+        let captured = self.copy(reading.source, copy, gauge).await?;
+        Ok((Taken::live(&captured), read(Database::Copy(copy.clone())).await?))
     }
 
     /// Exports a database or its copy.

@@ -14,7 +14,7 @@ use crate::duck::capture::Captured;
 use crate::event::Meter;
 use crate::measure::{Bytes, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{self, Backup};
+use crate::plan::{self, Job};
 use crate::store::{Body, Mode, Part, Store, StoreError, local};
 use crate::survey;
 use crate::work::{DatabaseFact, Room};
@@ -71,7 +71,7 @@ impl Examined {
 
 /// Examines what a job is about: its source, this host, and each destination; `stores` are in the plan's order.
 pub async fn doctor(
-    job: &Backup,
+    job: Job<'_>,
     stores: &[Arc<dyn Store>],
     staging: &Path,
     run: RunId,
@@ -88,7 +88,7 @@ pub async fn doctor(
 
 /// Examines the source, and returns what a run needs of the staging directory besides what is in it now, where that is
 /// known.
-async fn source(job: &Backup, staging: &Path, outside: &Outside) -> (Examined, Option<Room>) {
+async fn source(job: Job<'_>, staging: &Path, outside: &Outside) -> (Examined, Option<Room>) {
     let (part, capture) = (Patient::Source(job.source().name().clone()), job.source().capture());
     let found = match survey::databases(job.source(), &outside.means(staging)).await {
         Ok(found) => found,
@@ -169,7 +169,7 @@ fn needs(room: Room) -> String {
 }
 
 /// Examines one destination. What is needed for all that follows comes first, and ends the examination when it fails.
-async fn place(store: &dyn Store, job: &Backup, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
+async fn place(store: &dyn Store, job: Job<'_>, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
     let reached = match store.folders(job.prefix(), "").await {
         Ok(_) => Finding::ok("reach", format!("{} answers", store.locate(job.prefix().as_str()))),
         Err(error) => return vec![Finding::failed("reach", error)],
@@ -195,7 +195,7 @@ async fn space(store: &dyn Store) -> Option<Finding> {
 }
 
 /// Stores an object of more than one part, reads it back and takes it away, whatever fails between.
-async fn probe(store: &dyn Store, job: &Backup, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
+async fn probe(store: &dyn Store, job: Job<'_>, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
     let key = job.prefix().key(&Key::of(format!(".doctor-{run}")));
     let mut findings = Vec::new();
     let meter = Meter::default();

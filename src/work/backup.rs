@@ -1,15 +1,16 @@
 //! A backup job and facts become the work of one set.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::capture::{Origin, captures, copy_path};
-use super::facts::{BackupFacts, DatabaseFact, DestinationFact, Reached};
+use super::facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached};
 use super::{Announce, Capture, Check, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
 use crate::hitkeep;
-use crate::measure::{Bytes, counted};
+use crate::measure::{Bytes, Sha256, counted};
 use crate::name::{DatabaseId, Name, RunId, SnapshotId};
 use crate::plan::{self, Backup, Selection, Verify};
 use crate::record::{self, Verification};
@@ -141,11 +142,16 @@ pub fn backup(
     let is_live = job.source().capture().is_live(facts.databases.iter().any(DatabaseFact::is_held));
     let room = Room::of(&present, is_live);
     check_space(&present, facts, room)?;
-    let (snapshot, warnings) = choose_snapshot(facts, now);
+    let taken = facts.destinations.iter().filter_map(|fact| Some(&fact.reached.as_ref().ok()?.taken));
+    let (snapshot, warnings) = choose_snapshot(&taken.collect::<Vec<_>>(), now);
     let expected = present.iter().map(|fact| fact.id).chain(missing.iter().map(|missing| missing.database)).collect();
 
     let mut numbering = Numbering::default();
-    let announces: Vec<_> = facts.destinations.iter().map(|fact| numbering.task(announce(fact, snapshot))).collect();
+    let announces: Vec<_> = facts
+        .destinations
+        .iter()
+        .map(|fact| numbering.task(announce("set", &fact.name, &fact.place, snapshot)))
+        .collect();
     let live = if is_live { present.as_slice() } else { &[] };
     let (preparations, captures) = captures(live, staging, &mut numbering);
     let chain = |fact: &&DatabaseFact| {
@@ -155,7 +161,7 @@ pub fn backup(
     let chains = present.iter().map(chain).collect();
     let series = facts.destinations.iter().zip(announces).map(|(fact, announce)| Series {
         announce,
-        seal: numbering.task(seal(fact, snapshot)),
+        seal: numbering.task(seal("set", &fact.name, &fact.place, snapshot, newest_record(fact))),
         unreachable: fact.reached.as_ref().err().cloned(),
     });
     let series = series.collect();
@@ -183,7 +189,7 @@ pub fn backup(
 }
 
 /// Sorts the databases that the job wants into those that can be captured and those that cannot.
-fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f DatabaseFact>, Vec<Missing>) {
+pub(super) fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f DatabaseFact>, Vec<Missing>) {
     let mut present = Vec::new();
     let mut missing = Vec::new();
     for fact in facts.iter().filter(|fact| wanted.includes(fact.id)) {
@@ -201,7 +207,7 @@ fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f Databas
 }
 
 /// Returns what an export reads.
-fn origin(wanted: plan::Capture, is_live: bool, copy: PathBuf) -> Origin {
+pub(super) fn origin(wanted: plan::Capture, is_live: bool, copy: PathBuf) -> Origin {
     match (is_live, wanted) {
         (true, _) => Origin::Copy(copy),
         (false, plan::Capture::Auto) => Origin::DatabaseOrCopy(copy),
@@ -227,13 +233,12 @@ fn check_space(present: &[&DatabaseFact], facts: &BackupFacts, room: Room) -> Re
 }
 
 /// Chooses a name that no destination has yet: the present second, or the next one that is free.
-fn choose_snapshot(facts: &BackupFacts, now: Timestamp) -> (SnapshotId, Vec<String>) {
-    let reached = || facts.destinations.iter().filter_map(|fact| fact.reached.as_ref().ok());
+pub(super) fn choose_snapshot(taken: &[&BTreeSet<SnapshotId>], now: Timestamp) -> (SnapshotId, Vec<String>) {
     let mut id = SnapshotId::at(now);
-    while reached().any(|reached| reached.taken.contains(&id)) {
+    while taken.iter().any(|taken| taken.contains(&id)) {
         id = id.next();
     }
-    let newest = reached().filter_map(|reached| reached.taken.last().copied()).max();
+    let newest = taken.iter().filter_map(|taken| taken.last().copied()).max();
     let ahead = newest.filter(|newest| *newest > id);
     let warning = |newest| {
         format!(
@@ -297,19 +302,31 @@ fn delivery(
     }
 }
 
-fn announce(fact: &DestinationFact, snapshot: SnapshotId) -> Announce {
-    let note = record::announcement_key(snapshot);
-    Announce { destination: fact.name.clone(), key: fact.place.prefix.key(&note), at: fact.place.locate(note.as_str()) }
+fn newest_record(fact: &DestinationFact) -> Option<(SnapshotId, Sha256)> {
+    fact.reached.as_ref().ok().and_then(|reached| reached.newest_record)
 }
 
-fn seal(fact: &DestinationFact, snapshot: SnapshotId) -> Seal {
+pub(super) fn announce(what: &'static str, destination: &Name, place: &Place, snapshot: SnapshotId) -> Announce {
+    let note = record::announcement_key(snapshot);
+    let (key, at) = (place.prefix.key(&note), place.locate(note.as_str()));
+    Announce { what, destination: destination.clone(), key, at }
+}
+
+pub(super) fn seal(
+    what: &'static str,
+    destination: &Name,
+    place: &Place,
+    snapshot: SnapshotId,
+    previous: Option<(SnapshotId, Sha256)>,
+) -> Seal {
     let record = record::record_key(snapshot);
     Seal {
-        destination: fact.name.clone(),
-        key: fact.place.prefix.key(&record),
-        announcement: fact.place.prefix.key(&record::announcement_key(snapshot)),
-        at: fact.place.locate(record.as_str()),
-        previous: fact.reached.as_ref().ok().and_then(|reached| reached.newest_record),
+        what,
+        destination: destination.clone(),
+        key: place.prefix.key(&record),
+        announcement: place.prefix.key(&record::announcement_key(snapshot)),
+        at: place.locate(record.as_str()),
+        previous,
     }
 }
 
