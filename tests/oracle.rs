@@ -327,7 +327,8 @@ fn an_archive_holds_what_hitkeeps_own_would() {
     let Some(oracle) = Oracle::of(HITKEEP) else { return };
     for layout in [Layout::Joined, Layout::Split] {
         let site = Site::with(demo(layout));
-        let job = "[archive.cold]\nsource = \"main\"\nto = [\"disk\"]\nprefix = \"cold\"\nolder_than = \"200d\"\n\n[local]";
+        let job =
+            "[archive.cold]\nsource = \"main\"\nto = [\"disk\"]\nprefix = \"cold\"\nolder_than = \"200d\"\n\n[local]";
         site.write_plan(&PLAN.replace("[local]", job));
         site.succeed(&["run", "plan.toml", "cold"]);
         let record = read_tree(&site.path("backups/cold/runs")).into_values().next().unwrap();
@@ -335,7 +336,8 @@ fn an_archive_holds_what_hitkeeps_own_would() {
         let archive = &record["archive"];
         let mut rows = 0;
         for file in archive["files"].as_array().unwrap() {
-            let about = archive["sites"].as_array().unwrap().iter().find(|about| about["site"] == file["site"]).unwrap();
+            let about =
+                archive["sites"].as_array().unwrap().iter().find(|about| about["site"] == file["site"]).unwrap();
             let text = |value: &Value| value.as_str().unwrap().to_owned();
             let database = match text(&about["database"]).as_str() {
                 "shared" => site.path("data/hitkeep.db"),
@@ -346,7 +348,11 @@ fn an_archive_holds_what_hitkeeps_own_would() {
             let said = oracle.ask(&[&words[..], &[&text(&file["site"]), &text(&about["cutoff"])]].concat());
             let said: Value = serde_json::from_str(&said).unwrap();
             rows += said["rows"].as_u64().unwrap();
-            assert_eq!(said, json!({ "columns": [], "theirs": 0, "ours": 0, "rows": said["rows"] }), "{layout:?}: {file}");
+            assert_eq!(
+                said,
+                json!({ "columns": [], "theirs": 0, "ours": 0, "rows": said["rows"] }),
+                "{layout:?}: {file}"
+            );
         }
         assert!(rows > 100, "{layout:?}: an archive of {rows} rows proves little");
     }

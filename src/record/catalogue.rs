@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ArchiveRecord, Kind, RunRecord};
 use super::run::Status;
+use super::{ArchiveRecord, Kind, RunRecord};
 use crate::hitkeep::{self, Belongs};
 use crate::measure::Sha256;
 use crate::name::{DatabaseId, Key, Prefix, SnapshotId};

@@ -4,7 +4,9 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::measure::{Bytes, Grouped, counted};
-use crate::record::{ArchiveRecord, ArchivedFile, Capture, Catalogue, Held, Manifest, RunRecord, Set, SiteRecord, State};
+use crate::record::{
+    ArchiveRecord, ArchivedFile, Capture, Catalogue, Held, Manifest, RunRecord, Set, SiteRecord, State,
+};
 
 /// Draws columns of text under their headings, without lines; the columns from `first_number` on are numbers.
 #[must_use]

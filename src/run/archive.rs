@@ -252,13 +252,13 @@ impl Walk<'_> {
         extract: &archive::Extract,
         written: &mut Vec<Key>,
     ) -> Result<Vec<ArchivedFile>, Failure> {
-        let named: BTreeMap<String, &archive::Written> =
+        let sources: BTreeMap<String, &archive::Written> =
             extract.files.iter().map(|file| (self.name(delivery, file), file)).collect();
-        let stored = self.put(delivery, &named, written).await?;
+        let stored = self.put(delivery, &sources, written).await?;
         let files: Vec<ArchivedFile> = stored
             .into_iter()
             .filter_map(|file| {
-                let written = named.get(&file.path)?;
+                let written = sources.get(&file.path)?;
                 let part = |(id, content): (&PartId, &Content)| PartRecord {
                     table: id.table.clone(),
                     month: id.month,
@@ -287,12 +287,12 @@ impl Walk<'_> {
     async fn put(
         &self,
         delivery: &ArchiveDelivery,
-        named: &BTreeMap<String, &archive::Written>,
+        sources: &BTreeMap<String, &archive::Written>,
         written: &mut Vec<Key>,
     ) -> Result<Vec<FileRecord>, Failure> {
         let (gauge, action) = (Gauge::default(), &delivery.put.action);
-        let from = |name: &str| named.get(name).map_or_else(PathBuf::new, |file| action.from.join(&file.path));
-        let names: Vec<String> = named.keys().cloned().collect();
+        let from = |name: &str| sources.get(name).map_or_else(PathBuf::new, |file| action.from.join(&file.path));
+        let names: Vec<String> = sources.keys().cloned().collect();
         let size = |name: &String| std::fs::metadata(from(name)).map_or(0, |about| about.len());
         let total = Bytes(names.iter().map(size).sum());
         let own = Mutex::default();

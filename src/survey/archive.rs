@@ -87,9 +87,9 @@ pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReach
     let records: Vec<(RunRecord, Sha256)> = read.buffered(ABREAST).try_collect().await?;
 
     let (mut ledger, mut warnings) = (Ledger::default(), Vec::new());
-    let mut named = BTreeSet::new();
+    let mut on_record = BTreeSet::new();
     for file in records.iter().filter_map(|(record, _)| record.archive.as_ref()).flat_map(|archive| &archive.files) {
-        named.insert(file.file.path.as_str());
+        on_record.insert(file.file.path.as_str());
         match problem(file, listed.get(file.file.path.as_str())) {
             Some(problem) => warnings.push(problem),
             None => drop(ledger.files.insert(file.clone())),
@@ -98,7 +98,7 @@ pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReach
     let mut taken = names.all();
     taken.extend(listed.keys().filter_map(|path| record::run_of(path)));
     let unsealed = names.announced.difference(&names.sealed);
-    let leftovers = unsealed.map(|run| (*run, leftovers(*run, &listed, &named, prefix))).collect();
+    let leftovers = unsealed.map(|run| (*run, leftovers(*run, &listed, &on_record, prefix))).collect();
     let newest_record = records.last().map(|(record, digest)| (record.snapshot, *digest));
     Ok(ArchiveReached { taken, newest_record, ledger, leftovers, warnings })
 }
@@ -127,8 +127,8 @@ fn problem(file: &ArchivedFile, found: Option<&u64>) -> Option<String> {
 
 /// Returns what a run has left that was announced and never sealed: files that are named by its second and that no
 /// record names, then its note.
-fn leftovers(run: SnapshotId, listed: &BTreeMap<&str, u64>, named: &BTreeSet<&str>, prefix: &Prefix) -> Vec<Key> {
-    let is_left = |path: &&&str| record::run_of(path) == Some(run) && !named.contains(**path);
+fn leftovers(run: SnapshotId, listed: &BTreeMap<&str, u64>, on_record: &BTreeSet<&str>, prefix: &Prefix) -> Vec<Key> {
+    let is_left = |path: &&&str| record::run_of(path) == Some(run) && !on_record.contains(**path);
     let files = listed.keys().filter(is_left).filter_map(|path| path.parse::<Key>().ok());
     files.chain([record::announcement_key(run)]).map(|key| prefix.key(&key)).collect()
 }
