@@ -3,9 +3,11 @@
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
 mod archive;
+mod last;
 mod sets;
 
 pub use archive::{archive, archived};
+pub use last::last_run;
 pub use sets::{Asked, catalogue};
 
 use std::collections::{BTreeMap, BTreeSet};

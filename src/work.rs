@@ -7,6 +7,7 @@
 mod archive;
 mod backup;
 mod capture;
+mod due;
 mod facts;
 mod restore;
 mod verify;
@@ -14,6 +15,7 @@ mod verify;
 pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Clear, Erase, Extract, archive};
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
+pub use due::due;
 pub use facts::{
     ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, DatabaseFact, DestinationFact, Place, Reached,
     RestoreFacts, Seen,

@@ -680,9 +680,9 @@ fn archives_are_listed_and_verified_like_sets_and_not_restored_as_such() {
         say(&["restore", "backups/cold", "--to", "new"]),
         say(&["restore", "plan.toml", "--to", "new"]),
     ];
-    let file =
+    let name =
         read_tree(&world.site.path("backups/cold")).into_keys().find(|name| name.starts_with("tenants")).unwrap();
-    fs::remove_file(world.site.path("backups/cold").join(file)).unwrap();
+    fs::remove_file(world.site.path("backups/cold").join(&name)).unwrap();
     said.push(say(&["verify", "plan.toml", "--job", "cold"]));
     let name = name.file_stem().unwrap().to_str().unwrap();
     let nameless = without_second(name);

@@ -381,7 +381,7 @@ impl<'e> Extraction<'e> {
         }
         let path = hitkeep::archive_key(cut.tenant, cut.site, self.wanted.unix, false).to_string();
         self.copy(&path, &selects.join(" UNION ALL BY NAME "), "COMPRESSION snappy")?;
-        self.prove(path, cut, expected)
+        self.prove(path, cut, &expected)
     }
 
     /// Writes the rows of a site into one file for each table and month.
@@ -405,7 +405,7 @@ impl<'e> Extraction<'e> {
         }
         for (path, rows, expected) in files {
             self.copy(&path, &rows, &format!("COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}"))?;
-            self.prove(path, cut, expected)?;
+            self.prove(path, cut, &expected)?;
         }
         Ok(())
     }
@@ -437,7 +437,7 @@ impl<'e> Extraction<'e> {
     }
 
     /// Reads a file back, and compares it with what it must hold.
-    fn prove(&mut self, path: String, cut: &Cut, expected: BTreeMap<PartId, Content>) -> Result<(), DuckError> {
+    fn prove(&mut self, path: String, cut: &Cut, expected: &BTreeMap<PartId, Content>) -> Result<(), DuckError> {
         let mut parts = BTreeMap::new();
         for table in self.tables.iter().filter(|table| expected.keys().any(|id| id.table == table.name)) {
             let rows = rows_of_file(table, self.wanted.layout, &self.into.join(&path))?;
@@ -445,7 +445,7 @@ impl<'e> Extraction<'e> {
         }
         let total = format!("SELECT count(*)::UBIGINT FROM read_parquet({})", quoted(&self.into.join(&path))?);
         let total: u64 = self.session.value("counting what was archived", &total)?;
-        if parts != expected || total != parts.values().map(|content| content.rows).sum::<u64>() {
+        if parts != *expected || total != parts.values().map(|content| content.rows).sum::<u64>() {
             return Err(DuckError::Differs(format!("`{path}` does not hold the rows that it was written from")));
         }
         self.done.files.push(Written { path, cut: *cut, parts });

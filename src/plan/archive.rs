@@ -13,7 +13,7 @@ use super::template::{self, Scope};
 use super::trees::Tree;
 use super::upload::Uploading;
 use super::words::written;
-use super::{Capture, Chosen, Destination, Origin, Source, Upload, code};
+use super::{Capture, Chosen, Destination, Origin, Schedule, Source, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::Span;
 use crate::name::{Name, Prefix};
@@ -68,6 +68,7 @@ pub struct Archive {
     pub(super) prefix: Chosen<Prefix>,
     /// The template that `prefix` was rendered from.
     pub(super) template: String,
+    pub(super) schedule: Option<Chosen<Schedule>>,
     pub(super) older_than: Chosen<OlderThan>,
     pub(super) layout: Chosen<Layout>,
     pub(super) delete: Chosen<bool>,
@@ -81,6 +82,7 @@ impl Archive {
         let At { value: raw, span: header } = table;
         let source = raw.source.as_ref().and_then(|at| backup::resolve_source(desk, shelf, at));
         let to = raw.to.as_ref().and_then(|at| backup::resolve_to(desk, shelf, at));
+        let schedule = raw.schedule.map(|at| backup::resolve_schedule(desk, &at));
         let older_than = match raw.older_than {
             Some(at) => older_than(desk, &at),
             None => Some(Chosen { value: OlderThan::Site, origin: Origin::Default }),
@@ -114,6 +116,7 @@ impl Archive {
             to: to?.1,
             prefix: Chosen { value: prefix?, origin: template.origin },
             template: template.value,
+            schedule: schedule.map_or(Some(None), |schedule| schedule.map(Some))?,
             older_than: older_than?,
             layout: desk.word(raw.layout, Layout::Hitkeep),
             delete,
@@ -156,6 +159,12 @@ impl Archive {
     #[must_use]
     pub fn prefix(&self) -> &Prefix {
         &self.prefix.value
+    }
+
+    /// Returns when it is to run; nothing where it is run by hand.
+    #[must_use]
+    pub fn schedule(&self) -> Option<&Schedule> {
+        self.schedule.as_ref().map(|schedule| &schedule.value)
     }
 
     /// Returns which rows are past.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Archive, Backup, Destination, Source, Upload};
+use super::{Archive, Backup, Destination, Schedule, Source, Upload};
 use crate::measure::Span;
 use crate::name::{Name, Prefix};
 
@@ -61,6 +61,12 @@ impl<'p> Job<'p> {
     #[must_use]
     pub fn prefix(self) -> &'p Prefix {
         ask!(self, prefix)
+    }
+
+    /// Returns when it is to run; nothing where it is run by hand.
+    #[must_use]
+    pub fn schedule(self) -> Option<&'p Schedule> {
+        ask!(self, schedule)
     }
 
     /// Returns how long a run may take; nothing when there is no limit.

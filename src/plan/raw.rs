@@ -243,6 +243,13 @@ pub(super) struct Backup {
     /// Empty for the destination itself. No two jobs may share a folder or lie in each other's.
     #[schemars(extend("default" = "backups", "examples" = ["{{ host }}/backups", ""]))]
     pub(super) prefix: Option<At<String>>,
+    /// When `run --due` runs the job, as a crontab line says it: minute, hour, day of the month, month, weekday (1 is
+    /// Monday), or `@daily` and its like. A time that was missed is run once, late.
+    #[schemars(
+        regex(pattern = r"^\s*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+(\s+\S+){4})\s*$"),
+        extend("examples" = ["0 3 * * *", "@daily"])
+    )]
+    pub(super) schedule: Option<At<String>>,
     /// The databases: all of them, or `shared` and tenants by their UUID.
     #[schemars(extend("default" = "all"))]
     pub(super) databases: Option<At<Databases>>,
@@ -272,6 +279,13 @@ pub(super) struct Archive {
     /// The folder below the destination, a template as that of a backup, and like it a folder of this job's own.
     #[schemars(extend("default" = "archive", "examples" = ["{{ host }}/archive"]))]
     pub(super) prefix: Option<At<String>>,
+    /// When `run --due` runs the job, as a crontab line says it: minute, hour, day of the month, month, weekday (1 is
+    /// Monday), or `@daily` and its like. A time that was missed is run once, late.
+    #[schemars(
+        regex(pattern = r"^\s*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+(\s+\S+){4})\s*$"),
+        extend("examples" = ["0 3 * * *", "@daily"])
+    )]
+    pub(super) schedule: Option<At<String>>,
     /// Which rows are past: `site` for those past the retention that their site has in HitKeep, where none or 0 days
     /// means for ever; or those older than a span.
     #[schemars(regex(pattern = r"^(site|0*[1-9][0-9]*[smhdw])$"), extend("default" = "site", "examples" = ["365d"]))]

@@ -138,6 +138,7 @@ fn backup(job: &Backup) -> Table {
         Selection::All => quoted("all"),
         Selection::Only(ids) => list(ids.iter().map(ToString::to_string)),
     };
+    table.add_or("schedule", job.schedule.as_ref(), |schedule| quoted(&schedule.to_string()), "by hand only");
     table.add("databases", databases, &job.databases);
     table.add("compression", quoted(job.compression.value.as_str()), &job.compression);
     table.add("verify", quoted(job.verify.value.as_str()), &job.verify);
@@ -151,6 +152,7 @@ fn archive(job: &Archive) -> Table {
     table.add("source", quoted(job.source.value.name.as_str()), &job.source);
     table.add("to", list(job.to.value.iter().map(|destination| destination.name.to_string())), &job.to);
     prefix(&mut table, &job.prefix, &job.template);
+    table.add_or("schedule", job.schedule.as_ref(), |schedule| quoted(&schedule.to_string()), "by hand only");
     table.add("older_than", quoted(&job.older_than.value.to_string()), &job.older_than);
     table.add("layout", quoted(job.layout.value.as_str()), &job.layout);
     table.add("delete", job.delete.value, &job.delete);

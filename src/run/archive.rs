@@ -201,12 +201,11 @@ impl Walk<'_> {
                     let at_hand = fetched.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     outside.extract(action, work, database, at_hand).await
                 };
-                let outcome = match copy {
-                    Some(copy) => read(Database::Copy(copy.clone())).await?,
-                    None => {
-                        let reading = Reading { database: action.database, source: &action.source, from: &action.from };
-                        outside.read_present(&reading, has_come, &gauge, read).await?.1
-                    }
+                let outcome = if let Some(copy) = copy {
+                    read(Database::Copy(copy.clone())).await?
+                } else {
+                    let reading = Reading { database: action.database, source: &action.source, from: &action.from };
+                    outside.read_present(&reading, has_come, &gauge, read).await?.1
                 };
                 match outcome {
                     Outcome::Done(extract) => break extract,

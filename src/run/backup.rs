@@ -199,15 +199,12 @@ impl Walk<'_> {
         let has_come = &mut self.has_come;
         let export = async {
             make_private_folder(&action.into)?;
-            let (taken, exported) = match (captured, &action.from) {
-                (Some(taken), Origin::Copy(copy)) => {
-                    (taken, outside.export(action, Database::Copy(copy.clone()), &gauge).await?)
-                }
-                _ => {
-                    let reading = Reading { database: action.database, source: &action.source, from: &action.from };
-                    let export = async |database| outside.export(action, database, &gauge).await;
-                    outside.read_present(&reading, has_come, &gauge, export).await?
-                }
+            let (taken, exported) = if let (Some(taken), Origin::Copy(copy)) = (captured, &action.from) {
+                (taken, outside.export(action, Database::Copy(copy.clone()), &gauge).await?)
+            } else {
+                let reading = Reading { database: action.database, source: &action.source, from: &action.from };
+                let export = async |database| outside.export(action, database, &gauge).await;
+                outside.read_present(&reading, has_come, &gauge, export).await?
             };
             let rows: u64 = exported.tables.iter().map(|table| table.rows).sum();
             let result = format!("{}, {} rows", counted(exported.tables.len(), "table"), Grouped(rows));

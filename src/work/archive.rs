@@ -196,7 +196,7 @@ pub fn archive(
             let from = origin(wanted, is_live, copy);
             let into = staging.join(format!("archive-{number}")).join(fact.id.to_string());
             let of_it = sites.iter().filter(|site| site.database == fact.id).copied().collect();
-            chains.push(chain(fact, from, of_it, into, group, job.layout(), facts, &mut numbering));
+            chains.push(chain(fact, from, of_it, &into, group, job.layout(), facts, &mut numbering));
         }
     }
     let series = facts.destinations.iter().zip(begins).map(|(fact, (clear, announce))| {
@@ -287,7 +287,7 @@ fn chain(
     database: &DatabaseFact,
     from: Origin,
     sites: Vec<SiteRecord>,
-    into: PathBuf,
+    into: &Path,
     group: &[(&ArchiveDestination, &ArchiveReached)],
     layout: plan::Layout,
     facts: &ArchiveFacts,
@@ -300,7 +300,7 @@ fn chain(
         from,
         bytes: database.bytes(),
         sites,
-        into: into.clone(),
+        into: into.to_owned(),
         ledger: reached.ledger.clone(),
         fetch_from: first.name.clone(),
     });
@@ -309,7 +309,7 @@ fn chain(
         let destination = || fact.name.clone();
         let put = Put {
             database: database.id,
-            from: into.clone(),
+            from: into.to_owned(),
             destination: destination(),
             prefix: prefix.clone(),
             at: at.clone(),
