@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,10 +188,10 @@ fn installation(rows: &[Row], is_split: bool) -> Tree {
     );
     for (number, (_, tenant, days)) in SITES.iter().enumerate() {
         let id = site_id(number);
-        shared += &format!("INSERT INTO sites VALUES ('{id}', 'site-{number}.example', NULL, {days});");
+        let _ = write!(shared, "INSERT INTO sites VALUES ('{id}', 'site-{number}.example', NULL, {days});");
         // One without a mapping is the default tenant's.
         if number > 0 {
-            shared += &format!("INSERT INTO site_tenants VALUES ('{id}', '{tenant}');");
+            let _ = write!(shared, "INSERT INTO site_tenants VALUES ('{id}', '{tenant}');");
         }
     }
     if is_split {
@@ -393,7 +394,9 @@ fn heap_of(rows: &[Row], some: &[Row]) -> Heap {
         }
     }
     let mut heap = Heap::new();
-    TABLES.iter().for_each(|(table, _)| read_rows(&engine, table, table, &mut heap));
+    for (table, _) in TABLES {
+        read_rows(&engine, table, table, &mut heap);
+    }
     heap
 }
 
