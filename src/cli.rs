@@ -9,12 +9,14 @@ mod error;
 mod init;
 mod list;
 mod man;
+mod memory;
 mod next;
 mod restore;
 mod run;
 mod schema;
 mod show;
 mod subject;
+mod units;
 mod verify;
 
 use std::ffi::OsString;
@@ -86,6 +88,7 @@ enum Verb {
     Verify(verify::Verify),
     Restore(restore::Restore),
     Next(next::Next),
+    Units(units::Units),
     Init(init::Init),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -106,6 +109,7 @@ impl Verb {
             Self::Verify(verify) => verify.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,
             Self::Next(next) => next.carry_out(),
+            Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,
             Self::DemoServer(server) => server.carry_out(),

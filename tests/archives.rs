@@ -237,7 +237,7 @@ impl World {
     }
 
     fn limits(&self) -> Limits {
-        Limits { memory: Bytes(128 << 20), spill: self.site.path("spill") }
+        Limits { memory: Bytes(128 << 20), most: Bytes(128 << 20), spill: self.site.path("spill") }
     }
 
     fn outside(&self, store: &Arc<dyn Store>, tell: Arc<dyn Listener>, stop: Stop) -> Outside {
