@@ -4,7 +4,7 @@ use std::path::Path;
 
 use minijinja::{Environment, context};
 
-use crate::plan::{Backup, Plan, Schedule, Store};
+use crate::plan::{Job, Plan, Schedule, Store};
 
 /// The characters of a path that mean themselves to systemd and to a shell.
 const PLAIN: &str = "/._-+@:,";
