@@ -4,6 +4,7 @@
 //! databases that matter are attached to it, the sources read-only, copies of them read-write. All calls block:
 //! callers that may not wait come through the doors here.
 
+pub mod archive;
 pub mod capture;
 pub mod check;
 pub mod compare;

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::name::{DatabaseId, Key, Prefix, SnapshotId, TenantId};
+use crate::name::{DatabaseId, Key, Prefix, SiteId, SnapshotId, TenantId};
 
 /// The name of every database file of an installation.
 pub const DATABASE_FILE: &str = "hitkeep.db";
@@ -20,6 +20,10 @@ pub const ARCHIVED_QUERY: &str = "SELECT tenant_id::VARCHAR FROM tenant_archives
 
 /// Lists the ids of the tenants that have sites.
 pub const WITH_SITES_QUERY: &str = "SELECT DISTINCT tenant_id::VARCHAR FROM site_tenants";
+
+/// Lists the sites of the shared database: id, tenant (none stands for the default one), days of retention.
+pub const SITES_QUERY: &str = "SELECT sites.id::VARCHAR, site_tenants.tenant_id::VARCHAR, data_retention_days::BIGINT \
+     FROM sites LEFT JOIN site_tenants ON site_tenants.site_id = sites.id ORDER BY ALL";
 
 /// Tells whether the default tenant has moved out of the shared database (HitKeep 2.13 and later).
 pub const SPLIT_QUERY: &str = "SELECT count(*) > 0 FROM data_migrations WHERE name = 'default_tenant_split_v1'";
@@ -66,6 +70,26 @@ pub enum Layout {
     Joined,
     /// In a database of its own, like every other tenant's: HitKeep 2.13 and later.
     Split,
+}
+
+/// A site as the shared database knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its id.
+    pub id: SiteId,
+    /// The tenant that has it; nothing where none is named, which means the default one.
+    pub tenant: Option<TenantId>,
+    /// How many days its rows are kept; nothing means for ever.
+    pub retention_days: Option<u32>,
+}
+
+/// Returns the database that holds a tenant's traffic.
+#[must_use]
+pub fn traffic_database(tenant: &Tenant, layout: Layout) -> DatabaseId {
+    match layout {
+        Layout::Joined if tenant.is_default => DatabaseId::Shared,
+        _ => DatabaseId::Tenant(tenant.id),
+    }
 }
 
 /// Returns every database that a whole backup of the installation holds, the shared one first.
@@ -195,6 +219,138 @@ pub fn place(key: &str) -> Belongs {
 #[must_use]
 pub fn base_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+/// Returns the key of an archive relative to the archive's folder, as HitKeep names it; `unix` is in seconds.
+///
+/// In a directory the default tenant's archives lie flat; in a bucket every tenant's has folders.
+#[must_use]
+pub fn archive_key(tenant: TenantId, site: SiteId, unix: i64, is_flat: bool) -> Key {
+    let file = format!("site_{site}_{unix}.parquet");
+    Key::of(if is_flat { file } else { format!("tenants/{tenant}/sites/{site}/{file}") })
+}
+
+/// Returns the second in the name of an archive, where it is one of a site.
+#[must_use]
+pub fn archive_second(key: &str) -> Option<i64> {
+    let name = key.rsplit('/').next()?.strip_prefix("site_")?.strip_suffix(".parquet")?;
+    name.rsplit_once('_')?.1.parse().ok()
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, in DuckDB's words.
+    pub data_type: String,
+}
+
+/// What says when a row happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeColumn {
+    /// The column's name.
+    pub name: String,
+    /// What kind of value it holds.
+    pub form: TimeForm,
+    /// How much time a row stands for from there on: it is past when all of it is.
+    pub span: RowSpan,
+}
+
+/// The kinds of values that say when a row happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeForm {
+    /// `TIMESTAMP WITH TIME ZONE`.
+    Instant,
+    /// `TIMESTAMP`, which HitKeep writes in UTC.
+    Clock,
+    /// `DATE`, in UTC.
+    Date,
+}
+
+/// How much time a row stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowSpan {
+    /// None: it is an event.
+    Event,
+    /// The hour that begins there.
+    Hour,
+    /// The day that begins there.
+    Day,
+    /// The month that begins there.
+    Month,
+}
+
+/// The columns that say when a row happened, the first one that a table has being the one.
+///
+/// Other times of HitKeep's tables (`created_at`, `expires_at`, `token_expiry`) say when a row was written or ends.
+const TIME_COLUMNS: [&str; 9] = ["timestamp", "date", "bucket", "time", "ts", "day", "hour", "week", "month"];
+
+/// Tables that have such a column and hold no rows of a site by time all the same, and why.
+const NO_ROWS_BY_TIME: [(&str, &str); 2] = [
+    ("rollup_dirty_buckets", "it lists what HitKeep has yet to add up"),
+    ("site_activity_hourly_counts", "HitKeep keeps it with the site, and not with its traffic"),
+];
+
+/// Tells from a table's columns whether it holds rows of a site by time, and in which column the time is.
+///
+/// # Errors
+/// When it is about sites and times and is left out all the same, with the reason.
+pub fn rows_by_time(table: &str, columns: &[Column]) -> Result<Option<TimeColumn>, String> {
+    let times: Vec<(&str, TimeForm)> =
+        columns.iter().filter_map(|column| Some((column.name.as_str(), time_form(&column.data_type)?))).collect();
+    if times.is_empty() || !columns.iter().any(|column| column.name == "site_id") {
+        return Ok(None);
+    }
+    if let Some((_, why)) = NO_ROWS_BY_TIME.iter().find(|(name, _)| *name == table) {
+        return Err((*why).to_owned());
+    }
+    let chosen = TIME_COLUMNS.iter().find_map(|name| times.iter().find(|(time, _)| time == name));
+    let Some((name, form)) = chosen else {
+        let names: Vec<String> = times.iter().map(|(name, _)| format!("`{name}`")).collect();
+        return Err(format!("none of its times says when a row happened: {}", names.join(", ")));
+    };
+    Ok(Some(TimeColumn { name: (*name).to_owned(), form: *form, span: row_span(table, *form) }))
+}
+
+fn time_form(data_type: &str) -> Option<TimeForm> {
+    match data_type {
+        "TIMESTAMP WITH TIME ZONE" => Some(TimeForm::Instant),
+        "DATE" => Some(TimeForm::Date),
+        "TIMESTAMP" | "TIMESTAMP_S" | "TIMESTAMP_MS" | "TIMESTAMP_NS" => Some(TimeForm::Clock),
+        _ => None,
+    }
+}
+
+fn row_span(table: &str, form: TimeForm) -> RowSpan {
+    match table.rsplit('_').next() {
+        Some("hourly") => RowSpan::Hour,
+        Some("daily") => RowSpan::Day,
+        Some("monthly") => RowSpan::Month,
+        _ if form == TimeForm::Date => RowSpan::Day,
+        _ => RowSpan::Event,
+    }
+}
+
+/// The tables of HitKeep's own archives in their order there.
+const ARCHIVE_ORDER: [&str; 11] = [
+    "hits",
+    "events",
+    "web_vitals",
+    "ai_fetches",
+    "qr_code_opens",
+    "imported_traffic_daily",
+    "imported_dimension_daily",
+    "imported_event_daily",
+    "imported_event_dimensions_daily",
+    "imported_event_properties_daily",
+    "search_console_facts",
+];
+
+/// Returns where a table stands in an archive: as in HitKeep's own, others behind.
+#[must_use]
+pub fn archive_rank(table: &str) -> usize {
+    ARCHIVE_ORDER.iter().position(|known| *known == table).unwrap_or(ARCHIVE_ORDER.len())
 }
 
 #[cfg(test)]

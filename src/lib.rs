@@ -33,6 +33,10 @@
 //!    reads back and describes one database after another. A failure ends that database's chain and no other. Last it
 //!    seals: without the run record the set does not exist.
 //! 5. [`report`] hears every step as an [`event::Event`], and `cli` turns the outcome into an exit code.
+//!
+//! A job that archives goes the same way, through [`survey::archive`], [`work::archive`] and [`run::archive`]. What it
+//! must not do twice, the run records of its destinations tell ([`record::Ledger`]); what it may delete, only a
+//! comparison in the very transaction that deletes ([`duck::archive::erase`]).
 
 pub mod cli;
 pub mod demo;

@@ -142,7 +142,7 @@ impl From<Sha256> for String {
 }
 
 /// The CRC-64/NVME of some bytes, the checksum that S3 keeps of a whole object; written as S3 writes it, in Base64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Crc64(u64);
 
@@ -180,6 +180,42 @@ impl TryFrom<String> for Crc64 {
 impl From<Crc64> for String {
     fn from(crc: Crc64) -> Self {
         crc.to_string()
+    }
+}
+
+/// Rows and a digest of them that does not depend on their order: those of two heaps of rows add up.
+///
+/// The digest is made of an engine's hashes, and compares only with one of the same engine version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// How many rows there are.
+    pub rows: u64,
+    /// The sum of their hashes.
+    pub sum: u128,
+    /// The exclusive or of their hashes.
+    pub xor: u64,
+}
+
+impl std::ops::AddAssign for Content {
+    fn add_assign(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.sum = self.sum.wrapping_add(other.sum);
+        self.xor ^= other.xor;
+    }
+}
+
+impl Content {
+    /// Returns the digest as records hold it.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        format!("{:x}-{:x}", self.sum, self.xor)
+    }
+
+    /// Reads a digest of so many rows; nothing where it is none.
+    #[must_use]
+    pub fn read(rows: u64, digest: &str) -> Option<Self> {
+        let (sum, xor) = digest.split_once('-')?;
+        Some(Self { rows, sum: u128::from_str_radix(sum, 16).ok()?, xor: u64::from_str_radix(xor, 16).ok()? })
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -135,29 +136,81 @@ impl fmt::Display for SnapshotId {
 
 text_form!(SnapshotId);
 
-/// A HitKeep tenant ("team" in its interface): a UUID, written in lower case with hyphens.
+/// Defines the id of something of HitKeep's: a UUID, written in lower case with hyphens.
+macro_rules! uuid_name {
+    ($(#[doc = $meaning:literal])+ $name:ident, $refusal:literal) => {
+        $(#[doc = $meaning])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Uuid);
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                match Uuid::try_parse(text) {
+                    Ok(id) if id.hyphenated().to_string() == text => Ok(Self(id)),
+                    _ => Err(NameError::new($refusal)),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0.hyphenated().to_string())
+            }
+        }
+
+        text_form!($name);
+    };
+}
+
+uuid_name! {
+    /// A HitKeep tenant ("team" in its interface): a UUID, written in lower case with hyphens.
+    TenantId, "a tenant is named by its UUID, in lower case with hyphens"
+}
+
+uuid_name! {
+    /// A site whose traffic HitKeep counts: a UUID, written in lower case with hyphens.
+    SiteId, "a site is named by its UUID, in lower case with hyphens"
+}
+
+/// A month of the calendar, in UTC: `2026-03`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TenantId(Uuid);
+pub struct Month(Date);
 
-impl FromStr for TenantId {
+impl Month {
+    /// Returns its first day.
+    #[must_use]
+    pub fn first_day(self) -> Date {
+        self.0
+    }
+
+    /// Returns the month after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.last_of_month().tomorrow().unwrap_or(self.0))
+    }
+}
+
+impl FromStr for Month {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        match Uuid::try_parse(text) {
-            Ok(id) if id.hyphenated().to_string() == text => Ok(Self(id)),
-            _ => Err(NameError::new("a tenant is named by its UUID, in lower case with hyphens")),
-        }
+        let day: Option<Date> = format!("{text}-01").parse().ok();
+        let month = day.map(Self).filter(|month| month.to_string() == text);
+        month.ok_or_else(|| NameError::new("a month is written as in `2026-03`"))
     }
 }
 
-impl fmt::Display for TenantId {
+impl fmt::Display for Month {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0.hyphenated().to_string())
+        f.pad(&self.0.strftime("%Y-%m").to_string())
     }
 }
 
-text_form!(TenantId);
+text_form!(Month);
 
 /// One of an installation's databases: `shared`, or a tenant's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! rendered, folders proved disjoint. Nothing here reads a clock, a file or the environment; what a plan needs to
 //! know of the world comes in as [`Surroundings`].
 
+mod archive;
 mod backup;
 mod bucket;
 mod code;
@@ -11,6 +12,7 @@ mod destination;
 mod document;
 mod endpoint;
 pub mod environment;
+mod job;
 mod local;
 mod mistakes;
 mod raw;
@@ -34,10 +36,12 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+pub use self::archive::{Archive, Layout, OlderThan};
 pub use self::backup::{Backup, Codec, Selection, Verify};
 pub use self::bucket::{Bucket, Checksum, Encryption, Keys};
 pub use self::code::CODES;
 pub use self::destination::{Destination, Store};
+pub use self::job::Job;
 pub use self::local::Local;
 pub use self::schedule::{Schedule, ScheduleError, Slot};
 pub use self::schema::{reference, schema};
@@ -86,6 +90,7 @@ struct Parts {
     sources: Vec<Arc<Source>>,
     destinations: Vec<Arc<Destination>>,
     backups: Vec<Backup>,
+    archives: Vec<Archive>,
     local: Local,
 }
 
@@ -148,10 +153,22 @@ impl Plan {
         &self.parts.destinations
     }
 
-    /// Returns the jobs in the order of the text: at least one.
+    /// Returns the jobs that back up, in the order of the text.
     #[must_use]
     pub fn backups(&self) -> &[Backup] {
         &self.parts.backups
+    }
+
+    /// Returns the jobs that archive, in the order of the text.
+    #[must_use]
+    pub fn archives(&self) -> &[Archive] {
+        &self.parts.archives
+    }
+
+    /// Returns all jobs, at least one: first those that back up, so that what is archived and deleted is in a backup.
+    pub fn jobs(&self) -> impl Iterator<Item = Job<'_>> {
+        let backups = self.parts.backups.iter().map(Job::Backup);
+        backups.chain(self.parts.archives.iter().map(Job::Archive))
     }
 
     /// Returns what the host provides for the work.

@@ -4,10 +4,14 @@
 //! types that the program works with, and a reader goes on reading every number that was ever written.
 //! Fields may be added; none changes its meaning.
 
+mod archive;
 mod catalogue;
 mod manifest;
 mod run;
 
+pub use archive::{
+    ArchiveLayout, ArchiveRecord, ArchivedFile, Ledger, LeftOut, PartId, PartRecord, SiteRecord, hive_key, run_of,
+};
 pub use catalogue::{
     Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, manifest_key, record_key, runs_folder,
 };

@@ -5,14 +5,17 @@
 //! last, and never touches what another run has written.
 
 mod adopt;
+mod archive;
 mod backup;
 mod capture;
 mod doctor;
 mod files;
 mod restore;
+mod series;
 pub mod staging;
 mod verify;
 
+pub use archive::archive;
 pub use backup::{backup, unbegun};
 pub use doctor::{Examined, Patient, doctor};
 pub use restore::restore;

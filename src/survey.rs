@@ -2,10 +2,12 @@
 //!
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
+mod archive;
 mod last;
 mod sets;
 mod theirs;
 
+pub use archive::{archive, archived};
 pub use last::last_run;
 pub use sets::{Asked, catalogue};
 pub use theirs::{Theirs, Unfinished, adopt, look};
@@ -153,6 +155,10 @@ async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError
 pub struct Databases {
     /// Its databases, the shared one first.
     pub facts: Vec<DatabaseFact>,
+    /// Its tenants.
+    pub tenants: Vec<Tenant>,
+    /// Where the default one's traffic lies.
+    pub layout: Layout,
     /// The tenants that were never used.
     pub unused: Vec<Tenant>,
     /// What came of copying the shared database, where that was the way to look into it. The copy is still there.
@@ -195,7 +201,7 @@ pub async fn databases(source: &Installation, means: &Means<'_>) -> Result<Datab
     if !source.capture().is_live(facts.iter().any(DatabaseFact::is_held)) {
         open_each(&mut facts, source.capture(), means).await;
     }
-    Ok(Databases { facts, unused, copied })
+    Ok(Databases { facts, tenants, layout, unused, copied })
 }
 
 /// What the shared database says, and how it was asked.

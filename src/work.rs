@@ -5,6 +5,7 @@
 //! nothing needs to be looked up while it is walked.
 
 mod adopt;
+mod archive;
 mod backup;
 mod capture;
 mod due;
@@ -12,13 +13,14 @@ mod facts;
 mod restore;
 mod verify;
 
-pub use adopt::{Adopt, Clear, adopt};
+pub use adopt::{Adopt, adopt};
+pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, archive};
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, Take, There, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
 pub use due::due;
 pub use facts::{
-    AdoptFacts, BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen, Spent, TheirFiles,
-    TheirSet, TheirSnapshot,
+    AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, DatabaseFact, DestinationFact, Place,
+    Reached, RestoreFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
 };
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
@@ -28,7 +30,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::event::TaskId;
-use crate::measure::{Bytes, Sha256};
+use crate::measure::{Bytes, Sha256, counted};
 use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId};
 use crate::plan::Codec;
 
@@ -90,6 +92,8 @@ impl fmt::Display for Export {
 /// Leaves a note at a destination that a run has begun, and takes the set's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announce {
+    /// What begins: a set or an archive.
+    pub what: &'static str,
     /// The destination.
     pub destination: Name,
     /// The note's key.
@@ -100,7 +104,27 @@ pub struct Announce {
 
 impl fmt::Display for Announce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "announce the set in {}", self.at)
+        write!(f, "announce the {} in {}", self.what, self.at)
+    }
+}
+
+/// Removes what an unfinished run has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clear {
+    /// The destination.
+    pub destination: Name,
+    /// The run.
+    pub run: SnapshotId,
+    /// What it has left, in the order in which it is deleted: what is left half-way still looks unfinished, the note that it
+    /// had begun comes last.
+    pub keys: Vec<Key>,
+    /// The place that it has left them in, for people.
+    pub at: String,
+}
+
+impl fmt::Display for Clear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "clear    {} that run {} left unsealed in {}", counted(self.keys.len(), "file"), self.run, self.at)
     }
 }
 
@@ -170,6 +194,8 @@ impl fmt::Display for Describe {
 /// Writes the run record, which makes the set exist, and takes the announcement away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal {
+    /// What is sealed: a set or an archive.
+    pub what: &'static str,
     /// The destination.
     pub destination: Name,
     /// The run record's key.
@@ -184,7 +210,7 @@ pub struct Seal {
 
 impl fmt::Display for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seal     the set in {}", self.at)
+        write!(f, "seal     the {} in {}", self.what, self.at)
     }
 }
 
@@ -261,6 +287,14 @@ pub enum Refusal {
         needed: Bytes,
         /// How much of that is for copies of databases that are open.
         copies: Bytes,
+    },
+    /// Rows are to be deleted from a database that someone has open.
+    #[error("`delete = true` needs the databases to itself, and {database} is open in {holder}: stop HitKeep first")]
+    Held {
+        /// Which database.
+        database: DatabaseId,
+        /// Who has it.
+        holder: String,
     },
     /// There is no set to work on.
     #[error("{0}")]

@@ -190,6 +190,7 @@ impl World {
             expected: Self::databases().to_vec(),
             captured: held.to_vec(),
             snapshots: held.iter().map(snapshot).collect(),
+            archive: None,
             verification: Verification::None,
             spread_seconds: 0,
             lease: None,

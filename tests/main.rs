@@ -1,6 +1,7 @@
 //! The stories of `hitkeep-plan`: one binary, a module per feature.
 
 mod adopted;
+mod archives;
 mod catalogue;
 mod cloud;
 mod crash;

@@ -319,3 +319,41 @@ fn each_kind_of_loss_is_named_in_the_manifest() {
     }
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+/// HitKeep's own archive of the same site and cutoff, written and read by its own engine, has no other rows and no column
+/// that ours has not.
+#[test]
+fn an_archive_holds_what_hitkeeps_own_would() {
+    let Some(oracle) = Oracle::of(HITKEEP) else { return };
+    for layout in [Layout::Joined, Layout::Split] {
+        let site = Site::with(demo(layout));
+        let job =
+            "[archive.cold]\nsource = \"main\"\nto = [\"disk\"]\nprefix = \"cold\"\nolder_than = \"200d\"\n\n[local]";
+        site.write_plan(&PLAN.replace("[local]", job));
+        site.succeed(&["run", "plan.toml", "cold"]);
+        let record = read_tree(&site.path("backups/cold/runs")).into_values().next().unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        let archive = &record["archive"];
+        let mut rows = 0;
+        for file in archive["files"].as_array().unwrap() {
+            let about =
+                archive["sites"].as_array().unwrap().iter().find(|about| about["site"] == file["site"]).unwrap();
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let database = match text(&about["database"]).as_str() {
+                "shared" => site.path("data/hitkeep.db"),
+                tenant => site.path("data/tenants").join(tenant).join("hitkeep.db"),
+            };
+            let ours = site.path("backups/cold").join(text(&file["path"]));
+            let words = ["archive", ours.to_str().unwrap(), database.to_str().unwrap()];
+            let said = oracle.ask(&[&words[..], &[&text(&file["site"]), &text(&about["cutoff"])]].concat());
+            let said: Value = serde_json::from_str(&said).unwrap();
+            rows += said["rows"].as_u64().unwrap();
+            assert_eq!(
+                said,
+                json!({ "columns": [], "theirs": 0, "ours": 0, "rows": said["rows"] }),
+                "{layout:?}: {file}"
+            );
+        }
+        assert!(rows > 100, "{layout:?}: an archive of {rows} rows proves little");
+    }
+}

@@ -40,8 +40,11 @@ impl Check {
             }
             (Ok(reading), Format::Text) => {
                 tell_problems(&reading.warnings);
-                let jobs = counted(reading.plan.backups().len(), "backup job");
-                voice.say(&format!("{}: {jobs}, no errors\n", self.plan.display()))?;
+                let backups = counted(reading.plan.backups().len(), "backup job");
+                let archives = reading.plan.archives().len();
+                let archives =
+                    if archives > 0 { format!(", {}", counted(archives, "archive job")) } else { String::new() };
+                voice.say(&format!("{}: {backups}{archives}, no errors\n", self.plan.display()))?;
                 Ok(exit::DONE)
             }
             (Err(error), _) => Err(error),

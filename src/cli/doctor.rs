@@ -14,7 +14,7 @@ use super::{Voice, desk, print};
 use crate::diagnose::{Finding, Verdict};
 use crate::event::Silence;
 use crate::name::{Name, RunId};
-use crate::plan::{Backup, Plan};
+use crate::plan::{Job, Plan};
 use crate::run::staging::Staging;
 use crate::run::{self, Examined, exit};
 use crate::stop::Stop;
@@ -72,7 +72,7 @@ impl Doctor {
     }
 }
 
-async fn examine(plan: &Plan, job: &Backup, stop: &Stop) -> Result<Vec<Examined>, CliError> {
+async fn examine(plan: &Plan, job: Job<'_>, stop: &Stop) -> Result<Vec<Examined>, CliError> {
     let run = RunId::fresh(Timestamp::now());
     let staging = Staging::for_a_look(plan.local().staging(), run)?;
     let stores: Vec<Arc<dyn Store>> =
@@ -83,7 +83,7 @@ async fn examine(plan: &Plan, job: &Backup, stop: &Stop) -> Result<Vec<Examined>
 }
 
 /// Writes one line for each finding, and what to do about it below.
-fn text(job: &Backup, parts: &[Examined]) -> String {
+fn text(job: Job<'_>, parts: &[Examined]) -> String {
     let line = |finding: &Finding| {
         let Finding { check, verdict, seen, help } = finding;
         let help = help.as_deref().or_else(|| remedy(seen).filter(|_| *verdict == Verdict::Failed));

@@ -1,6 +1,6 @@
 //! `run`: does the jobs of a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{Backup, Plan, Schedule, SourceKind};
+use crate::plan::{Archive, Backup, Job, Plan, Schedule, SourceKind};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
 use crate::run::{self, Cause, Outside, exit};
@@ -21,9 +21,9 @@ use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
 use crate::survey::{self, Means};
-use crate::work::{self, BackupWork};
+use crate::work::{self, ArchiveFacts, ArchiveWork, BackupWork};
 
-/// Do the jobs of a plan: capture, export, store, verify, seal.
+/// Do the jobs of a plan: those that back up, then those that archive.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// The plan.
@@ -71,16 +71,16 @@ impl Run {
     }
 }
 
-pub(super) fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<&'p Backup>, CliError> {
+pub(super) fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<Job<'p>>, CliError> {
     if names.is_empty() {
-        return Ok(plan.backups().iter().collect());
+        return Ok(plan.jobs().collect());
     }
     let find = |name: &Name| {
-        plan.backups().iter().find(|job| job.name() == name).ok_or_else(|| CliError::Usage {
+        plan.jobs().find(|job| job.name() == name).ok_or_else(|| CliError::Usage {
             message: format!("the plan has no job `{name}`"),
             help: format!(
                 "it has {}",
-                plan.backups().iter().map(|job| format!("`{}`", job.name())).collect::<Vec<_>>().join(", ")
+                plan.jobs().map(|job| format!("`{}`", job.name())).collect::<Vec<_>>().join(", ")
             ),
         })
     };
@@ -99,7 +99,7 @@ pub(super) fn refuse_none<T>(scheduled: &[T]) -> Result<(), CliError> {
 /// Everything that one job is done with.
 struct JobDesk<'r> {
     plan: &'r Plan,
-    job: &'r Backup,
+    job: Job<'r>,
     /// The schedule that the job waits for, unless it is to run at once.
     schedule: Option<&'r Schedule>,
     tell: &'r Arc<dyn Listener>,
@@ -122,11 +122,21 @@ impl JobDesk<'_> {
         }
         let outside = self.outside(&stores, staging.path());
         let look = Look { stores: &stores, silent: &BTreeMap::new(), means: outside.means(staging.path()) };
-        let work = self.plan_work(look, &root.join("hitkeep-plan-…"), run, now).await?;
-        print(&work.to_string())?;
-        let is_partial = !work.missing.is_empty() || work.there.iter().any(|there| there.is_partial);
+        let shown = root.join("hitkeep-plan-…");
+        let (text, is_partial, is_unreachable) = match self.job {
+            Job::Backup(job) => {
+                let work = plan_backup(job, look, &shown, run, now).await?;
+                let is_partial = !work.missing.is_empty() || work.there.iter().any(|there| there.is_partial);
+                (work.to_string(), is_partial, work.series.iter().any(|series| series.unreachable.is_some()))
+            }
+            Job::Archive(job) => {
+                let (work, _) = plan_archive(job, look, &shown, run, now).await?;
+                let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
+                (work.to_string(), !work.missing.is_empty(), is_unreachable)
+            }
+        };
+        print(&text)?;
         let missing = if is_partial { exit::PARTIAL } else { exit::DONE };
-        let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
         Ok(if is_unreachable { exit::DESTINATION } else { missing })
     }
 
@@ -178,39 +188,21 @@ impl JobDesk<'_> {
         let outside = Outside { leases: locks.leases(), ..self.outside(stores, staging.path()) };
         self.limit_time(&outside);
         let look = Look { stores, silent: &locks.unlocked, means: outside.means(staging.path()) };
-        let work = match self.plan_work(look, staging.path(), run, now).await {
-            Ok(work) => work,
+        let ended = match self.job {
+            Job::Backup(job) => back_up(job, look, staging.path(), run, now, &outside).await,
+            Job::Archive(job) => archive(job, look, staging.path(), run, now, &outside).await,
+        };
+        drop(staging);
+        let (records, summary) = match ended {
+            Ok(ended) => ended,
             Err(error) => return Err(self.note_unbegun(run, now, &outside, error).await),
         };
-        let records = run::backup(&work, &outside).await;
-        drop(staging);
         self.keep_records(&records).await;
         self.tell_failures(&records);
         if !json {
-            voice.say(&summary(&work, &records))?;
+            voice.say(&summary)?;
         }
         Ok(records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse))
-    }
-
-    /// Looks at what the job is about, and plans its work with copies and exports inside `staging`.
-    async fn plan_work(
-        &self,
-        look: Look<'_>,
-        staging: &Path,
-        run: RunId,
-        now: Timestamp,
-    ) -> Result<BackupWork, CliError> {
-        let Look { stores, silent, means } = look;
-        Ok(match self.job.source().kind() {
-            SourceKind::Installation(installation) => {
-                let facts = survey::backup(self.job, installation, stores, silent, &means).await?;
-                work::backup(self.job, installation, &facts, staging, run, now)?
-            }
-            SourceKind::Snapshots(snapshots) => {
-                let facts = survey::adopt(self.job, snapshots, stores, silent, &means).await?;
-                work::adopt(self.job, &facts, run)?
-            }
-        })
     }
 
     /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left
@@ -294,6 +286,7 @@ impl JobDesk<'_> {
 }
 
 /// What a job is looked at with.
+#[derive(Clone, Copy)]
 struct Look<'l> {
     /// The stores of its destinations, in the plan's order.
     stores: &'l [Arc<dyn Store>],
@@ -301,6 +294,70 @@ struct Look<'l> {
     silent: &'l BTreeMap<Name, String>,
     /// What its source is looked at with.
     means: Means<'l>,
+}
+
+/// The records of a run, and what is said of them.
+type Ended = (Vec<RunRecord>, String);
+
+/// Looks at what a backup is about, and plans its work with copies and exports inside `staging`.
+async fn plan_backup(
+    job: &Backup,
+    look: Look<'_>,
+    staging: &Path,
+    run: RunId,
+    now: Timestamp,
+) -> Result<BackupWork, CliError> {
+    let Look { stores, silent, means } = look;
+    Ok(match job.source().kind() {
+        SourceKind::Installation(installation) => {
+            let facts = survey::backup(job, installation, stores, silent, &means).await?;
+            work::backup(job, installation, &facts, staging, run, now)?
+        }
+        SourceKind::Snapshots(snapshots) => {
+            let facts = survey::adopt(job, snapshots, stores, silent, &means).await?;
+            work::adopt(job, &facts, run)?
+        }
+    })
+}
+
+async fn back_up(
+    job: &Backup,
+    look: Look<'_>,
+    staging: &Path,
+    run: RunId,
+    now: Timestamp,
+    outside: &Outside,
+) -> Result<Ended, CliError> {
+    let work = plan_backup(job, look, staging, run, now).await?;
+    let records = run::backup(&work, outside).await;
+    let summary = summary(&work, &records);
+    Ok((records, summary))
+}
+
+/// Looks at what an archive is about, and plans its work with copies and files inside `staging`.
+async fn plan_archive(
+    job: &Archive,
+    look: Look<'_>,
+    staging: &Path,
+    run: RunId,
+    now: Timestamp,
+) -> Result<(ArchiveWork, ArchiveFacts), CliError> {
+    let facts = survey::archive(job, look.stores, look.silent, &look.means).await?;
+    Ok((work::archive(job, &facts, staging, run, now)?, facts))
+}
+
+async fn archive(
+    job: &Archive,
+    look: Look<'_>,
+    staging: &Path,
+    run: RunId,
+    now: Timestamp,
+    outside: &Outside,
+) -> Result<Ended, CliError> {
+    let (work, facts) = plan_archive(job, look, staging, run, now).await?;
+    let records = run::archive(&work, outside).await;
+    let summary = archive_summary(&work, &facts, &records);
+    Ok((records, summary))
 }
 
 /// The locks of a job's destinations.
@@ -324,6 +381,32 @@ impl Locks {
             lock.release().await;
         }
     }
+}
+
+/// Says in a line per destination what was archived, and what was deleted then.
+fn archive_summary(work: &ArchiveWork, facts: &ArchiveFacts, records: &[RunRecord]) -> String {
+    let line = |(record, fact): (&RunRecord, &work::ArchiveDestination)| match (record.status, &record.archive) {
+        (Status::Failed, _) | (_, None) => format!("{}: nothing was sealed at {}\n", work.job, fact.place.at),
+        (status, Some(archive)) => format!(
+            "{}: archive {} is {status}: {} rows in {}, {} at {}\n",
+            work.job,
+            work.snapshot,
+            Grouped(record.rows()),
+            counted(archive.files.len(), "file"),
+            Bytes(record.bytes()),
+            fact.place.at
+        ),
+    };
+    let lines: String = records.iter().zip(&facts.destinations).map(line).collect();
+    let archives = || records.iter().filter_map(|record| record.archive.as_ref());
+    let left_out: BTreeSet<_> = archives().flat_map(|archive| &archive.left_out).collect();
+    let left_out: Vec<String> =
+        left_out.into_iter().map(|left| format!("  left out: {}: {}\n", left.table, left.reason)).collect();
+    let deleted = archives().next().filter(|archive| !archive.deleted.is_empty()).map(|archive| {
+        let rows = Grouped(archive.deleted.values().sum());
+        format!("{}: {rows} rows deleted from {}\n", work.job, counted(archive.deleted.len(), "database"))
+    });
+    lines + &deleted.unwrap_or_default() + &left_out.concat()
 }
 
 /// Says in a line per destination what there is now.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::desk;
 use super::error::CliError;
 use crate::name::{Name, Prefix, SnapshotId};
-use crate::plan::{Plan, Upload};
+use crate::plan::{Job, Plan, Upload};
 use crate::record::Catalogue;
 use crate::store::Store;
 use crate::store::local::Local;
@@ -23,6 +23,8 @@ pub(super) struct Spot {
     pub(super) store: Arc<dyn Store>,
     /// The prefix.
     pub(super) place: Place,
+    /// Whether archives lie there, and no sets of databases.
+    pub(super) is_archive: bool,
 }
 
 /// What a person pointed at.
@@ -72,16 +74,18 @@ impl Subject {
     /// A place without a plan: the store itself.
     fn place(destination: Name, store: Arc<dyn Store>) -> Self {
         let place = survey::place(store.as_ref(), &Prefix::default());
-        Self { plan: None, spots: vec![Spot { job: None, destination, store, place }] }
+        Self { plan: None, spots: vec![Spot { job: None, destination, store, place, is_archive: false }] }
     }
 }
 
 fn plan_spots(plan: &Plan) -> Vec<Spot> {
-    let spots = plan.backups().iter().flat_map(|job| {
+    let spots = plan.jobs().flat_map(|job| {
+        let is_archive = matches!(job, Job::Archive(_));
         job.to().iter().map(move |destination| {
             let store = desk::store(destination, job.upload());
             let place = survey::place(store.as_ref(), job.prefix());
-            Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place }
+            let (job, destination) = (Some(job.name().clone()), destination.name().clone());
+            Spot { job, destination, store, place, is_archive }
         })
     });
     spots.collect()

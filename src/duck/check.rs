@@ -1,7 +1,7 @@
 //! What an installation holds, asked of its databases without changing them.
 
 use super::{Database, DuckError, Session, literal};
-use crate::hitkeep::{self, Layout, Tenant};
+use crate::hitkeep::{self, Layout, Site, Tenant};
 use crate::name::TenantId;
 
 pub(super) const ALIAS: &str = "hitkeep_plan_source";
@@ -42,6 +42,26 @@ pub fn tenants(session: &Session, shared: &Database) -> Result<(Vec<Tenant>, Lay
         let read = read_tenants(session);
         session.run("reading the tenants", "USE memory")?;
         read
+    })
+}
+
+/// Reads which sites the installation of the shared database has.
+///
+/// # Errors
+/// When the database cannot be opened, or holds no list of sites as HitKeep's does.
+pub fn sites(session: &Session, shared: &Database) -> Result<Vec<Site>, DuckError> {
+    reading(session, shared, |session| {
+        session.run("reading the sites", &format!("USE {ALIAS}"))?;
+        let listed =
+            session.rows("reading the sites", hitkeep::SITES_QUERY, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        session.run("reading the sites", "USE memory")?;
+        let site = |(id, tenant, days): (String, Option<String>, Option<i64>)| {
+            let odd = |error| DuckError::Differs(format!("site `{id}`: {error}"));
+            let tenant = tenant.map(|tenant| tenant.parse()).transpose().map_err(odd)?;
+            let retention_days = days.and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0);
+            Ok(Site { id: id.parse().map_err(odd)?, tenant, retention_days })
+        };
+        listed?.into_iter().map(site).collect()
     })
 }
 

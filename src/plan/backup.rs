@@ -222,7 +222,7 @@ impl Backup {
 }
 
 /// Warns of `upload` at a job that has no bucket to upload to.
-fn no_bucket(place: Range<usize>, to: &[Arc<Destination>]) -> Option<Diagnostic> {
+pub(super) fn no_bucket(place: Range<usize>, to: &[Arc<Destination>]) -> Option<Diagnostic> {
     let is_bucket = |destination: &Arc<Destination>| matches!(destination.store(), Store::Bucket(_));
     (!to.iter().any(is_bucket)).then(|| {
         Diagnostic::warning(code::BUCKET_ONLY, "`upload` says nothing here: none of the destinations is a bucket")
@@ -239,15 +239,15 @@ fn no_codec(place: Range<usize>, source: &Source) -> Option<Diagnostic> {
     })
 }
 
-fn resolve_source(desk: &mut Desk<'_>, shelf: &mut Shelf, at: &At<String>) -> Option<Chosen<Arc<Source>>> {
+pub(super) fn resolve_source(desk: &mut Desk<'_>, shelf: &mut Shelf, at: &At<String>) -> Option<Chosen<Arc<Source>>> {
     let source = shelf.sources.find(desk, at, &SOURCE)?;
     Some(desk.chosen(source, &at.span))
 }
 
 /// The resolved list, and the place of each of its items.
-type Targets = (Vec<Range<usize>>, Chosen<Vec<Arc<Destination>>>);
+pub(super) type Targets = (Vec<Range<usize>>, Chosen<Vec<Arc<Destination>>>);
 
-fn resolve_to(desk: &mut Desk<'_>, shelf: &mut Shelf, at: &At<Vec<At<String>>>) -> Option<Targets> {
+pub(super) fn resolve_to(desk: &mut Desk<'_>, shelf: &mut Shelf, at: &At<Vec<At<String>>>) -> Option<Targets> {
     let whole = check_list(desk, "to", at.span.clone(), &at.value, "name a destination, or several");
     let found: Vec<_> = at.value.iter().map(|item| shelf.destinations.find(desk, item, &DESTINATION)).collect();
     let destinations: Option<Vec<_>> = found.into_iter().collect();
@@ -313,7 +313,7 @@ fn check_list(desk: &mut Desk<'_>, key: &str, span: Range<usize>, items: &[At<St
     once
 }
 
-fn resolve_schedule(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Schedule>> {
+pub(super) fn resolve_schedule(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Schedule>> {
     let read = at.value.parse().map_err(|reason: ScheduleError| {
         let problem = Diagnostic::error(code::INVALID_SCHEDULE, format!("{} is no schedule", written(&at.value)))
             .at(at.span.clone(), reason.to_string())
@@ -323,7 +323,7 @@ fn resolve_schedule(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Sched
     Some(desk.chosen(read.ok()?, &at.span))
 }
 
-fn resolve_timeout(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Span>> {
+pub(super) fn resolve_timeout(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Span>> {
     let problem = match at.value.parse::<Span>() {
         Ok(span) if span.0.is_zero() => {
             Diagnostic::error(code::TOO_SMALL, format!("a `timeout` of `{}` leaves no time to run", at.value))

@@ -35,6 +35,8 @@ codes! {
     UNKNOWN_TIMEZONE = "plan::unknown-timezone";
     /// A source, destination, job or variable has a name that names cannot have.
     INVALID_NAME = "plan::invalid-name";
+    /// Two jobs of different kinds have the same name.
+    DUPLICATE_NAME = "plan::duplicate-name";
     /// A job refers to a source that the plan does not have.
     UNKNOWN_SOURCE = "plan::unknown-source";
     /// A job refers to a destination that the plan does not have.
@@ -79,6 +81,10 @@ codes! {
     INVALID_DATABASE = "plan::invalid-database";
     /// Only the shared database is backed up (a warning).
     SHARED_ONLY = "plan::shared-only";
+    /// Rows of a source are archived, and no job backs that source up (a warning, unless they are deleted then).
+    NO_BACKUP = "plan::no-backup";
+    /// Rows are to be deleted from databases that others have open.
+    DELETE_LIVE = "plan::delete-live";
     /// A text that is not a span of time.
     INVALID_SPAN = "plan::invalid-span";
     /// A text that is no schedule.

@@ -13,6 +13,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use toml::Spanned;
 
+use super::archive::Layout;
 use super::backup::{Codec, Verify};
 use super::bucket::{Checksum, Cipher, UrlStyle};
 use super::source::Capture;
@@ -96,7 +97,7 @@ impl<T: JsonSchema> JsonSchema for Named<T> {
 /// A plan of `hitkeep-plan`: what is backed up, where to, and how.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "hitkeep-plan")]
+#[schemars(title = "hitkeep-plan", extend("anyOf" = [{ "required": ["backup"] }, { "required": ["archive"] }]))]
 pub(super) struct Document {
     /// The version of the plan language.
     #[schemars(required, with = "i64", extend("const" = 1))]
@@ -115,8 +116,11 @@ pub(super) struct Document {
     #[schemars(required, extend("minProperties" = 1))]
     pub(super) destination: Option<Named<Destination>>,
     /// Jobs: which source is backed up to which destinations, each under a name of your choice.
-    #[schemars(required, extend("minProperties" = 1))]
+    #[schemars(extend("minProperties" = 1))]
     pub(super) backup: Option<Named<Backup>>,
+    /// Jobs: which source's old rows are kept at which destinations, each under a name of your choice.
+    #[schemars(extend("minProperties" = 1))]
+    pub(super) archive: Option<Named<Archive>>,
     /// What this host provides for the work.
     pub(super) local: Option<Local>,
 }
@@ -279,6 +283,44 @@ pub(super) struct Backup {
     /// How a set of snapshots is checked before it counts.
     #[schemars(extend("default" = "checksum"))]
     pub(super) verify: Option<At<Verify>>,
+    /// How long a run may take before it is given up: `90s`, `15m`, `2h`, `1d`. No limit unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["2h"]))]
+    pub(super) timeout: Option<At<String>>,
+    /// How much of a bucket's connection the uploads take.
+    pub(super) upload: Option<At<Upload>>,
+}
+
+/// A job: the rows of a source that are past their retention, kept as Parquet at one or more destinations.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Archive {
+    /// The name of the source.
+    #[schemars(required, extend("examples" = ["main"]))]
+    pub(super) source: Option<At<String>>,
+    /// The names of the destinations; each gets every row.
+    #[schemars(required, length(min = 1), extend("uniqueItems" = true, "examples" = [["disk"]]))]
+    pub(super) to: Option<At<Vec<At<String>>>>,
+    /// The folder below the destination, a template as that of a backup, and like it a folder of this job's own.
+    #[schemars(extend("default" = "archive", "examples" = ["{{ host }}/archive"]))]
+    pub(super) prefix: Option<At<String>>,
+    /// When `run --due` runs the job, as a crontab line says it: minute, hour, day of the month, month, weekday (1 is
+    /// Monday), or `@daily` and its like. A time that was missed is run once, late.
+    #[schemars(
+        regex(pattern = r"^\s*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+(\s+\S+){4})\s*$"),
+        extend("examples" = ["0 3 * * *", "@daily"])
+    )]
+    pub(super) schedule: Option<At<String>>,
+    /// Which rows are past: `site` for those past the retention that their site has in HitKeep, where none or 0 days
+    /// means for ever; or those older than a span.
+    #[schemars(regex(pattern = r"^(site|0*[1-9][0-9]*[smhdw])$"), extend("default" = "site", "examples" = ["365d"]))]
+    pub(super) older_than: Option<At<String>>,
+    /// Where rows lie: in one file for each site and run, as HitKeep's own archives do; or in one for each table, site
+    /// and month, in folders that query engines understand.
+    #[schemars(extend("default" = "hitkeep"))]
+    pub(super) layout: Option<At<Layout>>,
+    /// Whether what has been archived is deleted from the source. HitKeep must be stopped then.
+    #[schemars(extend("default" = false))]
+    pub(super) delete: Option<At<bool>>,
     /// How long a run may take before it is given up: `90s`, `15m`, `2h`, `1d`. No limit unless set.
     #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["2h"]))]
     pub(super) timeout: Option<At<String>>,

@@ -10,7 +10,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use super::raw::{At, Document, Named};
 use super::trees::Trees;
 use super::words::{nearest, quoted, written};
-use super::{Backup, Chosen, Destination, Local, Origin, Parts, Source, Surroundings, code};
+use super::{Archive, Backup, Chosen, Destination, Local, Origin, Parts, Source, Surroundings, code};
 use crate::diagnose::{Diagnostic, position};
 use crate::measure::Bytes;
 use crate::name::Name;
@@ -233,15 +233,15 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         trees: Trees::default(),
     };
     let local = Local::resolve(desk, &document.local.unwrap_or_default());
-    let tables = document.backup.map(|named| named.0).unwrap_or_default();
-    let (asked, mut backups) = (tables.len(), Vec::new());
-    for (at, table) in tables {
-        let named = desk.name(&at);
-        let job = named.and_then(|(name, sound)| Backup::resolve(desk, &mut shelf, name, table).filter(|_| sound));
-        backups.extend(job);
-    }
+    let backup_tables = document.backup.map(|named| named.0).unwrap_or_default();
+    let archive_tables = document.archive.map(|named| named.0).unwrap_or_default();
+    check_names(desk, &backup_tables, &archive_tables);
+    let asked = backup_tables.len() + archive_tables.len();
+    let backups = jobs(desk, &mut shelf, backup_tables, Backup::resolve);
+    let archives = jobs(desk, &mut shelf, archive_tables, Archive::resolve);
     // What a job that was refused would have used, nobody knows.
-    if desk.is_whole && backups.len() == asked {
+    if desk.is_whole && backups.len() + archives.len() == asked {
+        desk.problems.extend(archives.iter().filter_map(|archive| archive.without_backup(&backups)));
         shelf.sources.warn_unused(desk, &SOURCE);
         shelf.destinations.warn_unused(desk, &DESTINATION);
         shelf.variables.warn_unused(desk, &VARIABLE);
@@ -256,8 +256,36 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         sources,
         destinations: destinations.into_values(),
         backups,
+        archives,
         local: local?,
     })
+}
+
+/// Reads every job of a kind with `read`; leaves out those that were refused.
+fn jobs<R, T>(
+    desk: &mut Desk<'_>,
+    shelf: &mut Shelf,
+    tables: Vec<(At<String>, At<R>)>,
+    read: fn(&mut Desk<'_>, &mut Shelf, Name, At<R>) -> Option<T>,
+) -> Vec<T> {
+    let mut jobs = Vec::new();
+    for (at, table) in tables {
+        let named = desk.name(&at);
+        jobs.extend(named.and_then(|(name, sound)| read(desk, shelf, name, table).filter(|_| sound)));
+    }
+    jobs
+}
+
+/// Reports a name that a job of each kind has: on the command line it would mean both.
+fn check_names<B, A>(desk: &mut Desk<'_>, backups: &[(At<String>, At<B>)], archives: &[(At<String>, At<A>)]) {
+    for (name, _) in archives {
+        let Some((same, _)) = backups.iter().find(|(backup, _)| backup.value == name.value) else { continue };
+        let message = format!("two jobs are called {}", written(&name.value));
+        let problem = Diagnostic::error(code::DUPLICATE_NAME, message)
+            .at(name.span.clone(), "an archive")
+            .at(same.span.clone(), "a backup");
+        desk.problems.push(problem.help("give one of them another name: jobs are told apart by it"));
+    }
 }
 
 fn check_version(desk: &mut Desk<'_>, version: Option<&At<i64>>) {

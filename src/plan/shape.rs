@@ -14,6 +14,9 @@ use super::schema::{entries, expected, is_required, is_secret, one_of, propertie
 use super::words::{nearest, quoted, written};
 use crate::diagnose::Diagnostic;
 
+/// The kinds of jobs: a plan has at least one of one kind.
+const JOBS: [&str; 2] = ["backup", "archive"];
+
 /// A walk over the values of one plan.
 pub(super) struct Shape<'p> {
     problems: &'p mut Vec<Diagnostic>,
@@ -59,7 +62,7 @@ impl<'p> Shape<'p> {
                 None if value["minProperties"].is_number() => self.missing_table(key, None),
                 None => self.missing_key(key, value, path, header),
                 Some(found) if value["minProperties"].is_number() => {
-                    if found.get_ref().as_table().is_some_and(DeTable::is_empty) {
+                    if is_empty(found.get_ref()) {
                         self.missing_table(key, Some(found.span()));
                     }
                 }
@@ -70,6 +73,11 @@ impl<'p> Shape<'p> {
         if !choice.iter().any(|key| table.contains_key(*key)) {
             let first = properties(schema).find(|(key, _)| choice.first() == Some(&key.as_str()));
             first.into_iter().for_each(|(key, value)| self.missing_key(key, value, path, header));
+        }
+        if path.is_empty() && !JOBS.iter().any(|kind| table.get(*kind).is_some_and(|found| !is_empty(found.get_ref())))
+        {
+            let header = JOBS.iter().find_map(|kind| table.get(*kind)).map(Spanned::span);
+            self.missing_table(JOBS[0], header);
         }
         for (key, mut value) in std::mem::take(table) {
             let name = key.get_ref();
@@ -155,6 +163,10 @@ impl<'p> Shape<'p> {
         let problem = header.into_iter().fold(problem, |problem, span| problem.at(span, "nothing in it"));
         self.problems.push(problem.help(format!("add `{example}`")));
     }
+}
+
+fn is_empty(value: &DeValue<'_>) -> bool {
+    value.as_table().is_some_and(DeTable::is_empty)
 }
 
 /// Returns how a value of the wrong kind is put right.

@@ -2,16 +2,18 @@
 
 use std::fmt::{Display, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::Value;
 
 use super::bucket::Credentials;
 use super::upload::Uploading;
 use super::{
-    Backup, Bucket, Chosen, Destination, Encryption, Installation, Local, Origin, Plan, Secret, Selection, Snapshots,
-    Source, SourceKind, Store,
+    Archive, Backup, Bucket, Chosen, Destination, Encryption, Installation, Local, Origin, Plan, Secret, Selection,
+    Snapshots, Source, SourceKind, Store,
 };
 use crate::measure::Bytes;
+use crate::name::Prefix;
 
 /// Returns the plan as TOML, each line with its origin in a comment.
 pub(super) fn show(plan: &Plan) -> String {
@@ -23,6 +25,7 @@ pub(super) fn show(plan: &Plan) -> String {
     tables.extend(parts.sources.iter().map(|item| source(item)));
     tables.extend(parts.destinations.iter().map(|item| destination(item)));
     tables.extend(parts.backups.iter().map(backup));
+    tables.extend(parts.archives.iter().map(archive));
     tables.push(local(&parts.local));
     let tables: Vec<String> = tables.iter().map(Table::text).collect();
     tables.join("\n")
@@ -136,10 +139,7 @@ fn backup(job: &Backup) -> Table {
     let mut table = Table::new(format!("[backup.{}]  # line {}\n", job.name, job.line));
     table.add("source", quoted(job.source.value.name.as_str()), &job.source);
     table.add("to", list(job.to.value.iter().map(|destination| destination.name.to_string())), &job.to);
-    table.add("prefix", quoted(job.prefix.value.as_str()), &job.prefix);
-    if let Some((_, origin)) = table.lines.last_mut().filter(|_| job.template != job.prefix.value.as_str()) {
-        let _ = write!(origin, ", from {}", quoted(&job.template));
-    }
+    prefix(&mut table, &job.prefix, &job.template);
     let databases = match &job.databases.value {
         Selection::All => quoted("all"),
         Selection::Only(ids) => list(ids.iter().map(ToString::to_string)),
@@ -151,13 +151,36 @@ fn backup(job: &Backup) -> Table {
     }
     table.add("verify", quoted(job.verify.value.as_str()), &job.verify);
     table.add_or("timeout", job.timeout.as_ref(), |timeout| quoted(&timeout.to_string()), "no limit");
-    if job.to.value.iter().any(|destination| matches!(destination.store(), Store::Bucket(_))) {
-        upload(&mut table, &job.uploading);
-    }
+    upload(&mut table, &job.uploading, &job.to.value);
     table
 }
 
-fn upload(table: &mut Table, uploading: &Uploading) {
+fn archive(job: &Archive) -> Table {
+    let mut table = Table::new(format!("[archive.{}]  # line {}\n", job.name, job.line));
+    table.add("source", quoted(job.source.value.name.as_str()), &job.source);
+    table.add("to", list(job.to.value.iter().map(|destination| destination.name.to_string())), &job.to);
+    prefix(&mut table, &job.prefix, &job.template);
+    table.add_or("schedule", job.schedule.as_ref(), |schedule| quoted(&schedule.to_string()), "by hand only");
+    table.add("older_than", quoted(&job.older_than.value.to_string()), &job.older_than);
+    table.add("layout", quoted(job.layout.value.as_str()), &job.layout);
+    table.add("delete", job.delete.value, &job.delete);
+    table.add_or("timeout", job.timeout.as_ref(), |timeout| quoted(&timeout.to_string()), "no limit");
+    upload(&mut table, &job.uploading, &job.to.value);
+    table
+}
+
+/// Adds the folder of a job, and the template that it comes from.
+fn prefix(table: &mut Table, prefix: &Chosen<Prefix>, template: &str) {
+    table.add("prefix", quoted(prefix.value.as_str()), prefix);
+    if let Some((_, origin)) = table.lines.last_mut().filter(|_| template != prefix.value.as_str()) {
+        let _ = write!(origin, ", from {}", quoted(template));
+    }
+}
+
+fn upload(table: &mut Table, uploading: &Uploading, to: &[Arc<Destination>]) {
+    if !to.iter().any(|destination| matches!(destination.store(), Store::Bucket(_))) {
+        return;
+    }
     let Uploading { concurrency, part_size, bandwidth } = uploading;
     table.add("upload.concurrency", concurrency.value, concurrency);
     table.add("upload.part_size", quoted(&size(part_size.value)), part_size);

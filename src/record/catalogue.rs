@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::RunRecord;
 use super::run::Status;
+use super::{ArchiveRecord, Kind, RunRecord};
 use crate::hitkeep::{self, Belongs};
 use crate::measure::Sha256;
 use crate::name::{DatabaseId, Key, Prefix, SnapshotId};
@@ -185,10 +185,17 @@ impl Set {
         Self { id, state, databases, record }
     }
 
-    /// Returns the sum of the sizes of everything in the set's folders, in bytes.
+    /// Returns the sum of the sizes of everything in the set's folders, in bytes; of an archive, of its files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.databases.iter().flat_map(|held| held.files.values()).sum()
+        let held: u64 = self.databases.iter().flat_map(|held| held.files.values()).sum();
+        held + self.archive().map_or(0, ArchiveRecord::bytes)
+    }
+
+    /// Returns what was archived, where it is not a set of snapshots but an archive.
+    #[must_use]
+    pub fn archive(&self) -> Option<&ArchiveRecord> {
+        self.record.as_ref()?.0.archive.as_ref()
     }
 }
 
@@ -263,8 +270,11 @@ fn announced_id(key: &str) -> Option<SnapshotId> {
     key.strip_prefix("runs/")?.strip_suffix(".started.json")?.parse().ok()
 }
 
-/// Compares a run record with what lies there.
+/// Compares a run record with what lies there; whether the files of an archive do, only reading them tells.
 fn sealed_state(record: &RunRecord, databases: &[Held]) -> State {
+    if record.kind == Kind::Archive {
+        return if record.status == Status::Complete { State::Complete } else { State::Partial };
+    }
     for snapshot in &record.snapshots {
         let Some(held) = databases.iter().find(|held| held.database == snapshot.database) else {
             return State::Damaged(format!("`{}` is gone", snapshot.path));

@@ -67,6 +67,8 @@ pub struct Manifest {
 pub enum Kind {
     /// A restore point of a whole database.
     Backup,
+    /// Rows that are past their retention.
+    Archive,
 }
 
 /// How a database's state was taken.
@@ -99,10 +101,10 @@ pub struct LiveRecord {
     pub log_bytes: u64,
 }
 
-/// One file of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// One file of a snapshot or of an archive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct FileRecord {
-    /// Its name inside the snapshot's folder.
+    /// Its name inside the snapshot's folder, or inside the archive's prefix.
     pub path: String,
     /// Its size in bytes.
     pub bytes: u64,

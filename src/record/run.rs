@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::archive::ArchiveRecord;
 use super::manifest::{Capture, Kind, LiveRecord};
 use super::{FORMAT, RecordError, read, write};
 use crate::measure::Sha256;
@@ -52,6 +53,9 @@ pub struct RunRecord {
     pub captured: Vec<DatabaseId>,
     /// Each snapshot of the set.
     pub snapshots: Vec<SnapshotRecord>,
+    /// What was archived, where the job is one that archives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveRecord>,
     /// What was verified before the record was written.
     pub verification: Verification,
     /// The seconds between the first and the last database's capture; at most, where HitKeep exported them itself.
@@ -180,15 +184,17 @@ impl RunRecord {
         write(self)
     }
 
-    /// Returns the sum of the snapshots' sizes, in bytes.
+    /// Returns the sum of the sizes of the snapshots, or of the archived files, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.snapshots.iter().map(|snapshot| snapshot.bytes).sum()
+        let snapshots: u64 = self.snapshots.iter().map(|snapshot| snapshot.bytes).sum();
+        snapshots + self.archive.as_ref().map_or(0, ArchiveRecord::bytes)
     }
 
-    /// Returns the sum of the snapshots' rows.
+    /// Returns the sum of the rows of the snapshots, or of the archived files.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.snapshots.iter().map(|snapshot| snapshot.rows).sum()
+        let snapshots: u64 = self.snapshots.iter().map(|snapshot| snapshot.rows).sum();
+        snapshots + self.archive.as_ref().map_or(0, ArchiveRecord::rows)
     }
 }

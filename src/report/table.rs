@@ -7,7 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::Name;
 use crate::plan::Slot;
-use crate::record::{Capture, Catalogue, Held, Manifest, RunRecord, Set, State};
+use crate::record::{
+    ArchiveRecord, ArchivedFile, Capture, Catalogue, Held, Manifest, RunRecord, Set, SiteRecord, State,
+};
 
 /// Draws columns of text under their headings, without lines; the columns from `first_number` on are numbers.
 #[must_use]
@@ -30,9 +32,13 @@ pub fn columns(headings: &[&str], rows: Vec<Vec<String>>, first_number: usize) -
 pub fn sets(catalogue: &Catalogue, now: Timestamp) -> String {
     let row = |set: &Set| {
         let expected = set.record.as_ref().map(|(record, _)| record.expected.len());
+        let held = match &set.record {
+            Some((record, _)) if record.archive.is_some() => record.captured.len(),
+            _ => set.databases.len(),
+        };
         let databases = match expected {
-            Some(expected) if expected != set.databases.len() => format!("{} of {expected}", set.databases.len()),
-            _ => set.databases.len().to_string(),
+            Some(expected) if expected != held => format!("{held} of {expected}"),
+            _ => held.to_string(),
         };
         let rows = set.record.as_ref().map_or_else(|| "?".to_owned(), |(record, _)| Grouped(record.rows()).to_string());
         vec![
@@ -78,7 +84,8 @@ fn of_the_clock(slot: Slot, zone: &TimeZone) -> String {
 #[must_use]
 pub fn set(set: &Set, manifests: &[Manifest]) -> String {
     let record = set.record.as_ref().map(|(record, _)| record);
-    let blocks = [heading(set, record), snapshots(set, manifests), remarks(record, manifests)];
+    let held = set.archive().map_or_else(|| snapshots(set, manifests), archive);
+    let blocks = [heading(set, record), held, remarks(record, manifests)];
     blocks.into_iter().filter(|block| !block.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
@@ -99,7 +106,8 @@ fn heading(set: &Set, record: Option<&RunRecord>) -> String {
             live(record)
         )
     };
-    format!("set {}: {state}\n{}", set.id, record.map(run).unwrap_or_default())
+    let what = if set.archive().is_some() { "archive" } else { "set" };
+    format!("{what} {}: {state}\n{}", set.id, record.map(run).unwrap_or_default())
 }
 
 /// Says which databases were captured while someone had them open or were exported by HitKeep, and how far all of them
@@ -131,6 +139,25 @@ fn snapshots(set: &Set, manifests: &[Manifest]) -> String {
         ]
     };
     columns(&["DATABASE", "NAME", "TABLES", "ROWS", "SIZE"], manifests.iter().map(row).collect(), 2)
+}
+
+/// Lists the sites of an archive: from when on their rows are not past, and what was archived of them.
+fn archive(archive: &ArchiveRecord) -> String {
+    let row = |site: &SiteRecord| {
+        let files = || archive.files.iter().filter(|file| file.site == site.site);
+        let (rows, bytes) = (files().map(ArchivedFile::rows).sum(), files().map(|file| file.file.bytes).sum());
+        vec![
+            site.site.to_string(),
+            site.database.to_string(),
+            site.cutoff.to_string(),
+            files().count().to_string(),
+            Grouped(rows).to_string(),
+            Bytes(bytes).to_string(),
+        ]
+    };
+    let left_out = archive.left_out.iter().map(|left| format!("left out: {}: {}\n", left.table, left.reason));
+    let rows = archive.sites.iter().map(row).collect();
+    columns(&["SITE", "DATABASE", "BEFORE", "FILES", "ROWS", "SIZE"], rows, 3) + &left_out.collect::<String>()
 }
 
 /// Says what is missing, what deserves attention, and what no export holds.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use minijinja::{Environment, context};
 
-use crate::plan::{Backup, Plan, Schedule, Store};
+use crate::plan::{Job, Plan, Schedule, Store};
 
 /// The characters of a path that mean themselves to systemd and to a shell.
 const PLAIN: &str = "/._-+@:,";
@@ -54,7 +54,7 @@ fn written(plan: &Plan) -> Vec<&Path> {
 
 /// Returns how many minutes lie between two questions what is due: five, unless a job may come in between.
 fn tick(plan: &Plan) -> u32 {
-    let mut minutes = plan.backups().iter().filter_map(Backup::schedule).flat_map(Schedule::minutes);
+    let mut minutes = plan.jobs().filter_map(Job::schedule).flat_map(Schedule::minutes);
     if minutes.all(|minute| minute % 5 == 0) { 5 } else { 1 }
 }
 

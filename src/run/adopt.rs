@@ -11,7 +11,7 @@ use crate::duck::export::Exported;
 use crate::duck::snapshot;
 use crate::measure::{Grouped, counted};
 use crate::record;
-use crate::work::{Adopt, Clear, Take, Task};
+use crate::work::{Adopt, Take, Task};
 
 impl Outside {
     /// Reads a snapshot through that HitKeep has exported.
@@ -29,19 +29,6 @@ impl Outside {
             Ok(((taken, exported), result))
         };
         self.perform(task, None, &gauge, adopt).await
-    }
-
-    /// Deletes what an unfinished run has left under a set's name.
-    pub(super) async fn clear(&self, task: &Task<Clear>) -> Result<(), Failure> {
-        let (gauge, action) = (Gauge::default(), &task.action);
-        let clear = async {
-            let store = self.store(&action.destination)?;
-            for key in &action.keys {
-                store.delete(key).await?;
-            }
-            Ok(((), String::new()))
-        };
-        self.perform(task, None, &gauge, clear).await
     }
 }
 

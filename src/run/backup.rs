@@ -2,12 +2,12 @@
 //! HitKeep has exported), store, check and describe, then seal.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::capture::{Captures, Taken};
+use super::capture::{Captures, Reading, Taken};
+use super::series::Note;
 use super::{Cause, Failure, Gauge, Outside, adopt, exit, files, make_private_folder};
 use crate::duck::Database;
 use crate::duck::export::{self, Exported};
@@ -15,12 +15,11 @@ use crate::event::Event;
 use crate::hitkeep;
 use crate::measure::{Bytes, Grouped, Sha256, counted};
 use crate::name::{DatabaseId, Key, Name, RunId, SnapshotId};
-use crate::plan::{Backup, Destination};
+use crate::plan::{Destination, Job};
 use crate::record::{
     FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord, Verification,
 };
-use crate::store::{Body, Mode, Part, StoreError};
-use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Seal, Series, Take, Task, There};
+use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Series, Take, Task, There};
 
 /// Why a task is not begun when every destination has failed.
 const NOWHERE: &str = "there is no destination left to store it at";
@@ -73,7 +72,7 @@ fn result(work: &BackupWork, records: &[RunRecord]) -> String {
 /// Returns the records of a run that ended before it began, one for each destination of the job.
 #[must_use]
 pub fn unbegun(
-    job: &Backup,
+    job: Job<'_>,
     run: RunId,
     now: Timestamp,
     outside: &Outside,
@@ -82,9 +81,13 @@ pub fn unbegun(
 ) -> Vec<RunRecord> {
     let failed =
         || Failed { task: "look at the installation".to_owned(), plan_line: Some(job.line()), cause: cause.to_owned() };
+    let kind = match job {
+        Job::Backup(_) => Kind::Backup,
+        Job::Archive(_) => Kind::Archive,
+    };
     let record = |destination: &Arc<Destination>| {
         let (job, destination, snapshot) = (job.name().clone(), destination.name().clone(), SnapshotId::at(now));
-        let blank = blank(outside, Heading { run, job, destination, snapshot, started_at: now });
+        let blank = blank(outside, Heading { run, job, destination, kind, snapshot, started_at: now });
         RunRecord { exit_code, failures: vec![failed()], ..blank }
     };
     job.to().iter().map(record).collect()
@@ -95,20 +98,21 @@ struct Heading {
     run: RunId,
     job: Name,
     destination: Name,
+    kind: Kind,
     snapshot: SnapshotId,
     started_at: Timestamp,
 }
 
 /// Returns the record of a run that ends now and has done nothing.
 fn blank(outside: &Outside, heading: Heading) -> RunRecord {
-    let Heading { run, job, destination, snapshot, started_at } = heading;
+    let Heading { run, job, destination, kind, snapshot, started_at } = heading;
     RunRecord {
         format: FORMAT,
         run,
         plan: outside.about.plan.clone(),
         job,
         destination,
-        kind: Kind::Backup,
+        kind,
         snapshot,
         status: Status::Failed,
         exit_code: exit::DONE,
@@ -119,6 +123,7 @@ fn blank(outside: &Outside, heading: Heading) -> RunRecord {
         expected: Vec::new(),
         captured: Vec::new(),
         snapshots: Vec::new(),
+        archive: None,
         verification: Verification::None,
         spread_seconds: 0,
         lease: None,
@@ -180,48 +185,19 @@ impl Walk<'_> {
         if let Some(clear) = &series.clear {
             self.outside.clear(clear).await?;
         }
-        self.write_note(series, progress).await
+        self.outside.announce(&series.announce, &self.note(), &mut progress.written).await
     }
 
-    async fn write_note(&self, series: &Series, progress: &mut Progress) -> Result<(), Failure> {
-        let (gauge, action) = (Gauge::default(), &series.announce.action);
-        let note = serde_json::json!({
-            "format": FORMAT,
-            "run": self.work.run,
-            "job": self.work.job,
-            "host": self.outside.about.host,
-            "started_at": self.started_at,
-        });
-        let put = async {
-            let note = format!("{note}\n").into_bytes();
-            self.put_own(&action.destination, &action.key, note, &gauge, &mut progress.written).await?;
-            Ok(((), String::new()))
-        };
-        self.outside.perform(&series.announce, None, &gauge, put).await
-    }
-
-    /// Stores a document, and notes its key as written unless another had taken it.
-    async fn put_own(
-        &self,
-        destination: &Name,
-        key: &Key,
-        bytes: Vec<u8>,
-        gauge: &Gauge,
-        written: &mut Vec<Key>,
-    ) -> Result<(), Cause> {
-        let put = self.outside.store(destination)?.put(key, Body::Bytes(bytes), Mode::Create, &gauge.meter).await;
-        if !matches!(put, Err(StoreError::Exists { .. })) {
-            written.push(key.clone());
-        }
-        Ok(put.map(drop)?)
+    fn note(&self) -> Note<'_> {
+        Note { run: self.work.run, job: &self.work.job, started_at: self.started_at }
     }
 
     /// Captures the databases that others have open, unless that would be for nobody.
     async fn capture(&mut self) {
         if self.is_given_up() {
-            self.outside.skip_captures(self.work, NOWHERE);
+            self.outside.skip_captures(&self.work.preparations, &self.work.captures, NOWHERE);
         } else {
-            self.captures = self.outside.capture_all(self.work).await;
+            self.captures = self.outside.capture_all(&self.work.preparations, &self.work.captures).await;
         }
     }
 
@@ -265,11 +241,17 @@ impl Walk<'_> {
         let has_come = &mut self.has_come;
         let export = async {
             make_private_folder(&action.into)?;
-            let (taken, exported) = match (captured, &action.from) {
-                (Some(taken), Origin::Copy(copy)) => {
-                    (taken, outside.export(action, Database::Copy(copy.clone()), &gauge).await?)
-                }
-                _ => outside.export_present(action, has_come, &gauge).await?,
+            let (taken, exported) = if let (Some(taken), Origin::Copy(copy)) = (captured, &action.from) {
+                (taken, outside.export(action, Database::Copy(copy.clone()), &gauge).await?)
+            } else {
+                let reading = Reading {
+                    database: action.database,
+                    source: &action.source,
+                    from: &action.from,
+                    bytes: action.bytes,
+                };
+                let export = async |database| outside.export(action, database, &gauge).await;
+                outside.read_present(&reading, has_come, &gauge, export).await?
             };
             let rows: u64 = exported.tables.iter().map(|table| table.rows).sum();
             let result = format!("{}, {} rows", counted(exported.tables.len(), "table"), Grouped(rows));
@@ -303,7 +285,7 @@ impl Walk<'_> {
                 }
                 Err(failure) => {
                     let half = progress.written.split_off(before);
-                    progress.written.extend(self.take_away(destination, half).await);
+                    progress.written.extend(self.outside.take_away(destination, half).await);
                     match adopt::explained(&chain.take, failure) {
                         failure @ Failure { cause: Cause::Vanished { .. }, .. } => vanished = Some(failure),
                         failure => progress.failures.push(failure),
@@ -382,7 +364,7 @@ impl Walk<'_> {
             live: manifest.live.clone(),
         };
         let put = async {
-            self.put_own(&action.destination, &action.key, bytes, &gauge, written).await?;
+            self.outside.put_own(&action.destination, &action.key, bytes, &gauge, written).await?;
             Ok((snapshot, String::new()))
         };
         self.outside.perform(&delivery.describe, None, &gauge, put).await
@@ -420,21 +402,14 @@ impl Walk<'_> {
     async fn finish(&mut self, series: &Series) -> RunRecord {
         let seal = &series.seal.action;
         let mut progress = self.places.remove(&seal.destination).unwrap_or_default();
-        let mut may_stay = false;
         if self.is_worth_sealing(&progress) {
             let record = self.record(series, &progress);
-            let is_unanswered = AtomicBool::new(false);
-            let Err(failure) = self.seal(&series.seal, &record, &is_unanswered).await else { return record };
-            match self.is_sealed(seal, &record).await {
-                Some(true) => return record,
-                // A record that was sent may still come to lie there: then its files must be there too.
-                Some(false) => may_stay = is_unanswered.into_inner(),
-                None => may_stay = true,
+            match self.outside.settle(&series.seal, &record, std::mem::take(&mut progress.written)).await {
+                Ok(()) => return record,
+                Err(failure) => progress.failures.push(failure),
             }
-            progress.failures.push(failure);
-        }
-        if !may_stay {
-            progress.written = self.take_away(&seal.destination, std::mem::take(&mut progress.written)).await;
+        } else {
+            progress.written = self.outside.take_away(&seal.destination, progress.written).await;
         }
         if let Some(reason) = self.outside.stop.reason().filter(|_| progress.failures.is_empty()) {
             // The word to stop came between two tasks: none of them tells of it.
@@ -454,60 +429,6 @@ impl Walk<'_> {
             && !progress.snapshots.is_empty()
             && self.outside.stop.reason().is_none()
             && (!self.work.is_adopted() || is_all_there_is)
-    }
-
-    /// Writes the record; `is_unanswered` is set where it was sent and nobody said what came of it.
-    async fn seal(&self, task: &Task<Seal>, record: &RunRecord, is_unanswered: &AtomicBool) -> Result<(), Failure> {
-        let (gauge, action) = (Gauge::default(), &task.action);
-        let put = async {
-            self.check_lease(&action.destination)?;
-            let store = self.outside.store(&action.destination)?;
-            let put = store.put(&action.key, Body::Bytes(record.write()), Mode::Create, &gauge.meter).await;
-            is_unanswered.store(matches!(put, Err(StoreError::Unreachable { .. })), Ordering::Relaxed);
-            put?;
-            Ok(((), record.status.to_string()))
-        };
-        self.outside.perform(task, None, &gauge, put).await?;
-        let removed = match self.outside.store(&action.destination) {
-            Ok(store) => store.delete(&action.announcement).await.map_err(|error| error.to_string()),
-            Err(cause) => Err(cause.to_string()),
-        };
-        if let Err(cause) = removed {
-            // The record outweighs the note; `list` does not even look at it.
-            self.outside.warn(format!("the note of the run stays: {cause}"));
-        }
-        Ok(())
-    }
-
-    /// Goes on unless another run may have the place by now.
-    fn check_lease(&self, destination: &Name) -> Result<(), Cause> {
-        match self.outside.leases.get(destination) {
-            Some(lease) if lease.is_lost() => Err(Cause::LeaseLost { generation: lease.generation }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Tells whether the record is there although storing it failed: an answer can be lost after the deed is done.
-    async fn is_sealed(&self, seal: &Seal, record: &RunRecord) -> Option<bool> {
-        match self.outside.store(&seal.destination).ok()?.read(&seal.key, Part::Whole).await {
-            Ok(found) => Some(found == record.write()),
-            Err(StoreError::Missing { .. }) => Some(false),
-            Err(_) => None,
-        }
-    }
-
-    /// Deletes what this run has stored, the last first, so that what is left half-way looks unfinished to everyone.
-    /// Returns what could not be deleted.
-    async fn take_away(&self, destination: &Name, mut written: Vec<Key>) -> Vec<Key> {
-        let Ok(store) = self.outside.store(destination) else { return written };
-        while let Some(key) = written.last() {
-            if let Err(cause) = store.delete(key).await {
-                self.outside.warn(format!("what this run had stored at `{destination}` could not be removed: {cause}"));
-                break;
-            }
-            written.pop();
-        }
-        written
     }
 
     /// Returns the record of a destination where nothing was sealed.
@@ -540,6 +461,7 @@ impl Walk<'_> {
             expected: self.work.expected.clone(),
             captured,
             snapshots: progress.snapshots.clone(),
+            archive: None,
             verification: self.work.verification,
             spread_seconds: spread(&progress.snapshots, progress.captured_by),
             lease: lease.map(|lease| lease.generation),
@@ -566,7 +488,10 @@ impl Walk<'_> {
         let BackupWork { run, job, snapshot, .. } = self.work;
         let (job, destination) = (job.clone(), destination.clone());
         let started_at = self.started_at;
-        blank(self.outside, Heading { run: *run, job, destination, snapshot: *snapshot, started_at })
+        blank(
+            self.outside,
+            Heading { run: *run, job, destination, kind: Kind::Backup, snapshot: *snapshot, started_at },
+        )
     }
 
     fn failures(&self, progress: &Progress) -> Vec<Failed> {

@@ -15,10 +15,11 @@ use crate::duck::capture::{CaptureError, Captured, Patience};
 use crate::duck::export::{self, Exported};
 use crate::duck::{self, Database, DuckError};
 use crate::event::Event;
+use crate::measure::Bytes;
 use crate::name::DatabaseId;
 use crate::record::{self, LiveRecord};
 use crate::store::local;
-use crate::work::{BackupWork, Capture, Export, Origin, Room, Spent, Task};
+use crate::work::{Capture, Export, Origin, Prepare, Room, Spent, Task};
 
 /// A state of a database, as records tell of it.
 #[derive(Clone, Debug)]
@@ -31,6 +32,17 @@ pub(super) struct Taken {
     pub(super) capture: record::Capture,
     /// How the copy came about, where there is one.
     pub(super) live: Option<LiveRecord>,
+}
+
+/// A database that is read without having been captured.
+pub(super) struct Reading<'r> {
+    pub(super) database: DatabaseId,
+    /// Where it lies.
+    pub(super) source: &'r Path,
+    /// What may be read of it.
+    pub(super) from: &'r Origin,
+    /// Its size.
+    pub(super) bytes: Bytes,
 }
 
 /// The databases that were captured before the first export, and those of them that could not be.
@@ -69,11 +81,11 @@ pub(super) fn tries(captured: &Captured) -> String {
 }
 
 impl Outside {
-    /// Captures every database of `work` that others have open: all of them before the first is exported.
-    pub(super) async fn capture_all(&self, work: &BackupWork) -> Captures {
+    /// Captures every database that others have open: all of them before the first is read.
+    pub(super) async fn capture_all(&self, preparations: &[Task<Prepare>], tasks: &[Task<Capture>]) -> Captures {
         let mut captures = Captures::new();
         let mut spent = BTreeMap::new();
-        for task in &work.preparations {
+        for task in preparations {
             let action = &task.action.0;
             match self.capture(task, action, action.spent).await {
                 Ok((taken, used)) if self.patience.is_half_gone(used.tries, used.time) => {
@@ -83,7 +95,7 @@ impl Outside {
                 Err(failure) => drop(captures.insert(action.database, Err(failure))),
             }
         }
-        for task in &work.captures {
+        for task in tasks {
             let action = &task.action;
             let why = match captures.entry(action.database) {
                 Entry::Vacant(entry) => {
@@ -102,8 +114,8 @@ impl Outside {
     }
 
     /// Says that nothing is captured.
-    pub(super) fn skip_captures(&self, work: &BackupWork, why: &str) {
-        let tasks = work.preparations.iter().map(|task| task.id).chain(work.captures.iter().map(|task| task.id));
+    pub(super) fn skip_captures(&self, preparations: &[Task<Prepare>], captures: &[Task<Capture>], why: &str) {
+        let tasks = preparations.iter().map(|task| task.id).chain(captures.iter().map(|task| task.id));
         tasks.for_each(|task| self.tell.hear(&Event::TaskSkipped { task, why: why.to_owned() }));
     }
 
@@ -133,29 +145,33 @@ impl Outside {
         gauge.watch_folder(into.parent().unwrap_or(into), allocated, copy).await
     }
 
-    /// Exports a database that was not captured before: from its file, or from a copy once someone has come, of whom
-    /// `has_come` tells those that follow.
-    pub(super) async fn export_present(
+    /// Reads a database that was not captured before: its file, or a copy once someone has come, of whom `has_come`
+    /// tells those that follow.
+    pub(super) async fn read_present<T>(
         &self,
-        export: &Export,
+        reading: &Reading<'_>,
         has_come: &mut bool,
         gauge: &Gauge,
-    ) -> Result<(Taken, Exported), DuckError> {
-        let Origin::DatabaseOrCopy(copy) = &export.from else { return self.export_directly(export, gauge).await };
+        read: impl AsyncFn(Database) -> Result<T, DuckError>,
+    ) -> Result<(Taken, T), DuckError> {
+        let directly = async || {
+            let at = (self.clock)();
+            Ok((Taken::directly(at), read(Database::Source(reading.source.to_owned())).await?))
+        };
+        let Origin::DatabaseOrCopy(copy) = reading.from else { return directly().await };
         if !*has_come {
-            match self.export_directly(export, gauge).await {
+            match directly().await {
                 Err(DuckError::Locked { holder, .. }) => {
                     *has_come = true;
                     let message = "from here on databases are captured live";
-                    self.warn(format!("{} is open in {holder} by now: {message}", export.database));
+                    self.warn(format!("{} is open in {holder} by now: {message}", reading.database));
                 }
-                exported => return exported,
+                read => return read,
             }
         }
-        check_room(export, copy)?;
-        let captured = self.copy(&export.source, copy, self.patience, gauge).await?;
-        let exported = self.export(export, Database::Copy(copy.clone()), gauge).await?;
-        Ok((Taken::live(&captured), exported))
+        check_room(reading, copy)?;
+        let captured = self.copy(reading.source, copy, self.patience, gauge).await?;
+        Ok((Taken::live(&captured), read(Database::Copy(copy.clone())).await?))
     }
 
     /// Removes an export and the copy that it was made of: neither is needed any more.
@@ -166,12 +182,6 @@ impl Outside {
                 self.warn(format!("`{}` could not be removed: {cause}", folder.display()));
             }
         }
-    }
-
-    async fn export_directly(&self, export: &Export, gauge: &Gauge) -> Result<(Taken, Exported), DuckError> {
-        let at = (self.clock)();
-        let exported = self.export(export, Database::Source(export.source.clone()), gauge).await?;
-        Ok((Taken::directly(at), exported))
     }
 
     /// Exports a database or its copy.
@@ -187,14 +197,14 @@ impl Outside {
     }
 }
 
-/// Goes on if there is room for a copy that nobody has reckoned with, and for the export of it.
-fn check_room(export: &Export, copy: &Path) -> Result<(), DuckError> {
-    let needed = Room { copies: export.bytes, export: export.bytes }.total();
-    let folder = export.into.parent().unwrap_or(Path::new("/"));
+/// Goes on if there is room for a copy that nobody has reckoned with, and for what is read of it.
+fn check_room(reading: &Reading<'_>, copy: &Path) -> Result<(), DuckError> {
+    let needed = Room { copies: reading.bytes, export: reading.bytes }.total();
+    let folder = copy.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     // Where nobody can say what is free, writing will tell.
     match local::free_space(folder) {
         Ok(free) if free < needed => {
-            let seen = format!("{free} are free, and {needed} may be needed for it and its export");
+            let seen = format!("{free} are free, and {needed} may be needed for it and what is read of it");
             let cause = std::io::Error::new(std::io::ErrorKind::StorageFull, seen);
             Err(CaptureError::NoRoom { path: copy.to_owned(), cause }.into())
         }

@@ -15,7 +15,7 @@ use crate::event::Meter;
 use crate::hitkeep::Tenant;
 use crate::measure::{Bytes, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{self, Backup, Installation, Snapshots, SourceKind};
+use crate::plan::{self, Installation, Job, Snapshots, SourceKind};
 use crate::store::{Body, Mode, Part, Store, StoreError, local};
 use crate::survey::{self, Theirs, Unfinished};
 use crate::work::{DatabaseFact, Room, TheirSet};
@@ -72,7 +72,7 @@ impl Examined {
 
 /// Examines what a job is about: its source, this host, and each destination; `stores` are in the plan's order.
 pub async fn doctor(
-    job: &Backup,
+    job: Job<'_>,
     stores: &[Arc<dyn Store>],
     staging: &Path,
     run: RunId,
@@ -89,7 +89,7 @@ pub async fn doctor(
 
 /// Examines the source, and returns what a run needs of the staging directory besides what is in it now, where that is
 /// known.
-async fn source(job: &Backup, staging: &Path, outside: &Outside) -> (Examined, Option<Room>) {
+async fn source(job: Job<'_>, staging: &Path, outside: &Outside) -> (Examined, Option<Room>) {
     let (findings, room) = match job.source().kind() {
         SourceKind::Installation(source) => installation(source, staging, outside).await,
         SourceKind::Snapshots(source) => snapshots(source, staging, outside).await,
@@ -230,7 +230,7 @@ fn needs(room: Room) -> String {
 }
 
 /// Examines one destination. What is needed for all that follows comes first, and ends the examination when it fails.
-async fn place(store: &dyn Store, job: &Backup, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
+async fn place(store: &dyn Store, job: Job<'_>, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
     let reached = match store.folders(job.prefix(), "").await {
         Ok(_) => Finding::ok("reach", format!("{} answers", store.locate(job.prefix().as_str()))),
         Err(error) => return vec![Finding::failed("reach", error)],
@@ -256,7 +256,7 @@ async fn space(store: &dyn Store) -> Option<Finding> {
 }
 
 /// Stores an object of more than one part, reads it back and takes it away, whatever fails between.
-async fn probe(store: &dyn Store, job: &Backup, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
+async fn probe(store: &dyn Store, job: Job<'_>, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
     let key = job.prefix().key(&Key::of(format!(".doctor-{run}")));
     let mut findings = Vec::new();
     let meter = Meter::default();

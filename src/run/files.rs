@@ -1,7 +1,7 @@
 //! Folders of files on their way to and from a store, several at a time.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
@@ -13,7 +13,7 @@ use crate::record::FileRecord;
 use crate::store::{Body, Mode, Moved, Store, StoreError};
 
 /// How many files move at the same time.
-const ABREAST: usize = 4;
+pub(super) const ABREAST: usize = 4;
 
 /// Returns the names of the files in a folder, or those that are known, in the order in which they are stored: data, then
 /// the schema, then the script that marks a finished export. Whoever looks at a half-stored snapshot sees an unfinished
@@ -47,8 +47,24 @@ pub(super) async fn put(
     let is_data = |name: &&String| ![hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE].contains(&name.as_str());
     let count = names.iter().take_while(is_data).count();
     let (data, scripts) = names.split_at(count);
+    let from = |name: &str| folder.join(name);
+    let mut stored = put_each(store, data, ABREAST, from, prefix, gauge, own).await?;
+    stored.extend(put_each(store, scripts, 1, from, prefix, gauge, own).await?);
+    Ok(stored)
+}
+
+/// Stores files under these names, each `from` where it lies, in any order; otherwise like [`put`].
+pub(super) async fn put_each(
+    store: &Arc<dyn Store>,
+    names: &[String],
+    abreast: usize,
+    from: impl Fn(&str) -> PathBuf,
+    prefix: &Prefix,
+    gauge: &Gauge,
+    own: &Mutex<Vec<Key>>,
+) -> Result<Vec<FileRecord>, Cause> {
     let put = |name: &String| {
-        let (body, key) = (Body::File(folder.join(name)), key(prefix, name));
+        let (body, key) = (Body::File(from(name)), key(prefix, name));
         async move {
             let key = key?;
             let put = store.put(&key, body, Mode::Create, &gauge.meter).await;
@@ -58,9 +74,7 @@ pub(super) async fn put(
             put
         }
     };
-    let mut stored = each(data, ABREAST, gauge, put).await?;
-    stored.extend(each(scripts, 1, gauge, put).await?);
-    Ok(stored)
+    each(names, abreast, gauge, put).await
 }
 
 /// Proves that the store holds what went in: by its own checksum where it attests to one, else by reading back.

@@ -58,6 +58,9 @@ async fn snapshot(task: &Task<SnapshotCheck>, destination: &Name, outside: &Outs
     let (gauge, check) = (Gauge::default(), &task.action);
     let work = async {
         let store = outside.store(destination)?;
+        if check.sealed.is_none() && check.files.is_empty() {
+            return archived(store, check, &gauge).await;
+        }
         let Some(manifest) = sealed_manifest(store, check).await? else {
             return foreign(store, check, &gauge).await;
         };
@@ -65,6 +68,14 @@ async fn snapshot(task: &Task<SnapshotCheck>, destination: &Name, outside: &Outs
         Ok(((), format!("{} as sealed", counted(manifest.files.len(), "file"))))
     };
     outside.perform(task, Some(check.bytes), &gauge, work).await
+}
+
+/// Verifies the files of an archive: each was compared with the rows that it holds before it was sealed.
+async fn archived(store: &Arc<dyn Store>, check: &SnapshotCheck, gauge: &Gauge) -> Result<((), String), Cause> {
+    match files::check(store, &check.prefix, &check.archived, gauge).await {
+        Err(Cause::Store(StoreError::Missing { at })) => Err(Cause::Differs(format!("`{at}` is gone"))),
+        checked => checked.map(|()| ((), format!("{} as sealed", counted(check.archived.len(), "file")))),
+    }
 }
 
 /// Reads the manifest of a snapshot and proves that it is the one that was sealed, and that its files are those there;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::sets;
 use crate::name::Prefix;
-use crate::plan::Backup;
+use crate::plan::Job;
 use crate::record::RunRecord;
 use crate::store::{Part, Store, StoreError};
 
@@ -16,7 +16,7 @@ use crate::store::{Part, Store, StoreError};
 /// # Errors
 /// When the state directory cannot be read. A destination that does not answer says nothing.
 pub async fn last_run(
-    job: &Backup,
+    job: Job<'_>,
     stores: &[Arc<dyn Store>],
     state: &dyn Store,
 ) -> Result<Option<Timestamp>, StoreError> {
@@ -29,7 +29,7 @@ pub async fn last_run(
 }
 
 /// Reads the newest record of a job that the state directory has.
-async fn kept(job: &Backup, state: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
+async fn kept(job: Job<'_>, state: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
     let listed = state.list(&Prefix::of("runs".to_owned())).await?;
     let is_meant = |name: &str| name.split('.').nth(1) == Some(job.name().as_str());
     for key in listed.keys().rev().filter(|key| is_meant(key.as_str())) {

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 
 use super::backup::{
     BackupWork, Chain, Delivery, Files, Missing, Room, Series, Take, There, announce, check_destination, delivery,
-    seal, unknown, unused, verification,
+    newest_record, seal, unknown, unused, verification,
 };
 use super::facts::{AdoptFacts, DestinationFact, Place, TheirFiles, TheirSnapshot};
-use super::{Announce, Numbering, Refusal, Task};
+use super::{Announce, Clear, Numbering, Refusal, Task};
 use crate::hitkeep;
 use crate::measure::Bytes;
-use crate::name::{DatabaseId, Key, Name, RunId, SnapshotId};
+use crate::name::{DatabaseId, Key, RunId, SnapshotId};
 use crate::plan::Backup;
 use crate::record::{self, Held, Set, State};
 
@@ -43,23 +43,6 @@ pub struct Adopt {
 impl fmt::Display for Adopt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "adopt    {} ({}) from {}", self.database, self.bytes, self.from.display())
-    }
-}
-
-/// Removes what a run that did not come to its end has left under the set's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clear {
-    /// The destination.
-    pub destination: Name,
-    /// The keys, in the order in which they are deleted: what is left half-way still looks unfinished.
-    pub keys: Vec<Key>,
-    /// The set's place, for people.
-    pub at: String,
-}
-
-impl fmt::Display for Clear {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "clear    what an unfinished run has left of the set in {}", self.at)
     }
 }
 
@@ -97,7 +80,7 @@ pub fn adopt(job: &Backup, facts: &AdoptFacts, run: RunId) -> Result<BackupWork,
         at: fact.place.at.clone(),
         clear,
         announce,
-        seal: numbering.task(seal(fact, snapshot)),
+        seal: numbering.task(seal("set", &fact.name, &fact.place, snapshot, newest_record(fact))),
         unreachable: fact.reached.as_ref().err().cloned(),
     });
     let series = series.collect();
@@ -191,9 +174,10 @@ fn begin(
     snapshot: SnapshotId,
     numbering: &mut Numbering,
 ) -> (Option<Task<Clear>>, Task<Announce>) {
-    let clear = || Clear { destination: fact.name.clone(), keys: remains.to_vec(), at: fact.place.at.clone() };
+    let clear =
+        || Clear { destination: fact.name.clone(), run: snapshot, keys: remains.to_vec(), at: fact.place.at.clone() };
     let clear = (!remains.is_empty()).then(|| numbering.task(clear()));
-    (clear, numbering.task(announce(fact, snapshot)))
+    (clear, numbering.task(announce("set", &fact.name, &fact.place, snapshot)))
 }
 
 fn chain(

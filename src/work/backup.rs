@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::adopt::{Adopt, Clear};
+use super::adopt::Adopt;
 use super::capture::{Origin, captures, copy_path};
-use super::facts::{BackupFacts, DatabaseFact, DestinationFact, Reached};
-use super::{Announce, Capture, Check, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
+use super::facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached};
+use super::{Announce, Capture, Check, Clear, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
 use crate::event::TaskId;
 use crate::hitkeep::{self, Tenant};
-use crate::measure::{Bytes, counted};
+use crate::measure::{Bytes, Sha256, counted};
 use crate::name::{DatabaseId, Name, RunId, SnapshotId};
 use crate::plan::{self, Backup, Installation, Selection, Verify};
 use crate::record::{self, Verification};
@@ -218,11 +218,17 @@ pub fn backup(
     let is_live = installation.capture().is_live(facts.databases.iter().any(DatabaseFact::is_held));
     let room = Room::of(&present, is_live);
     check_space(&present, facts, room)?;
-    let (snapshot, warnings) = choose_snapshot(facts, now);
+    let taken = facts.destinations.iter().filter_map(|fact| Some(fact.reached.as_ref().ok()?.names.all()));
+    let taken: Vec<BTreeSet<SnapshotId>> = taken.collect();
+    let (snapshot, warnings) = choose_snapshot(&taken.iter().collect::<Vec<_>>(), now);
     let expected = present.iter().map(|fact| fact.id).chain(missing.iter().map(|missing| missing.database)).collect();
 
     let mut numbering = Numbering::default();
-    let announces: Vec<_> = facts.destinations.iter().map(|fact| numbering.task(announce(fact, snapshot))).collect();
+    let announces: Vec<_> = facts
+        .destinations
+        .iter()
+        .map(|fact| numbering.task(announce("set", &fact.name, &fact.place, snapshot)))
+        .collect();
     let live = if is_live { present.as_slice() } else { &[] };
     let (preparations, captures) = captures(live, staging, &mut numbering);
     let chain = |fact: &&DatabaseFact| {
@@ -234,7 +240,7 @@ pub fn backup(
         at: fact.place.at.clone(),
         clear: None,
         announce,
-        seal: numbering.task(seal(fact, snapshot)),
+        seal: numbering.task(seal("set", &fact.name, &fact.place, snapshot, newest_record(fact))),
         unreachable: fact.reached.as_ref().err().cloned(),
     });
     let series = series.collect();
@@ -271,7 +277,7 @@ pub(super) fn unused(tenants: &[Tenant]) -> Vec<(DatabaseId, String)> {
 }
 
 /// Sorts the databases that the job wants into those that can be captured and those that cannot.
-fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f DatabaseFact>, Vec<Missing>) {
+pub(super) fn select<'f>(wanted: &Selection, facts: &'f [DatabaseFact]) -> (Vec<&'f DatabaseFact>, Vec<Missing>) {
     let mut present = Vec::new();
     let mut missing = Vec::new();
     for fact in facts.iter().filter(|fact| wanted.includes(fact.id)) {
@@ -293,7 +299,7 @@ pub(super) fn unknown(wanted: &Selection, is_known: impl Fn(DatabaseId) -> bool)
 }
 
 /// Returns what an export reads.
-fn origin(wanted: plan::Capture, is_live: bool, copy: PathBuf) -> Origin {
+pub(super) fn origin(wanted: plan::Capture, is_live: bool, copy: PathBuf) -> Origin {
     match (is_live, wanted) {
         (true, _) => Origin::Copy(copy),
         (false, plan::Capture::Auto) => Origin::DatabaseOrCopy(copy),
@@ -321,13 +327,12 @@ pub(super) fn check_destination(fact: &DestinationFact, needed: Bytes) -> Result
 }
 
 /// Chooses a name that no destination has yet: the present second, or the next one that is free.
-fn choose_snapshot(facts: &BackupFacts, now: Timestamp) -> (SnapshotId, Vec<String>) {
-    let reached = || facts.destinations.iter().filter_map(|fact| fact.reached.as_ref().ok());
+pub(super) fn choose_snapshot(taken: &[&BTreeSet<SnapshotId>], now: Timestamp) -> (SnapshotId, Vec<String>) {
     let mut id = SnapshotId::at(now);
-    while reached().any(|reached| reached.names.contains(id)) {
+    while taken.iter().any(|taken| taken.contains(&id)) {
         id = id.next();
     }
-    let newest = reached().filter_map(|reached| reached.names.newest()).max();
+    let newest = taken.iter().filter_map(|taken| taken.last().copied()).max();
     let ahead = newest.filter(|newest| *newest > id);
     let warning = |newest| {
         format!(
@@ -407,19 +412,31 @@ pub(super) fn delivery(
     }
 }
 
-pub(super) fn announce(fact: &DestinationFact, snapshot: SnapshotId) -> Announce {
-    let note = record::announcement_key(snapshot);
-    Announce { destination: fact.name.clone(), key: fact.place.prefix.key(&note), at: fact.place.locate(note.as_str()) }
+pub(super) fn newest_record(fact: &DestinationFact) -> Option<(SnapshotId, Sha256)> {
+    fact.reached.as_ref().ok().and_then(|reached| reached.newest_record)
 }
 
-pub(super) fn seal(fact: &DestinationFact, snapshot: SnapshotId) -> Seal {
+pub(super) fn announce(what: &'static str, destination: &Name, place: &Place, snapshot: SnapshotId) -> Announce {
+    let note = record::announcement_key(snapshot);
+    let (key, at) = (place.prefix.key(&note), place.locate(note.as_str()));
+    Announce { what, destination: destination.clone(), key, at }
+}
+
+pub(super) fn seal(
+    what: &'static str,
+    destination: &Name,
+    place: &Place,
+    snapshot: SnapshotId,
+    previous: Option<(SnapshotId, Sha256)>,
+) -> Seal {
     let record = record::record_key(snapshot);
     Seal {
-        destination: fact.name.clone(),
-        key: fact.place.prefix.key(&record),
-        announcement: fact.place.prefix.key(&record::announcement_key(snapshot)),
-        at: fact.place.locate(record.as_str()),
-        previous: fact.reached.as_ref().ok().and_then(|reached| reached.newest_record),
+        what,
+        destination: destination.clone(),
+        key: place.prefix.key(&record),
+        announcement: place.prefix.key(&record::announcement_key(snapshot)),
+        at: place.locate(record.as_str()),
+        previous,
     }
 }
 

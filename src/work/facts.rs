@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::hitkeep::Tenant;
+use crate::hitkeep::{Site, Tenant};
 use crate::measure::{Bytes, Sha256};
-use crate::name::{DatabaseId, Name, Prefix, SnapshotId, TenantId};
-use crate::record::{Catalogue, Names, Set};
+use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId, TenantId};
+use crate::record::{Catalogue, Ledger, Names, Set};
 
 /// Facts for a backup.
 #[derive(Clone, Debug)]
@@ -160,6 +160,49 @@ pub struct TheirFiles {
     pub bytes: Bytes,
     /// When the first of them had been written, as far as the file system knows: what they hold is not younger.
     pub begun: Timestamp,
+}
+
+/// Facts for an archive.
+#[derive(Clone, Debug)]
+pub struct ArchiveFacts {
+    /// The databases of the installation, the shared one first.
+    pub databases: Vec<DatabaseFact>,
+    /// The sites whose traffic is in one of them, each with its tenant and that database.
+    pub sites: Vec<(Site, TenantId, DatabaseId)>,
+    /// The tenant that every installation begins with.
+    pub default_tenant: Option<TenantId>,
+    /// The job's destinations, in the plan's order.
+    pub destinations: Vec<ArchiveDestination>,
+    /// What is free where copies and files are staged, beside the copies that are there already.
+    pub staging_free: Bytes,
+}
+
+/// One destination of a job that archives.
+#[derive(Clone, Debug)]
+pub struct ArchiveDestination {
+    /// Its name.
+    pub name: Name,
+    /// Its own place and the archive's prefix in it.
+    pub place: Place,
+    /// Whether it is a directory, where HitKeep's archives of the default tenant lie flat.
+    pub is_directory: bool,
+    /// What it holds; or why that cannot be read.
+    pub reached: Result<ArchiveReached, String>,
+}
+
+/// What a destination that answers holds, as far as a new archive is concerned.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveReached {
+    /// The runs that it has anything of.
+    pub taken: BTreeSet<SnapshotId>,
+    /// The newest run that has a record, and that record's digest.
+    pub newest_record: Option<(SnapshotId, Sha256)>,
+    /// What is archived there.
+    pub ledger: Ledger,
+    /// What runs have left there that were never sealed: their files, then the note that they had begun.
+    pub leftovers: Vec<(SnapshotId, Vec<Key>)>,
+    /// What is not as it should be, in words.
+    pub warnings: Vec<String>,
 }
 
 /// Facts for a restore.

@@ -92,6 +92,10 @@ pub struct RestoreChain {
 pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp) -> Result<RestoreWork, Refusal> {
     let staging = wanted.data_path.join(format!(".restore-{run}"));
     let set = choose_set(wanted.set, &facts.catalogue, &facts.place.at)?;
+    if set.archive().is_some() {
+        let message = format!("{} in {} is an archive of old rows, and no set of databases", set.id, facts.place.at);
+        return Err(Refusal::NoSet(message));
+    }
     let snapshots = choose_databases(wanted, set, snapshot_checks(&facts.place, set))?;
     check_space(&snapshots, facts)?;
 

@@ -7,7 +7,7 @@ use super::{Numbering, Refusal, Task};
 use crate::hitkeep;
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
-use crate::record::{self, Catalogue, Set, SnapshotRecord, State};
+use crate::record::{self, ArchiveRecord, Catalogue, FileRecord, RunRecord, Set, SnapshotRecord, State};
 
 /// The work of verifying sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct SnapshotCheck {
     pub sealed: Option<Sealed>,
     /// The names of the files that lie there.
     pub files: Vec<String>,
+    /// The files of an archive, as they were sealed; then there are no others.
+    pub archived: Vec<FileRecord>,
     /// The sum of their sizes.
     pub bytes: Bytes,
     /// The folder's place, for people.
@@ -84,9 +86,12 @@ pub(super) fn snapshot_checks(place: &Place, set: &Set) -> Vec<SnapshotCheck> {
         let bytes = held.map(|held| held.files.values().sum()).unwrap_or_default();
         let at = place.locate(folder.as_str());
         let prefix = place.prefix.join(&folder);
-        SnapshotCheck { database, prefix, sealed, files, bytes: Bytes(bytes), at }
+        SnapshotCheck { database, prefix, sealed, files, archived: Vec::new(), bytes: Bytes(bytes), at }
     };
     match &set.record {
+        Some((RunRecord { archive: Some(archive), captured, .. }, _)) => {
+            captured.iter().map(|database| archive_check(place, archive, *database)).collect()
+        }
         None => set.databases.iter().map(|held| check(held.database, None)).collect(),
         Some((record, _)) => {
             let manifest = |database| place.prefix.key(&record::manifest_key(database, set.id));
@@ -97,6 +102,16 @@ pub(super) fn snapshot_checks(place: &Place, set: &Set) -> Vec<SnapshotCheck> {
             record.snapshots.iter().map(|snapshot| sealed(snapshot, record.run)).collect()
         }
     }
+}
+
+/// Returns what there is to check of an archive: the files of one database's sites.
+fn archive_check(place: &Place, archive: &ArchiveRecord, database: DatabaseId) -> SnapshotCheck {
+    let is_of_it = |site| archive.sites.iter().any(|known| known.site == site && known.database == database);
+    let files = archive.files.iter().filter(|file| is_of_it(file.site));
+    let archived: Vec<FileRecord> = files.map(|file| file.file.clone()).collect();
+    let bytes = Bytes(archived.iter().map(|file| file.bytes).sum());
+    let (prefix, at) = (place.prefix.clone(), place.at.clone());
+    SnapshotCheck { database, prefix, sealed: None, files: Vec::new(), archived, bytes, at }
 }
 
 impl fmt::Display for VerifyWork {

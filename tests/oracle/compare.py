@@ -4,6 +4,7 @@
     compare.py database FILE SOURCE  opens a restored database, and compares it with its source
     compare.py export SOURCE DIR     exports a database the way HitKeep does
     compare.py make FILE SCRIPT      runs a script on a database of storage version v1.0.0
+    compare.py archive FILE SOURCE SITE CUTOFF   compares an archived file with what HitKeep 2.8 would write of its source
     compare.py hold FILE             opens a database, says `held`, and keeps it open until its input ends
 
 A comparison prints one JSON object: `import` is what a plain IMPORT DATABASE stopped at, where it did; everything else
@@ -147,6 +148,43 @@ def make(path, script):
         con.execute("USE memory; DETACH made")
 
 
+# The tables of HitKeep's archives, and the column that it compares with the cutoff.
+ARCHIVED = {
+    **dict.fromkeys(["hits", "events", "web_vitals", "ai_fetches", "qr_code_opens"], "timestamp"),
+    "imported_traffic_daily": "date",
+    "imported_dimension_daily": "date",
+    "imported_event_daily": "date",
+    "imported_event_dimensions_daily": "date",
+    "imported_event_properties_daily": "date",
+}
+
+
+def archive(path, source, site, cutoff):
+    """Prints what HitKeep's own archive has and ours has not, or the other way round: columns, and numbers of rows."""
+    until = {"timestamp": literal(cutoff), "date": literal(cutoff[:10])}
+    selects = [
+        f"SELECT {literal(table)} AS _source, * FROM {table} WHERE site_id = {literal(site)} AND {time} < {until[time]}"
+        for table, time in ARCHIVED.items()
+    ]
+    with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as con:
+        con.execute(f"SET TimeZone = 'UTC'; ATTACH {literal(source)} AS source (READ_ONLY); USE source")
+        theirs = literal(os.path.join(scratch, "theirs.parquet"))
+        con.execute(
+            f"COPY ({' UNION ALL BY NAME '.join(selects)}) TO {theirs} (FORMAT PARQUET, COMPRESSION 'SNAPPY')"
+        )
+        con.execute(f"CREATE TEMP VIEW theirs AS FROM read_parquet({theirs})")
+        known = ", ".join(literal(table) for table in ARCHIVED)
+        con.execute(f"CREATE TEMP VIEW ours AS FROM read_parquet({literal(path)}) WHERE _source IN ({known})")
+        described = [con.execute(f"SELECT column_name, column_type FROM (DESCRIBE {side})").fetchall() for side in ("theirs", "ours")]
+        columns = ", ".join('"' + name + '"' for name, _ in described[0])
+        only = lambda one, other: con.execute(
+            f"SELECT count(*) FROM (SELECT {columns} FROM {one} EXCEPT ALL SELECT {columns} FROM {other})"
+        ).fetchone()[0]
+        lost = [list(column) for column in described[0] if column not in described[1]]
+        rows = con.execute("SELECT count(*) FROM theirs").fetchone()[0]
+        print(json.dumps({"columns": lost, "theirs": only("theirs", "ours"), "ours": only("ours", "theirs"), "rows": rows}))
+
+
 def hold(path):
     with duckdb.connect(path) as con:
         con.execute("SELECT 1")
@@ -155,6 +193,6 @@ def hold(path):
 
 
 if __name__ == "__main__":
-    {"snapshot": snapshot, "database": database, "export": export, "make": make, "hold": hold}[sys.argv[1]](
+    {"snapshot": snapshot, "database": database, "export": export, "make": make, "archive": archive, "hold": hold}[sys.argv[1]](
         *sys.argv[2:]
     )

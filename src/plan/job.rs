@@ -1,0 +1,83 @@
+//! What the kinds of jobs have in common.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Archive, Backup, Destination, Schedule, Source, Upload};
+use crate::measure::Span;
+use crate::name::{Name, Prefix};
+
+/// A job of a plan, of whatever kind.
+#[derive(Clone, Copy, Debug)]
+pub enum Job<'p> {
+    /// A whole copy of the databases.
+    Backup(&'p Backup),
+    /// The rows past their retention.
+    Archive(&'p Archive),
+}
+
+/// Asks the job, whichever kind it is of.
+macro_rules! ask {
+    ($job:expr, $question:ident) => {
+        match $job {
+            Self::Backup(job) => job.$question(),
+            Self::Archive(job) => job.$question(),
+        }
+    };
+}
+
+impl<'p> Job<'p> {
+    /// Returns the name it has in the plan; no other job has it.
+    #[must_use]
+    pub fn name(self) -> &'p Name {
+        ask!(self, name)
+    }
+
+    /// Returns the line of its table, from 1.
+    #[must_use]
+    pub fn line(self) -> usize {
+        ask!(self, line)
+    }
+
+    /// Returns where its table begins, in bytes of the plan's text.
+    #[must_use]
+    pub fn place(self) -> Range<usize> {
+        ask!(self, place)
+    }
+
+    /// Returns what it reads.
+    #[must_use]
+    pub fn source(self) -> &'p Source {
+        ask!(self, source)
+    }
+
+    /// Returns where it writes, at least one place, in the order of the plan.
+    #[must_use]
+    pub fn to(self) -> &'p [Arc<Destination>] {
+        ask!(self, to)
+    }
+
+    /// Returns its folder below each destination.
+    #[must_use]
+    pub fn prefix(self) -> &'p Prefix {
+        ask!(self, prefix)
+    }
+
+    /// Returns when it is to run; nothing where it is run by hand.
+    #[must_use]
+    pub fn schedule(self) -> Option<&'p Schedule> {
+        ask!(self, schedule)
+    }
+
+    /// Returns how long a run may take; nothing when there is no limit.
+    #[must_use]
+    pub fn timeout(self) -> Option<Span> {
+        ask!(self, timeout)
+    }
+
+    /// Returns how it uploads to buckets.
+    #[must_use]
+    pub fn upload(self) -> Upload {
+        ask!(self, upload)
+    }
+}

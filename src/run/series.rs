@@ -1,0 +1,141 @@
+//! One destination's end of a run: what goes before everything else there, and what comes last.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
+
+use super::{Cause, Failure, Gauge, Outside};
+use crate::name::{Key, Name, RunId};
+use crate::record::{FORMAT, RunRecord};
+use crate::store::{Body, Mode, Part, StoreError};
+use crate::work::{Announce, Clear, Seal, Task};
+
+/// What the note says that a run leaves when it begins.
+pub(super) struct Note<'n> {
+    pub(super) run: RunId,
+    pub(super) job: &'n Name,
+    pub(super) started_at: Timestamp,
+}
+
+impl Outside {
+    /// Deletes what an unfinished run has left.
+    pub(super) async fn clear(&self, task: &Task<Clear>) -> Result<(), Failure> {
+        let clear = async {
+            let store = self.store(&task.action.destination)?;
+            for key in &task.action.keys {
+                store.delete(key).await?;
+            }
+            Ok(((), String::new()))
+        };
+        self.perform(task, None, &Gauge::default(), clear).await
+    }
+
+    /// Leaves the note that a run has begun, and takes the name that it will seal.
+    pub(super) async fn announce(
+        &self,
+        task: &Task<Announce>,
+        note: &Note<'_>,
+        written: &mut Vec<Key>,
+    ) -> Result<(), Failure> {
+        let (gauge, action) = (Gauge::default(), &task.action);
+        let note = serde_json::json!({
+            "format": FORMAT,
+            "run": note.run,
+            "job": note.job,
+            "host": self.about.host,
+            "started_at": note.started_at,
+        });
+        let put = async {
+            let note = format!("{note}\n").into_bytes();
+            self.put_own(&action.destination, &action.key, note, &gauge, written).await?;
+            Ok(((), String::new()))
+        };
+        self.perform(task, None, &gauge, put).await
+    }
+
+    /// Stores a document, and notes its key as written unless another had taken it.
+    pub(super) async fn put_own(
+        &self,
+        destination: &Name,
+        key: &Key,
+        bytes: Vec<u8>,
+        gauge: &Gauge,
+        written: &mut Vec<Key>,
+    ) -> Result<(), Cause> {
+        let put = self.store(destination)?.put(key, Body::Bytes(bytes), Mode::Create, &gauge.meter).await;
+        if !matches!(put, Err(StoreError::Exists { .. })) {
+            written.push(key.clone());
+        }
+        Ok(put.map(drop)?)
+    }
+
+    /// Seals what is in `written`, or takes it away where it cannot be sealed.
+    pub(super) async fn settle(&self, task: &Task<Seal>, record: &RunRecord, written: Vec<Key>) -> Result<(), Failure> {
+        let is_unanswered = AtomicBool::new(false);
+        let Err(failure) = self.seal(task, record, &is_unanswered).await else { return Ok(()) };
+        let may_stay = match self.is_sealed(&task.action, record).await {
+            Some(true) => return Ok(()),
+            // A record that was sent may still come to lie there: then its files must be there too.
+            Some(false) => is_unanswered.into_inner(),
+            None => true,
+        };
+        if !may_stay {
+            self.take_away(&task.action.destination, written).await;
+        }
+        Err(failure)
+    }
+
+    /// Writes the record; `is_unanswered` is set where it was sent and nobody said what came of it.
+    async fn seal(&self, task: &Task<Seal>, record: &RunRecord, is_unanswered: &AtomicBool) -> Result<(), Failure> {
+        let (gauge, action) = (Gauge::default(), &task.action);
+        let put = async {
+            self.check_lease(&action.destination)?;
+            let store = self.store(&action.destination)?;
+            let put = store.put(&action.key, Body::Bytes(record.write()), Mode::Create, &gauge.meter).await;
+            is_unanswered.store(matches!(put, Err(StoreError::Unreachable { .. })), Ordering::Relaxed);
+            put?;
+            Ok(((), record.status.to_string()))
+        };
+        self.perform(task, None, &gauge, put).await?;
+        let removed = match self.store(&action.destination) {
+            Ok(store) => store.delete(&action.announcement).await.map_err(|error| error.to_string()),
+            Err(cause) => Err(cause.to_string()),
+        };
+        if let Err(cause) = removed {
+            // The record outweighs the note; `list` does not even look at it.
+            self.warn(format!("the note of the run stays: {cause}"));
+        }
+        Ok(())
+    }
+
+    /// Goes on unless another run may have the place by now.
+    fn check_lease(&self, destination: &Name) -> Result<(), Cause> {
+        match self.leases.get(destination) {
+            Some(lease) if lease.is_lost() => Err(Cause::LeaseLost { generation: lease.generation }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells whether the record is there although storing it failed: an answer can be lost after the deed is done.
+    async fn is_sealed(&self, seal: &Seal, record: &RunRecord) -> Option<bool> {
+        match self.store(&seal.destination).ok()?.read(&seal.key, Part::Whole).await {
+            Ok(found) => Some(found == record.write()),
+            Err(StoreError::Missing { .. }) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// Deletes what this run has stored, the last first, so that what is left half-way looks unfinished to everyone.
+    /// Returns what could not be deleted.
+    pub(super) async fn take_away(&self, destination: &Name, mut written: Vec<Key>) -> Vec<Key> {
+        let Ok(store) = self.store(destination) else { return written };
+        while let Some(key) = written.last() {
+            if let Err(cause) = store.delete(key).await {
+                self.warn(format!("what this run had stored at `{destination}` could not be removed: {cause}"));
+                break;
+            }
+            written.pop();
+        }
+        written
+    }
+}
