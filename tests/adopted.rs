@@ -290,8 +290,11 @@ fn where_there_is_no_set_nothing_is_done() {
     assert_eq!(states(&site), []);
 }
 
+/// What becomes of a file.
+type Damage = fn(&[u8]) -> Vec<u8>;
+
 /// What may be wrong with a tenant's snapshot, though it has everything that a finished one has.
-const DAMAGES: [(&str, &str, fn(&[u8]) -> Vec<u8>); 4] = [
+const DAMAGES: [(&str, &str, Damage); 4] = [
     ("a table cut off", "hits.parquet", |bytes| bytes[..bytes.len() / 2].to_vec()),
     ("a table of something else", "hits.parquet", |_| b"PAR1 is not all PAR1".to_vec()),
     ("the list of files cut off", "load.sql", |bytes| {
@@ -348,7 +351,7 @@ fn what_a_killed_run_left_of_a_set_is_cleared_and_the_set_stored_again() {
             continue;
         }
         let dry = site.run(&["run", "plan.toml", "--dry-run"]);
-        assert!(dry.stdout.contains("clear    what an unfinished run has left of the set in"), "{task}: {dry:?}");
+        assert!(dry.stdout.contains(&format!("that run {SET} left unsealed in")), "{task}: {dry:?}");
         site.succeed(&["run", "plan.toml"]);
         assert_eq!(states(&site), [state(SET, "complete")], "{task}");
         site.succeed(&["verify", "plan.toml"]);

@@ -247,7 +247,7 @@ fn a_copy_that_is_needed_in_the_middle_only_is_not_begun_without_room() {
     let [failed] = &failed[..] else { panic!("{outcome:?}") };
     let cause = failed["cause"].as_str().unwrap();
     assert!(cause.starts_with("there is no room for `"), "{cause}");
-    assert!(cause.ends_with(" may be needed for it and its export"), "{cause}");
+    assert!(cause.ends_with(" may be needed for it and what is read of it"), "{cause}");
 }
 
 #[test]

@@ -36,11 +36,12 @@ pub fn examine(session: &Session, folder: &Path, at: &dyn Fn(&str)) -> Result<Ex
         read_table(session, folder, copy)
     };
     let tables: Vec<Table> = copies.iter().map(read_through).collect::<Result<_, _>>()?;
-    let migration = match copies.iter().any(|copy| is_of(copy, hitkeep::MIGRATIONS_TABLE)) {
-        true => with_tables(session, folder, &copies, &[hitkeep::MIGRATIONS_TABLE], |session| {
+    let migration = if copies.iter().any(|copy| is_of(copy, hitkeep::MIGRATIONS_TABLE)) {
+        with_tables(session, folder, &copies, &[hitkeep::MIGRATIONS_TABLE], |session| {
             session.value("reading the last migration", hitkeep::MIGRATION_QUERY)
-        })?,
-        false => None,
+        })?
+    } else {
+        None
     };
     let lost = try_schema(session, folder)?.into_iter().collect();
     Ok(Exported { engine: written_by(session, folder, &copies)?, migration, tables, lost })
@@ -74,9 +75,10 @@ fn compare_scripts(schema_script: &str, copies: &[Copy<'_>]) -> Result<(), DuckE
     match created.symmetric_difference(&filled).next() {
         None => Ok(()),
         Some(table) => {
-            let [has, lacks] = match created.contains(table) {
-                true => [hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE],
-                false => [hitkeep::LOAD_FILE, hitkeep::SCHEMA_FILE],
+            let [has, lacks] = if created.contains(table) {
+                [hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE]
+            } else {
+                [hitkeep::LOAD_FILE, hitkeep::SCHEMA_FILE]
             };
             Err(DuckError::Differs(format!("`{has}` has the table `{}`, and `{lacks}` has not", table.1)))
         }

@@ -333,7 +333,7 @@ pub(super) struct Archive {
 #[serde(deny_unknown_fields)]
 pub(super) struct Upload {
     /// How many parts are on their way at once, from 1 to 64. Each takes the memory of one part.
-    #[schemars(range(min = 1, max = 64), extend("default" = 4))]
+    #[schemars(range(min = 1, max = 64), extend("default" = 8))]
     pub(super) concurrency: Option<At<i64>>,
     /// The size of a part, from `5MiB` to `5GiB`; a smaller file is stored as a whole.
     #[schemars(regex(pattern = r"^[0-9]+([KMGT]i)?B$"), extend("default" = "8MiB"))]

@@ -72,7 +72,9 @@ impl<'p> Shape<'p> {
         let choice = one_of(schema);
         if !choice.iter().any(|key| table.contains_key(*key)) {
             let first = properties(schema).find(|(key, _)| choice.first() == Some(&key.as_str()));
-            first.into_iter().for_each(|(key, value)| self.missing_key(key, value, path, header));
+            if let Some((key, value)) = first {
+                self.missing_key(key, value, path, header);
+            }
         }
         if path.is_empty() && !JOBS.iter().any(|kind| table.get(*kind).is_some_and(|found| !is_empty(found.get_ref())))
         {
