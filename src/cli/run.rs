@@ -399,14 +399,17 @@ fn archive_summary(work: &ArchiveWork, facts: &ArchiveFacts, records: &[RunRecor
     };
     let lines: String = records.iter().zip(&facts.destinations).map(line).collect();
     let archives = || records.iter().filter_map(|record| record.archive.as_ref());
-    let left_out: BTreeSet<_> = archives().flat_map(|archive| &archive.left_out).collect();
-    let left_out: Vec<String> =
-        left_out.into_iter().map(|left| format!("  left out: {}: {}\n", left.table, left.reason)).collect();
+    let left_out: BTreeSet<&str> =
+        archives().flat_map(|archive| &archive.left_out).map(|left| left.table.as_str()).collect();
+    let left_out = match left_out.into_iter().collect::<Vec<_>>() {
+        tables if tables.is_empty() => String::new(),
+        tables => format!("  left out: {}; `list` with the archive's name says why\n", tables.join(", ")),
+    };
     let deleted = archives().next().filter(|archive| !archive.deleted.is_empty()).map(|archive| {
         let rows = Grouped(archive.deleted.values().sum());
         format!("{}: {rows} rows deleted from {}\n", work.job, counted(archive.deleted.len(), "database"))
     });
-    lines + &deleted.unwrap_or_default() + &left_out.concat()
+    lines + &deleted.unwrap_or_default() + &left_out
 }
 
 /// Says in a line per destination what there is now.
