@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 mod desk;
 mod doctor;
+mod drill;
 mod error;
 mod init;
 mod list;
@@ -13,6 +14,7 @@ mod restore;
 mod run;
 mod schema;
 mod show;
+mod status;
 mod subject;
 mod verify;
 
@@ -60,9 +62,9 @@ Exit codes:
   0 done
   1 unexpected                       6 verification failed
   2 usage, or the plan is rejected   7 another run holds the lock
-  3 partial: something is missing    9 refused rather than risk what is there
-  4 source unavailable             130 interrupted
-  5 destination failed             143 terminated";
+  3 partial: something is missing    8 an objective is broken
+  4 source unavailable               9 refused rather than risk what is there
+  5 destination failed             130 interrupted, 143 terminated";
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Args)]
@@ -81,6 +83,7 @@ enum Verb {
     Check(check::Check),
     Doctor(doctor::Doctor),
     Show(show::Show),
+    Status(status::Status),
     List(list::List),
     Verify(verify::Verify),
     Restore(restore::Restore),
@@ -100,6 +103,7 @@ impl Verb {
             Self::Check(check) => check.carry_out(voice),
             Self::Doctor(doctor) => doctor.carry_out(voice).await,
             Self::Show(show) => show.carry_out(),
+            Self::Status(status) => status.carry_out(voice).await,
             Self::List(list) => list.carry_out().await,
             Self::Verify(verify) => verify.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,

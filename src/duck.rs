@@ -7,6 +7,7 @@
 pub mod capture;
 pub mod check;
 pub mod compare;
+pub mod examine;
 pub mod export;
 pub mod load;
 pub mod lock;

@@ -30,6 +30,7 @@
 //! 4. [`run::backup`] announces the set and captures all databases that are open, as copies. Then it exports, stores,
 //!    reads back and describes one database after another. A failure ends that database's chain and no other. Last it
 //!    seals: without the run record the set does not exist.
+//!    A job with `verify = "restore"` then has [`run::drill`] fetch the set, load it into a scratch folder and compare.
 //! 5. [`report`] hears every step as an [`event::Event`], and `cli` turns the outcome into an exit code.
 
 pub mod cli;

@@ -5,19 +5,21 @@
 //! Fields may be added; none changes its meaning.
 
 mod catalogue;
+mod drill;
 mod manifest;
 mod run;
 
 pub use catalogue::{
     Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, manifest_key, record_key, runs_folder,
 };
-pub use manifest::{Capture, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
+pub use drill::{Assertion, DrillRecord, DrilledDatabase, drill_key, drill_of};
+pub use manifest::{Capture, ContentRecord, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
 pub use run::{Failed, PlanRecord, RunRecord, SnapshotRecord, Status, Verification};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The number of the format that this version writes, of manifests and of run records alike.
+/// The number of the format that this version writes, of manifests, run records and drill records alike.
 pub const FORMAT: u32 = 1;
 
 /// Why a document could not be read back.
@@ -75,6 +77,12 @@ pub fn manifest_schema() -> String {
 #[must_use]
 pub fn run_schema() -> String {
     schema_text(&schemars::schema_for!(RunRecord))
+}
+
+/// Returns the JSON Schema of drill records.
+#[must_use]
+pub fn drill_schema() -> String {
+    schema_text(&schemars::schema_for!(DrillRecord))
 }
 
 fn schema_text(schema: &schemars::Schema) -> String {

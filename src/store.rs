@@ -150,6 +150,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError::Busy`] when another writer has it.
     async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError>;
 
+    /// Tells who has the place below `prefix`, in the holder's own words, without taking it or getting in anyone's way.
+    ///
+    /// Of a directory that another host has locked, nothing is known here.
+    ///
+    /// # Errors
+    /// When the place cannot be asked.
+    async fn holder(&self, _prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     /// Finds out what is peculiar about the place, for a person who asks: what it ignores, and what it does by itself.
     /// It leaves nothing behind.
     async fn examine(&self, _prefix: &Prefix) -> Vec<Finding> {

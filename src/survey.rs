@@ -3,8 +3,10 @@
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
 mod sets;
+mod status;
 
 pub use sets::{Asked, catalogue};
+pub use status::{kept_records, series};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +24,8 @@ use crate::record::Catalogue;
 use crate::stop::{Reason, Stop};
 use crate::store::{Store, StoreError, local};
 use crate::work::{
-    self, BackupFacts, DatabaseFact, DestinationFact, Place, Reached, Refusal, RestoreFacts, Room, Seen, Wanted,
+    self, BackupFacts, DatabaseFact, DestinationFact, DrillFacts, Place, Reached, Refusal, RestoreFacts, Room, Seen,
+    Wanted,
 };
 
 /// Why there are no facts.
@@ -119,8 +122,8 @@ pub fn place(store: &dyn Store, prefix: &Prefix) -> Place {
 }
 
 async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError> {
-    let (taken, newest_record) = sets::taken(store, prefix).await?;
-    Ok(Reached { taken, newest_record, free: store.free_space().await? })
+    let sets::Predecessors { taken, newest_record, newest_complete } = sets::predecessors(store, prefix).await?;
+    Ok(Reached { taken, newest_record, newest_complete, free: store.free_space().await? })
 }
 
 /// What an installation holds.
@@ -241,6 +244,14 @@ pub fn restore(place: Place, catalogue: Catalogue, wanted: &Wanted) -> Result<Re
     }
     let target_free = free(&wanted.data_path)?;
     Ok(RestoreFacts { place, catalogue, existing, existing_tenants, target_free })
+}
+
+/// Looks at everything that a drill is about; its scratch folder will lie in `staging`.
+///
+/// # Errors
+/// When the file system cannot be asked what is free.
+pub fn drill(place: Place, catalogue: Catalogue, staging: &Path) -> Result<DrillFacts, SurveyError> {
+    Ok(DrillFacts { place, catalogue, scratch_free: free(staging)? })
 }
 
 /// Returns what restores have set aside of a database.

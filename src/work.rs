@@ -6,14 +6,20 @@
 
 mod backup;
 mod capture;
+mod drill;
 mod facts;
 mod restore;
+mod status;
 mod verify;
 
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
-pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
+pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};
+pub use facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
+pub use status::{
+    Change, Drilled, FailedDrill, Looked, Newest, SeriesFacts, SeriesStatus, Standing, Trend, Trouble, Verdict, status,
+};
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
 
 use std::fmt;
@@ -255,6 +261,16 @@ pub enum Refusal {
     /// There is no set to work on.
     #[error("{0}")]
     NoSet(String),
+    /// The set is not what was sealed.
+    #[error("set {set} in {at} is damaged: {reason}")]
+    Damaged {
+        /// The set.
+        set: SnapshotId,
+        /// Where it lies, for people.
+        at: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Something is in the way and must not be replaced unasked.
     #[error("`{}` is there already: `--yes` sets it aside and puts the restored one in its place", path.display())]
     InTheWay {

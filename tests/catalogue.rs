@@ -192,6 +192,7 @@ impl World {
             verification: Verification::None,
             spread_seconds: 0,
             lease: None,
+            guards: None,
             warnings: Vec::new(),
             failures: Vec::new(),
             previous_set: self.newest.map(|(id, _)| id),

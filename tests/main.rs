@@ -3,6 +3,7 @@
 mod catalogue;
 mod cloud;
 mod crash;
+mod drills;
 mod fixture;
 mod generated;
 mod kill;
@@ -26,5 +27,6 @@ mod server_stories;
 mod servers;
 mod signals;
 mod source;
+mod status;
 mod store;
 mod verifies;

@@ -72,6 +72,8 @@ const BEYOND_SCHEMA: &[&str] = &[
     "use-ssl-aws",
     "use-ssl-port-443",
     "use-ssl-port-80",
+    // What an engine knows.
+    "invalid-asserts",
     // How large a size is.
     "small-size",
     // Where directories lie.

@@ -87,6 +87,7 @@ impl CliError {
             | Self::Usage { .. }
             | Self::File { doing: "read", .. }
             | Self::Refusal(Refusal::NoSet(_) | Refusal::NotInSet { .. }) => exit::REJECTED,
+            Self::Differs(_) | Self::Refusal(Refusal::Damaged { .. }) => exit::VERIFICATION,
             Self::Survey(SurveyError::Source(_)) | Self::Duck(_) => exit::SOURCE,
             Self::Survey(SurveyError::Stopped(reason)) => Cause::from(*reason).exit_code(),
             Self::Store(StoreError::Busy { .. }) => exit::LOCKED,
@@ -95,7 +96,6 @@ impl CliError {
                 exit::REFUSED
             }
             Self::Cause(cause) | Self::Failure(Failure { cause, .. }) => cause.exit_code(),
-            Self::Differs(_) => exit::VERIFICATION,
             Self::Demo(_) | Self::Survey(_) | Self::File { .. } | Self::Output(_) | Self::Runtime(_) => {
                 exit::UNEXPECTED
             }

@@ -8,12 +8,13 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::error::{CliError, remedy, tell_problems};
-use super::{Voice, desk, print};
+use super::subject::{Spot, plan_spots};
+use super::{Voice, desk, drill, print};
 use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{Backup, Plan};
+use crate::plan::{Backup, Plan, Verify};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
 use crate::run::{self, Cause, Outside, exit};
@@ -21,7 +22,7 @@ use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
 use crate::survey;
-use crate::work::{self, BackupFacts, BackupWork};
+use crate::work::{self, At, BackupFacts, BackupWork};
 
 /// Do the jobs of a plan: capture, export, store, verify, seal.
 #[derive(Debug, Args)]
@@ -143,13 +144,49 @@ impl JobDesk<'_> {
             Err(refusal) => return Err(self.note_unbegun(run, now, &outside, refusal.into()).await),
         };
         let records = run::backup(&work, &outside).await;
-        drop(staging);
         self.keep_records(&records).await;
         self.tell_failures(&records);
         if !json {
             voice.say(&summary(&work, &facts, &records))?;
         }
-        Ok(records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse))
+        let mut code = records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse);
+        if self.job.verify() == Verify::Restore {
+            let voice = if json { Voice { quiet: true, ..voice } } else { voice };
+            code = exit::worse(code, self.drill_all(&records, voice, staging.path(), &outside).await?);
+        }
+        Ok(code)
+    }
+
+    /// Drills the set at each destination that has it complete.
+    async fn drill_all(
+        &self,
+        records: &[RunRecord],
+        voice: Voice,
+        staging: &Path,
+        outside: &Outside,
+    ) -> Result<u8, CliError> {
+        let mut code = exit::DONE;
+        let complete = records.iter().filter(|record| record.status == Status::Complete);
+        for (record, spot) in complete.flat_map(|record| Some((record, self.spot(record)?))) {
+            outside.stop.check()?;
+            let set = At::Snapshot(record.snapshot);
+            code = exit::worse(
+                code,
+                match drill::drill(&spot, Some(self.job), set, staging, outside).await {
+                    Ok(drilled) => {
+                        voice.say(&drill::lines(&spot, &drilled))?;
+                        drilled.exit_code
+                    }
+                    Err(error) => error.tell(),
+                },
+            );
+        }
+        Ok(code)
+    }
+
+    /// Returns where a record's set lies.
+    fn spot(&self, record: &RunRecord) -> Option<Spot> {
+        plan_spots(self.job).into_iter().find(|spot| spot.destination == record.destination)
     }
 
     /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left

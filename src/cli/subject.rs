@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::desk;
 use super::error::CliError;
 use crate::name::{Name, Prefix, SnapshotId};
-use crate::plan::{Plan, Upload};
+use crate::plan::{Backup, Destination, Plan, Upload};
 use crate::record::Catalogue;
 use crate::store::Store;
 use crate::store::local::Local;
@@ -45,7 +45,7 @@ impl Subject {
             return Self::directory(&directory);
         }
         let reading = desk::read_plan(target)?;
-        let mut spots = plan_spots(&reading.plan);
+        let mut spots: Vec<Spot> = reading.plan.backups().iter().flat_map(plan_spots).collect();
         let known: Vec<String> = spots.iter().map(Spot::title).collect();
         spots.retain(|spot| job.is_none_or(|job| spot.job.as_ref() == Some(job)));
         spots.retain(|spot| destination.is_none_or(|destination| spot.destination == *destination));
@@ -76,15 +76,14 @@ impl Subject {
     }
 }
 
-fn plan_spots(plan: &Plan) -> Vec<Spot> {
-    let spots = plan.backups().iter().flat_map(|job| {
-        job.to().iter().map(move |destination| {
-            let store = desk::store(destination, job.upload());
-            let place = survey::place(store.as_ref(), job.prefix());
-            Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place }
-        })
-    });
-    spots.collect()
+/// Returns where the sets of a job lie, in the plan's order.
+pub(super) fn plan_spots(job: &Backup) -> Vec<Spot> {
+    let spot = |destination: &Arc<Destination>| {
+        let store = desk::store(destination, job.upload());
+        let place = survey::place(store.as_ref(), job.prefix());
+        Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place }
+    };
+    job.to().iter().map(spot).collect()
 }
 
 impl Spot {

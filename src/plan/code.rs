@@ -77,8 +77,12 @@ codes! {
     INVALID_DATABASE = "plan::invalid-database";
     /// Only the shared database is backed up (a warning).
     SHARED_ONLY = "plan::shared-only";
+    /// An assertion that is no query.
+    INVALID_ASSERT = "plan::invalid-assert";
     /// A text that is not a span of time.
     INVALID_SPAN = "plan::invalid-span";
+    /// A text that is not a share of a hundred.
+    INVALID_SHARE = "plan::invalid-share";
     /// A text that is not a size.
     INVALID_SIZE = "plan::invalid-size";
     /// A span, a size or a number that is too small to work with.

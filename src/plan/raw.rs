@@ -245,14 +245,37 @@ pub(super) struct Backup {
     /// The codec inside the Parquet files.
     #[schemars(extend("default" = "zstd"))]
     pub(super) compression: Option<At<Codec>>,
-    /// How a set of snapshots is checked before it counts.
+    /// How a set of snapshots is checked: not at all; before it is sealed, each file at its destination; or, besides,
+    /// as a whole after it is sealed, in a restore drill.
     #[schemars(extend("default" = "checksum"))]
     pub(super) verify: Option<At<Verify>>,
+    /// Queries that a drill asks of the restored shared database: each must answer with true. They reach no file and no
+    /// network.
+    #[schemars(length(min = 1), extend("uniqueItems" = true, "examples" = [["select count(*) > 0 from sites"]]))]
+    pub(super) assert: Option<At<Vec<At<String>>>>,
     /// How long a run may take before it is given up: `90s`, `15m`, `2h`, `1d`. No limit unless set.
     #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["2h"]))]
     pub(super) timeout: Option<At<String>>,
     /// How much of a bucket's connection the uploads take.
     pub(super) upload: Option<At<Upload>>,
+    /// What `status` judges by.
+    pub(super) objective: Option<At<Objective>>,
+    /// How much smaller than the newest complete set before it a set may be, in rows and in bytes; one that has shrunk
+    /// more is `partial`.
+    #[schemars(regex(pattern = r"^0*([0-9]{1,2}|100)%$"), extend("default" = "50%"))]
+    pub(super) max_shrink: Option<At<String>>,
+}
+
+/// What `status` judges a job by, at each of its destinations.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Objective {
+    /// How old the newest complete set may be, such as `26h` for a set a day. Not judged unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["26h"]))]
+    pub(super) rpo: Option<At<String>>,
+    /// How long ago the last restore drill that passed may be. Not judged unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["7d"]))]
+    pub(super) drill_every: Option<At<String>>,
 }
 
 /// How much of a bucket's connection the uploads of a job take.

@@ -8,7 +8,7 @@ use toml::Value;
 use super::bucket::Credentials;
 use super::upload::Uploading;
 use super::{Backup, Bucket, Chosen, Destination, Encryption, Local, Origin, Plan, Secret, Selection, Source, Store};
-use crate::measure::Bytes;
+use crate::measure::{Bytes, Span};
 
 /// Returns the plan as TOML, each line with its origin in a comment.
 pub(super) fn show(plan: &Plan) -> String {
@@ -139,6 +139,12 @@ fn backup(job: &Backup) -> Table {
     table.add("databases", databases, &job.databases);
     table.add("compression", quoted(job.compression.value.as_str()), &job.compression);
     table.add("verify", quoted(job.verify.value.as_str()), &job.verify);
+    table.add_or("assert", job.assertions.as_ref(), |queries| list(queries.iter().cloned()), "nothing");
+    let objective = &job.objectives;
+    let span = |span: &Span| quoted(&span.to_string());
+    table.add_or("objective.rpo", objective.rpo.as_ref(), span, "not judged");
+    table.add_or("objective.drill_every", objective.drill_every.as_ref(), span, "not judged");
+    table.add("max_shrink", quoted(&job.max_shrink.value.to_string()), &job.max_shrink);
     table.add_or("timeout", job.timeout.as_ref(), |timeout| quoted(&timeout.to_string()), "no limit");
     if job.to.value.iter().any(|destination| matches!(destination.store(), Store::Bucket(_))) {
         upload(&mut table, &job.uploading);

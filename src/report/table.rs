@@ -115,7 +115,12 @@ fn remarks(record: Option<&RunRecord>, manifests: &[Manifest]) -> String {
 
 /// Says how long ago something was, in its largest unit.
 fn age(now: Timestamp, then: Timestamp) -> String {
-    let seconds = now.duration_since(then).max(SignedDuration::ZERO).as_secs();
+    span(now.duration_since(then))
+}
+
+/// Writes a span of time in its largest unit.
+pub(super) fn span(span: SignedDuration) -> String {
+    let seconds = span.max(SignedDuration::ZERO).as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min", seconds / 60),

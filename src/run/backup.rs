@@ -10,15 +10,16 @@ use jiff::Timestamp;
 
 use super::capture::{Captures, Taken};
 use super::{Cause, Failure, Gauge, Outside, exit, files, make_private_folder};
-use crate::duck::Database;
 use crate::duck::export::{self, Exported};
+use crate::duck::{Database, compare};
 use crate::event::Event;
 use crate::hitkeep;
 use crate::measure::{Bytes, Grouped, Sha256, counted};
 use crate::name::{DatabaseId, Key, Name, RunId, SnapshotId};
 use crate::plan::{Backup, Destination};
 use crate::record::{
-    FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord, Verification,
+    ContentRecord, FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord,
+    Verification,
 };
 use crate::store::{Body, Mode, Part, StoreError};
 use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Seal, Series, Task};
@@ -99,6 +100,7 @@ pub fn unbegun(
         verification: Verification::None,
         spread_seconds: 0,
         lease: None,
+        guards: None,
         warnings: Vec::new(),
         failures: vec![failed()],
         previous_set: None,
@@ -343,6 +345,11 @@ impl Walk<'_> {
             schema: table.schema.clone(),
             name: table.name.clone(),
             rows: table.rows,
+            content: table.digest.clone().map(|digest| ContentRecord {
+                algorithm: compare::ALGORITHM.to_owned(),
+                engine: exported.engine.clone(),
+                digest,
+            }),
         };
         Manifest {
             format: FORMAT,
@@ -373,6 +380,9 @@ impl Walk<'_> {
         if !progress.is_given_up && !progress.snapshots.is_empty() && self.outside.stop.reason().is_none() {
             let record = self.record(series, &progress);
             let is_unanswered = AtomicBool::new(false);
+            if let Some((_, why)) = self.shrunk(series, &progress).filter(|_| record.guards.is_some()) {
+                self.outside.warn(why);
+            }
             let Err(failure) = self.seal(&series.seal, &record, &is_unanswered).await else { return record };
             match self.is_sealed(seal, &record).await {
                 Some(true) => return record,
@@ -456,7 +466,14 @@ impl Walk<'_> {
             code => code,
         };
         let record = self.record(series, progress);
-        RunRecord { status: Status::Failed, exit_code, captured: Vec::new(), snapshots: Vec::new(), ..record }
+        RunRecord {
+            status: Status::Failed,
+            exit_code,
+            captured: Vec::new(),
+            snapshots: Vec::new(),
+            guards: None,
+            ..record
+        }
     }
 
     fn record(&self, series: &Series, progress: &Progress) -> RunRecord {
@@ -468,8 +485,13 @@ impl Walk<'_> {
             .map(|failure| failure.cause.exit_code())
             .filter(|code| *code == exit::VERIFICATION);
         let lease = self.outside.leases.get(&series.seal.action.destination);
-        let (status, code) =
-            if is_complete { (Status::Complete, exit::DONE) } else { (Status::Partial, exit::PARTIAL) };
+        let (guards, shrunk) = self.shrunk(series, progress).filter(|_| is_complete).unzip();
+        let (status, code) = if is_complete && guards.is_none() {
+            (Status::Complete, exit::DONE)
+        } else {
+            (Status::Partial, exit::PARTIAL)
+        };
+        let caveat = lease.and_then(|lease| lease.caveat.clone());
         RunRecord {
             format: FORMAT,
             run: self.work.run,
@@ -490,11 +512,20 @@ impl Walk<'_> {
             verification: self.work.verification,
             spread_seconds: spread(&progress.snapshots),
             lease: lease.map(|lease| lease.generation),
-            warnings: self.work.warnings.iter().chain(lease.and_then(|lease| lease.caveat.as_ref())).cloned().collect(),
+            guards,
+            warnings: self.work.warnings.iter().cloned().chain(caveat).chain(shrunk).collect(),
             failures: self.failures(progress),
             previous_set: series.seal.action.previous.map(|(set, _)| set),
             previous: series.seal.action.previous.map(|(_, digest)| digest),
         }
+    }
+
+    /// Compares what was stored with the complete set before it, and returns that one and the warning where it shrank.
+    fn shrunk(&self, series: &Series, progress: &Progress) -> Option<(SnapshotId, String)> {
+        let before = series.before?;
+        let sum = |measure: fn(&SnapshotRecord) -> u64| progress.snapshots.iter().map(measure).sum();
+        let (rows, bytes) = (sum(|snapshot| snapshot.rows), sum(|snapshot| snapshot.bytes));
+        Some((before.set, before.shrunk(rows, bytes, self.work.max_shrink)?))
     }
 
     fn failures(&self, progress: &Progress) -> Vec<Failed> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,6 +111,11 @@ impl Store for Local {
     async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
         let (folder, holder) = (self.root.join(prefix.as_str()), holder.to_owned());
         blocking(move || lock(&folder, &holder).map(Lock::new)).await
+    }
+
+    async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        let path = self.root.join(prefix.as_str()).join(LOCK_FILE);
+        blocking(move || holder(&path)).await
     }
 
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
@@ -343,6 +348,29 @@ fn lock(folder: &Path, holder: &str) -> Result<File, StoreError> {
     note(&mut file).map_err(failed("write", &path))?;
     sweep(folder);
     Ok(file)
+}
+
+/// Returns who has locked a file, in the words that are in it. To try the lock would be to hold it for a moment, and a run
+/// that begins in that moment would find it held: so the kernel's list of locks is read.
+fn holder(path: &Path) -> Result<Option<String>, StoreError> {
+    let inode = match fs::metadata(path) {
+        Err(error) if is_absence(&error) => return Ok(None),
+        about => about.map_err(failed("look at", path))?.ino(),
+    };
+    let locks = Path::new("/proc/locks");
+    let list = fs::read_to_string(locks).map_err(failed("read", locks))?;
+    if !list.lines().any(|line| is_flock_of(line, inode)) {
+        return Ok(None);
+    }
+    fs::read_to_string(path).map(Some).map_err(failed("read", path))
+}
+
+/// Tells whether a line of the kernel's list, `1: FLOCK  ADVISORY  WRITE 812 fe:01:1234 0 EOF`, is of a lock that is held
+/// on this inode. The device is not compared: some file systems show another there than a file's own.
+fn is_flock_of(line: &str, inode: u64) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let ["FLOCK", _, "WRITE", _, file, ..] = words.get(1..).unwrap_or_default() else { return false };
+    file.rsplit(':').next().and_then(|number| number.parse().ok()) == Some(inode)
 }
 
 /// Removes the partial files that killed runs have left below a folder. What cannot be looked at or removed stays: it is

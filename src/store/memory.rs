@@ -103,6 +103,12 @@ impl Store for Memory {
         Ok(Lock::new(guard))
     }
 
+    async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = locks.get(prefix).filter(|(guard, _)| guard.strong_count() > 0);
+        Ok(held.map(|(_, holder)| holder.clone()))
+    }
+
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
         Ok(None)
     }

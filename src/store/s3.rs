@@ -109,6 +109,10 @@ impl Store for S3 {
         self.opened().await?.take_lease(prefix, holder).await
     }
 
+    async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        self.opened().await?.lease_holder(prefix).await
+    }
+
     async fn examine(&self, prefix: &Prefix) -> Vec<Finding> {
         match self.opened().await {
             Ok(opened) => opened.examine(prefix).await,

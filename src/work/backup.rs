@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::capture::{Origin, captures, copy_path};
-use super::facts::{BackupFacts, DatabaseFact, DestinationFact, Reached};
+use super::facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Reached};
 use super::{Announce, Capture, Check, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
 use crate::hitkeep;
-use crate::measure::{Bytes, counted};
+use crate::measure::{Bytes, Share, counted};
 use crate::name::{DatabaseId, Name, RunId, SnapshotId};
 use crate::plan::{self, Backup, Selection, Verify};
 use crate::record::{self, Verification};
@@ -42,6 +42,8 @@ pub struct BackupWork {
     pub series: Vec<Series>,
     /// What is verified before sealing.
     pub verification: Verification,
+    /// How much smaller than the one before it a set may be and still be complete.
+    pub max_shrink: Share,
     /// What is needed of the staging directory.
     pub room: Room,
     /// What deserves attention although nothing failed.
@@ -124,6 +126,8 @@ pub struct Series {
     pub seal: Task<Seal>,
     /// Why the destination is left out altogether, when it did not answer.
     pub unreachable: Option<String>,
+    /// The newest complete set there, which the new one is compared with.
+    pub before: Option<Before>,
 }
 
 /// Plans a backup that begins at `now`, staging copies and exports inside `staging`.
@@ -157,11 +161,12 @@ pub fn backup(
         announce,
         seal: numbering.task(seal(fact, snapshot)),
         unreachable: fact.reached.as_ref().err().cloned(),
+        before: fact.reached.as_ref().ok().and_then(|reached| reached.newest_complete),
     });
     let series = series.collect();
     let verification = match job.verify() {
         Verify::None => Verification::None,
-        Verify::Checksum => Verification::Checksum,
+        Verify::Checksum | Verify::Restore => Verification::Checksum,
     };
     let plan_line = job.line();
     Ok(BackupWork {
@@ -177,6 +182,7 @@ pub fn backup(
         chains,
         series,
         verification,
+        max_shrink: job.max_shrink(),
         room,
         warnings,
     })
@@ -292,7 +298,7 @@ fn delivery(
     };
     Delivery {
         put: numbering.task(put),
-        check: (job.verify() == Verify::Checksum).then(|| numbering.task(check)),
+        check: (job.verify() != Verify::None).then(|| numbering.task(check)),
         describe: numbering.task(describe),
     }
 }
