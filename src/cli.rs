@@ -10,6 +10,7 @@ mod error;
 mod init;
 mod list;
 mod man;
+mod next;
 mod restore;
 mod run;
 mod schema;
@@ -87,6 +88,7 @@ enum Verb {
     List(list::List),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Next(next::Next),
     Init(init::Init),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -107,6 +109,7 @@ impl Verb {
             Self::List(list) => list.carry_out().await,
             Self::Verify(verify) => verify.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,
+            Self::Next(next) => next.carry_out(),
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,
             Self::DemoServer(server) => server.carry_out(),

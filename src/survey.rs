@@ -2,9 +2,11 @@
 //!
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
+mod last;
 mod sets;
 mod status;
 
+pub use last::last_run;
 pub use sets::{Asked, catalogue};
 pub use status::{kept_records, series};
 

@@ -7,6 +7,7 @@
 mod backup;
 mod capture;
 mod drill;
+mod due;
 mod facts;
 mod restore;
 mod status;
@@ -15,6 +16,7 @@ mod verify;
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
 pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};
+pub use due::due;
 pub use facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use status::{

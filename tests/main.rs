@@ -22,6 +22,7 @@ mod restores;
 mod running;
 mod runs;
 mod s3;
+mod schedules;
 mod secrets;
 mod server_stories;
 mod servers;

@@ -49,7 +49,7 @@ fn passed(record: &DrillRecord) -> String {
     let took = record.recovery_milliseconds.unwrap_or_default();
     let asserted = match record.assertions.len() {
         0 => String::new(),
-        count => format!(", {} hold", counted(count, "assertion")),
+        count => format!(", {} true", counted(count, "assertion")),
     };
     format!(
         "restored in {}.{} s: {}, {} rows, content of {} of {} tables as captured{asserted}",

@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use duckdb::Statement;
+use duckdb::arrow::datatypes::DataType;
+
 use super::export::Table;
-use super::{DuckError, Limits, Session, compare, identifier, literal};
+use super::{DuckError, Limits, Session, compare, identifier, literal, refused};
 
 const ALIAS: &str = "hitkeep_plan_restored";
 
@@ -46,6 +49,9 @@ struct ForeignKey {
     columns: Vec<(String, String)>,
 }
 
+/// A column of a foreign key: schema, table and number of the key; the table that it refers to; and both columns.
+type KeyColumn = ((String, String, u64), String, (String, String));
+
 fn foreign_keys(session: &Session) -> Result<Vec<ForeignKey>, DuckError> {
     let sql = format!(
         "SELECT schema_name, table_name, constraint_index::UBIGINT, referenced_table, \
@@ -53,8 +59,7 @@ fn foreign_keys(session: &Session) -> Result<Vec<ForeignKey>, DuckError> {
          WHERE database_name = {} AND constraint_type = 'FOREIGN KEY'",
         literal(ALIAS)
     );
-    type Row = ((String, String, u64), String, (String, String));
-    let rows: Vec<Row> = session.rows("listing foreign keys", &sql, |row| {
+    let rows: Vec<KeyColumn> = session.rows("listing foreign keys", &sql, |row| {
         Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?, (row.get(4)?, row.get(5)?)))
     })?;
     let mut keys: BTreeMap<(String, String, u64), ForeignKey> = BTreeMap::new();
@@ -107,13 +112,23 @@ pub fn ask(limits: &Limits, path: &Path, queries: &[String]) -> Result<Vec<Resul
 }
 
 impl Session {
-    /// Returns the one value of a query, which must be true or false.
+    /// Returns the one value of a query, which must be true or false. Nothing is read of any other type: the answer to a
+    /// slip of the pen may be whole tables.
     fn answer(&self, query: &str) -> Result<bool, DuckError> {
-        let rows = self.rows("asking", query, |row| row.get::<_, duckdb::types::Value>(0))?;
-        match rows.as_slice() {
-            [duckdb::types::Value::Boolean(answer)] => Ok(*answer),
-            [_] => Err(DuckError::Differs("it answers with something that is neither true nor false".to_owned())),
-            rows => Err(DuckError::Differs(format!("it answers with {} rows, where one is expected", rows.len()))),
+        let failed = |error| refused("asking", &error);
+        let mut statement = self.connection.prepare(query).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        let is_one_truth =
+            |answer: &Statement<'_>| answer.column_count() == 1 && answer.column_type(0) == DataType::Boolean;
+        if !rows.as_ref().is_some_and(is_one_truth) {
+            return Err(DuckError::Differs("it answers with something that is neither true nor false".to_owned()));
+        }
+        let mut next = || rows.next().and_then(|row| row.map(|row| row.get::<_, Option<bool>>(0)).transpose());
+        match (next().map_err(failed)?, next().map_err(failed)?) {
+            (Some(Some(answer)), None) => Ok(answer),
+            (Some(None), None) => Err(DuckError::Differs("it answers with neither true nor false".to_owned())),
+            (None, _) => Err(DuckError::Differs("it answers with no row".to_owned())),
+            (Some(_), Some(_)) => Err(DuckError::Differs("it answers with more than one row".to_owned())),
         }
     }
 }

@@ -83,6 +83,8 @@ codes! {
     INVALID_SPAN = "plan::invalid-span";
     /// A text that is not a share of a hundred.
     INVALID_SHARE = "plan::invalid-share";
+    /// A text that is no schedule.
+    INVALID_SCHEDULE = "plan::invalid-schedule";
     /// A text that is not a size.
     INVALID_SIZE = "plan::invalid-size";
     /// A span, a size or a number that is too small to work with.

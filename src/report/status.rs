@@ -112,11 +112,9 @@ fn seconds(milliseconds: u64) -> String {
 
 /// Writes a key and its value, which goes on below itself where it is too long for one line.
 fn line(key: &str, value: &str, width: usize) -> String {
-    let mut text = format!("  {key:<width$}", width = INDENT - 2);
-    for (number, part) in wrapped(value, width.saturating_sub(INDENT).max(NARROWEST)).iter().enumerate() {
-        text += &if number == 0 { format!("{part}\n") } else { format!("{:INDENT$}{part}\n", "") };
-    }
-    text
+    let parts = wrapped(value, width.saturating_sub(INDENT).max(NARROWEST));
+    let below = format!("\n{:INDENT$}", "");
+    format!("  {key:<width$}{}\n", parts.join(&below), width = INDENT - 2)
 }
 
 /// Breaks a text between words into lines of `width` characters; a word that is longer is broken itself.

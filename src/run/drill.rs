@@ -1,7 +1,7 @@
 //! Carries out a restore drill: fetches and loads every database of a set into a scratch folder, compares what came back
 //! with what was captured, asks what the plan asserts, writes down what came of it, and throws the databases away.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use futures_util::{StreamExt as _, stream};
@@ -76,9 +76,8 @@ impl Walk<'_> {
     async fn walk(&self, found: &mut Found) {
         self.bring_back(found).await;
         if let Some(task) = self.work.question.as_ref().filter(|_| found.failures.is_empty()) {
-            if let Err(failure) = self.ask(task, found).await {
-                found.failures.push(failure);
-            }
+            let asked = self.ask(task, found).await;
+            found.failures.extend(asked.err());
         }
         if let Err(cause) = remove_folder(&self.work.scratch) {
             found.failures.push(Failure { task: "throw the restored databases away".to_owned(), cause });
@@ -168,11 +167,11 @@ impl Walk<'_> {
         self.outside.perform(task, None, &Gauge::default(), ask).await
     }
 
-    async fn assert(&self, path: &PathBuf, assertions: &[String], found: &mut Found) -> Result<(), Cause> {
+    async fn assert(&self, path: &Path, assertions: &[String], found: &mut Found) -> Result<(), Cause> {
         if assertions.is_empty() {
             return Ok(());
         }
-        let (limits, path, queries) = (self.outside.limits.clone(), path.clone(), assertions.to_vec());
+        let (limits, path, queries) = (self.outside.limits.clone(), path.to_owned(), assertions.to_vec());
         let ask = move |_: &Session| examine::ask(&limits, &path, &queries);
         let answers = self.outside.engine(ask).await?;
         let mut broken = Vec::new();

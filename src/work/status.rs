@@ -158,7 +158,7 @@ fn newest_set(set: SnapshotId, complete: &[(SnapshotId, &RunRecord)], now: Times
     let trend = |measure: fn(&RunRecord) -> u64| {
         let mut from_newest = complete.iter().rev().map(|(_, record)| measure(record));
         let (now, before) = (from_newest.next().unwrap_or_default(), from_newest.next());
-        Trend { now, before, first: from_newest.last() }
+        Trend { now, before, first: from_newest.next_back() }
     };
     let age = now.duration_since(set.moment()).max(SignedDuration::ZERO);
     Newest {
@@ -191,7 +191,7 @@ fn last_trouble(catalogue: &Catalogue, runs: &[RunRecord], newest: Option<Snapsh
     let is_over = newest.is_some_and(|newest| newest > last.snapshot);
     let cause = last.failures.first().map(|failed| &failed.cause).or(last.warnings.first());
     let cause = cause.cloned().unwrap_or_default();
-    (!is_over).then(|| Trouble { run: last.run, at: last.started_at, status: last.status, cause })
+    (!is_over).then_some(Trouble { run: last.run, at: last.started_at, status: last.status, cause })
 }
 
 /// Judges the age of what happened last.
