@@ -10,6 +10,7 @@ mod error;
 mod init;
 mod list;
 mod man;
+mod memory;
 mod next;
 mod restore;
 mod run;
@@ -17,6 +18,7 @@ mod schema;
 mod show;
 mod status;
 mod subject;
+mod units;
 mod verify;
 
 use std::ffi::OsString;
@@ -89,6 +91,7 @@ enum Verb {
     Verify(verify::Verify),
     Restore(restore::Restore),
     Next(next::Next),
+    Units(units::Units),
     Init(init::Init),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -110,6 +113,7 @@ impl Verb {
             Self::Verify(verify) => verify.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,
             Self::Next(next) => next.carry_out(),
+            Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,
             Self::DemoServer(server) => server.carry_out(),

@@ -5,6 +5,7 @@ mod lines;
 mod progress;
 pub mod status;
 pub mod table;
+pub mod units;
 
 pub use json::Json;
 pub use lines::Lines;
