@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -133,7 +134,7 @@ fn what_a_plan_asserts_is_asked_where_it_can_do_no_harm() {
         assert!([0, 6].contains(&outcome.code), "{assertion}: {outcome:?}");
         let said = redact::text(&site, &outcome.stdout);
         let said = said.rsplit("assertion: ").next().unwrap();
-        story += &format!("# {assertion}\n{} {said}", outcome.code);
+        write!(story, "# {assertion}\n{} {said}", outcome.code).unwrap();
     }
     golden("assertions.txt", &story);
     let after = read_tree(&site.path(""));
@@ -177,7 +178,7 @@ fn a_digest_tells_rows_from_others_and_never_raises_a_false_alarm() {
         forge(&site, &set, change);
         let (verified, drilled) = (site.run(&["verify", "plan.toml"]), site.run(&["verify", "plan.toml", "--restore"]));
         assert_eq!([verified.code, drilled.code], *codes, "{name}: {verified:?} {drilled:?}");
-        story += &format!("# {name}\n{}", redact::text(&site, &(drilled.stdout + &drilled.stderr)));
+        write!(story, "# {name}\n{}", redact::text(&site, &(drilled.stdout + &drilled.stderr))).unwrap();
     }
     golden("drill-forgeries.txt", &story);
 }
@@ -315,7 +316,7 @@ async fn damage_in_a_bucket_is_found_and_named() {
             assert_eq!([verified.code, drilled.code], [6, 6], "{}: {name}: {verified:?} {drilled:?}", server.name);
             let said = verified.stdout + &drilled.stdout + &drilled.stderr;
             let said = redact::text(&site, &said).replace(&bucket, "[BUCKET]");
-            story += &format!("# {name}\n{said}");
+            write!(story, "# {name}\n{said}").unwrap();
         };
         for (name, path, damage) in DAMAGES {
             let key = key(path, &newer);
