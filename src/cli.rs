@@ -6,9 +6,12 @@ mod demo;
 mod desk;
 mod doctor;
 mod error;
+mod explain;
 mod init;
 mod list;
 mod man;
+mod pin;
+mod prune;
 mod restore;
 mod run;
 mod schema;
@@ -84,6 +87,10 @@ enum Verb {
     List(list::List),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Prune(prune::Prune),
+    Pin(pin::PinSet),
+    Unpin(pin::Unpin),
+    Explain(explain::Explain),
     Init(init::Init),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -103,6 +110,10 @@ impl Verb {
             Self::List(list) => list.carry_out().await,
             Self::Verify(verify) => verify.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,
+            Self::Prune(prune) => prune.carry_out(voice).await,
+            Self::Pin(pin) => pin.carry_out(voice).await,
+            Self::Unpin(unpin) => unpin.carry_out(voice).await,
+            Self::Explain(explain) => explain.carry_out().await,
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,
             Self::DemoServer(server) => server.carry_out(),

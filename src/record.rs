@@ -6,12 +6,16 @@
 
 mod catalogue;
 mod manifest;
+mod pin;
+mod prune;
 mod run;
 
 pub use catalogue::{
     Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, manifest_key, record_key, runs_folder,
 };
 pub use manifest::{Capture, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
+pub use pin::{Pin, pin_key, set_of_document};
+pub use prune::{DeletedRecord, PruneRecord};
 pub use run::{Failed, PlanRecord, RunRecord, SnapshotRecord, Status, Verification};
 
 use serde::Serialize;

@@ -8,12 +8,14 @@ mod backup;
 mod capture;
 mod doctor;
 mod files;
+mod prune;
 mod restore;
 pub mod staging;
 mod verify;
 
 pub use backup::{backup, unbegun};
 pub use doctor::{Examined, Patient, doctor};
+pub use prune::prune;
 pub use restore::restore;
 pub use verify::{Finding, verify};
 

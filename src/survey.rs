@@ -2,8 +2,10 @@
 //!
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
+mod prune;
 mod sets;
 
+pub use prune::{documents, last_run, pins, prune};
 pub use sets::{Asked, catalogue};
 
 use std::collections::{BTreeMap, BTreeSet};

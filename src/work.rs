@@ -7,12 +7,17 @@
 mod backup;
 mod capture;
 mod facts;
+mod prune;
 mod restore;
 mod verify;
 
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
 pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
+pub use prune::{
+    Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,
+    Worth, explain, judge, prune,
+};
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
 

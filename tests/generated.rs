@@ -13,8 +13,23 @@ use snapbox::{Data, assert_data_eq};
 use crate::fixture::{Outcome, Site, minimal, read_tree};
 use crate::redact::{self, golden};
 
-const VERBS: [&str; 11] =
-    ["run", "check", "show", "list", "verify", "restore", "init", "demo", "schema", "completions", "man"];
+const VERBS: [&str; 15] = [
+    "run",
+    "check",
+    "show",
+    "list",
+    "verify",
+    "restore",
+    "prune",
+    "pin",
+    "unpin",
+    "explain",
+    "init",
+    "demo",
+    "schema",
+    "completions",
+    "man",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::keep::Keeping;
 use super::raw::{self, At, Databases};
 use super::resolve::{DESTINATION, Desk, SOURCE, Shelf};
 use super::template::{self, Scope};
 use super::trees::Tree;
 use super::upload::Uploading;
 use super::words::written;
-use super::{Chosen, Destination, Origin, Source, Store, Upload, code};
+use super::{Chosen, Destination, Keep, Origin, Source, Store, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::Span;
 use crate::name::{DatabaseId, Name, Prefix};
@@ -94,6 +95,7 @@ pub struct Backup {
     pub(super) databases: Chosen<Selection>,
     pub(super) compression: Chosen<Codec>,
     pub(super) verify: Chosen<Verify>,
+    pub(super) keeping: Option<Keeping>,
     pub(super) timeout: Option<Chosen<Span>>,
     pub(super) uploading: Uploading,
 }
@@ -108,6 +110,7 @@ impl Backup {
             Some(at) => resolve_databases(desk, at),
             None => Some(Chosen { value: Selection::All, origin: Origin::Default }),
         };
+        let keeping = raw.keep.map(|at| Keeping::resolve(desk, at));
         let timeout = raw.timeout.map(|at| resolve_timeout(desk, &at));
         let (upload, upload_place) = raw.upload.map_or_else(Default::default, |at| (at.value, Some(at.span)));
         let uploading = Uploading::resolve(desk, upload);
@@ -137,6 +140,7 @@ impl Backup {
             databases: databases?,
             compression: desk.word(raw.compression, Codec::Zstd),
             verify: desk.word(raw.verify, Verify::Checksum),
+            keeping: keeping.map_or(Some(None), |keeping| keeping.map(Some))?,
             timeout: timeout.map_or(Some(None), |timeout| timeout.map(Some))?,
             uploading: uploading?,
         })
@@ -194,6 +198,12 @@ impl Backup {
     #[must_use]
     pub fn verify(&self) -> Verify {
         self.verify.value
+    }
+
+    /// Returns which sets are kept; nothing when every set is.
+    #[must_use]
+    pub fn keep(&self) -> Option<Keep> {
+        self.keeping.as_ref().map(Keeping::keep)
     }
 
     /// Returns how long a run may take; nothing when there is no limit.
