@@ -10,6 +10,7 @@ mod explain;
 mod init;
 mod list;
 mod man;
+mod next;
 mod pin;
 mod prune;
 mod restore;
@@ -91,6 +92,7 @@ enum Verb {
     Pin(pin::PinSet),
     Unpin(pin::Unpin),
     Explain(explain::Explain),
+    Next(next::Next),
     Init(init::Init),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -114,6 +116,7 @@ impl Verb {
             Self::Pin(pin) => pin.carry_out(voice).await,
             Self::Unpin(unpin) => unpin.carry_out(voice).await,
             Self::Explain(explain) => explain.carry_out().await,
+            Self::Next(next) => next.carry_out(),
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,
             Self::DemoServer(server) => server.carry_out(),

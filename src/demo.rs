@@ -24,7 +24,10 @@ use crate::measure::Bytes;
 use crate::name::{DatabaseId, NameError, TenantId};
 
 /// How much may be held in memory while an installation is made; beyond it the engine spills to disk.
-const MEMORY: &str = "1GB";
+const MEMORY: Bytes = Bytes(1 << 30);
+/// How much an index takes for each page view while it is built, which is never spilled. It is more than [`MEMORY`] only
+/// above ten million.
+const MEMORY_PER_HIT: u64 = 100;
 /// Sessions per batch, three hits each: bounds the rows held in memory at once.
 const BATCH: usize = 100_000;
 /// Up to this many hits the files have blocks of 16 KiB, a tenth of the size and faster to make; above it they
@@ -180,7 +183,7 @@ impl Demo {
     fn open_engine(&self, data_path: &Path) -> Result<Connection, DemoError> {
         let config = Config::default()
             .enable_autoload_extension(false)?
-            .max_memory(MEMORY)?
+            .max_memory(&format!("{}B", MEMORY.0.max(self.hits * MEMORY_PER_HIT)))?
             .with("temp_directory", text(&data_path.join(".demo-spill"))?)?;
         let engine = Connection::open_in_memory_with_flags(config)?;
         if self.is_small() {

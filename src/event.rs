@@ -120,6 +120,11 @@ impl Meter {
         !self.is_stopped()
     }
 
+    /// Takes back `bytes` that were added and have to move again.
+    pub fn take_back(&self, bytes: u64) {
+        self.0.moved.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Returns how many bytes have moved.
     #[must_use]
     pub fn moved(&self) -> Bytes {

@@ -2,10 +2,12 @@
 //!
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
+mod last;
 mod prune;
 mod sets;
 
-pub use prune::{documents, last_run, pins, prune};
+pub use last::last_run;
+pub use prune::{documents, last_records, pins, prune};
 pub use sets::{Asked, catalogue};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,6 +6,7 @@
 
 mod backup;
 mod capture;
+mod due;
 mod facts;
 mod prune;
 mod restore;
@@ -13,6 +14,7 @@ mod verify;
 
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
+pub use due::due;
 pub use facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
 pub use prune::{
     Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,

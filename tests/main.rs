@@ -23,6 +23,7 @@ mod retention;
 mod running;
 mod runs;
 mod s3;
+mod schedules;
 mod secrets;
 mod server_stories;
 mod servers;

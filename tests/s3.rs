@@ -375,6 +375,8 @@ fn faults() -> Vec<(&'static str, Faults, End, End)> {
         ("slow down for ever", Faults { slow_down_percent: 100, ..none() }, Refused, Refused),
         ("completed with an error inside", Faults { failed_completions: 2, ..none() }, Heals, Heals),
         ("never completed", Faults { failed_completions: all, ..none() }, Refused, Heals),
+        ("a part taken for another", Faults { mistaken_parts: 1, ..none() }, Heals, Heals),
+        ("parts taken for others for ever", Faults { mistaken_parts: all, ..none() }, Refused, Heals),
         ("answers lost", Faults { lost_answers: 2, ..none() }, Heals, Heals),
         ("stalled", Faults { stall: Some(strike(2, 3_000_000)), ..none() }, Heals, Heals),
         ("downloads cut short", Faults { truncate: Some(strike(3, 1_000_000)), ..none() }, Heals, Heals),

@@ -36,7 +36,7 @@ pub(super) struct Demo {
     /// The directory, which must not hold an installation yet.
     #[arg(default_value = "hitkeep-demo")]
     directory: PathBuf,
-    /// How many page views the installation has; 10 million take minutes.
+    /// How many page views the installation has; 10 million take minutes and 1 GiB of memory, more take more of both.
     #[arg(long, default_value_t = 50_000)]
     hits: u64,
     /// Back it up while another process has it open and writes to it.

@@ -14,7 +14,7 @@ use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{Backup, Destination, Plan};
+use crate::plan::{Backup, Destination, Plan, Schedule};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
 use crate::run::{self, Cause, Outside, exit};
@@ -31,6 +31,10 @@ pub(super) struct Run {
     plan: PathBuf,
     /// The jobs, by name; every job where none is named.
     jobs: Vec<Name>,
+    /// Only the jobs whose schedule has come since they last ran, on whatever host: for a timer that ticks more often than
+    /// they run. A job that another run is at is left to it.
+    #[arg(long)]
+    due: bool,
     /// Print what would be done, and touch nothing.
     #[arg(long = "dry-run")]
     preview: bool,
@@ -43,7 +47,11 @@ impl Run {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         let reading = desk::read_plan(&self.plan)?;
         let plan = reading.plan;
-        let jobs = choose_jobs(&plan, &self.jobs)?;
+        let mut jobs = choose_jobs(&plan, &self.jobs)?;
+        if self.due {
+            jobs.retain(|job| job.schedule().is_some());
+            refuse_none(&jobs)?;
+        }
         if self.preview || voice.verbose {
             tell_problems(&reading.warnings);
         }
@@ -54,7 +62,8 @@ impl Run {
             if let Err(stopped) = stop.check() {
                 return Ok(exit::worse(code, Cause::from(stopped).exit_code()));
             }
-            let desk = JobDesk { plan: &plan, job, tell: &tell, stop: &stop };
+            let schedule = job.schedule().filter(|_| self.due);
+            let desk = JobDesk { plan: &plan, job, schedule, tell: &tell, stop: &stop };
             let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
             // One job that fails must not keep the next from its backup.
             code = exit::worse(code, ended.unwrap_or_else(|error| error.tell()));
@@ -79,10 +88,21 @@ pub(super) fn choose_jobs<'p>(plan: &'p Plan, names: &[Name]) -> Result<Vec<&'p 
     names.iter().map(find).collect()
 }
 
+/// Refuses to go on where no job has a schedule.
+pub(super) fn refuse_none<T>(scheduled: &[T]) -> Result<(), CliError> {
+    if !scheduled.is_empty() {
+        return Ok(());
+    }
+    let message = "no job that is meant has a schedule".to_owned();
+    Err(CliError::Usage { message, help: "write `schedule = \"0 3 * * *\"` at a job".to_owned() })
+}
+
 /// Everything that one job is done with.
 struct JobDesk<'r> {
     plan: &'r Plan,
     job: &'r Backup,
+    /// The schedule that the job waits for, unless it is to run at once.
+    schedule: Option<&'r Schedule>,
     tell: &'r Arc<dyn Listener>,
     stop: &'r Stop,
 }
@@ -98,6 +118,9 @@ impl JobDesk<'_> {
         let run = RunId::fresh(now);
         let staging = Staging::for_a_look(root, run)?;
         let stores = self.stores();
+        if !self.is_due(&stores, now).await? {
+            return Ok(exit::DONE);
+        }
         let outside = self.outside(&stores, staging.path());
         let facts = survey::backup(self.job, &stores, &BTreeMap::new(), &outside.means(staging.path())).await?;
         let work = work::backup(self.job, &facts, &root.join("hitkeep-plan-…"), run, now)?;
@@ -112,14 +135,34 @@ impl JobDesk<'_> {
     async fn carry_out(&self, voice: Voice, json: bool) -> Result<u8, CliError> {
         let now = Timestamp::now();
         let run = RunId::fresh(now);
+        // What this host remembers costs nothing to ask.
+        if !self.is_due(&[], now).await? {
+            return Ok(exit::DONE);
+        }
         let stores = self.stores();
         let mut locks = Locks::default();
         let ended = match self.lock_all(&stores, run, now, &mut locks).await {
-            Ok(()) => self.work(&stores, &locks, run, now, voice, json).await,
+            Ok(()) => match self.is_due(&stores, now).await {
+                Ok(true) => self.work(&stores, &locks, run, now, voice, json).await,
+                // Another host has done it meanwhile.
+                is_due => is_due.map(|_| exit::DONE),
+            },
+            Err(CliError::Store(StoreError::Busy { .. })) if self.schedule.is_some() => Ok(exit::DONE),
             Err(busy) => Err(busy),
         };
         locks.release().await;
         ended
+    }
+
+    /// Tells whether the job is to run now: at once, or because its time has come since it last ran.
+    async fn is_due(&self, stores: &[Arc<dyn Store>], now: Timestamp) -> Result<bool, CliError> {
+        let Some(schedule) = self.schedule else { return Ok(true) };
+        let last = survey::last_run(self.job, stores, &self.state()).await?;
+        Ok(work::due(schedule, self.plan.timezone(), last, now).is_some())
+    }
+
+    fn state(&self) -> Local {
+        Local::new(self.plan.local().state().to_owned())
     }
 
     /// Looks, plans, does, and writes down what happened.
@@ -269,7 +312,7 @@ impl JobDesk<'_> {
 
     /// Keeps each record in the state directory too: also those of runs that sealed nothing.
     async fn keep_records(&self, records: &[RunRecord]) {
-        let state = Local::new(self.plan.local().state().to_owned());
+        let state = self.state();
         for record in records {
             // Of two runs in one second, one may have failed before there was a set of that name.
             let RunRecord { snapshot, job, destination, run, .. } = record;

@@ -14,7 +14,7 @@ use super::template::{self, Scope};
 use super::trees::Tree;
 use super::upload::Uploading;
 use super::words::written;
-use super::{Chosen, Destination, Keep, Origin, Source, Store, Upload, code};
+use super::{Chosen, Destination, Keep, Origin, Schedule, ScheduleError, Source, Store, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::Span;
 use crate::name::{DatabaseId, Name, Prefix};
@@ -92,6 +92,7 @@ pub struct Backup {
     pub(super) prefix: Chosen<Prefix>,
     /// The template that `prefix` was rendered from.
     pub(super) template: String,
+    pub(super) schedule: Option<Chosen<Schedule>>,
     pub(super) databases: Chosen<Selection>,
     pub(super) compression: Chosen<Codec>,
     pub(super) verify: Chosen<Verify>,
@@ -111,6 +112,7 @@ impl Backup {
             None => Some(Chosen { value: Selection::All, origin: Origin::Default }),
         };
         let keeping = raw.keep.map(|at| Keeping::resolve(desk, at));
+        let schedule = raw.schedule.map(|at| resolve_schedule(desk, &at));
         let timeout = raw.timeout.map(|at| resolve_timeout(desk, &at));
         let (upload, upload_place) = raw.upload.map_or_else(Default::default, |at| (at.value, Some(at.span)));
         let uploading = Uploading::resolve(desk, upload);
@@ -137,6 +139,7 @@ impl Backup {
             to: to?.1,
             prefix: Chosen { value: prefix?, origin: template.origin },
             template: template.value,
+            schedule: schedule.map_or(Some(None), |schedule| schedule.map(Some))?,
             databases: databases?,
             compression: desk.word(raw.compression, Codec::Zstd),
             verify: desk.word(raw.verify, Verify::Checksum),
@@ -180,6 +183,12 @@ impl Backup {
     #[must_use]
     pub fn prefix(&self) -> &Prefix {
         &self.prefix.value
+    }
+
+    /// Returns when the job runs by itself; nothing when it is run by hand only.
+    #[must_use]
+    pub fn schedule(&self) -> Option<&Schedule> {
+        self.schedule.as_ref().map(|schedule| &schedule.value)
     }
 
     /// Returns the databases that are backed up.
@@ -301,6 +310,16 @@ fn check_list(desk: &mut Desk<'_>, key: &str, span: Range<usize>, items: &[At<St
         );
     }
     once
+}
+
+fn resolve_schedule(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Schedule>> {
+    let read = at.value.parse().map_err(|reason: ScheduleError| {
+        let problem = Diagnostic::error(code::INVALID_SCHEDULE, format!("{} is no schedule", written(&at.value)))
+            .at(at.span.clone(), reason.to_string())
+            .help("write five fields, such as `0 3 * * *` for each night at three, or `@daily`");
+        desk.problems.push(problem);
+    });
+    Some(desk.chosen(read.ok()?, &at.span))
 }
 
 fn resolve_timeout(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Span>> {

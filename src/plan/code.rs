@@ -79,6 +79,8 @@ codes! {
     SHARED_ONLY = "plan::shared-only";
     /// A text that is not a span of time.
     INVALID_SPAN = "plan::invalid-span";
+    /// A text that is no schedule.
+    INVALID_SCHEDULE = "plan::invalid-schedule";
     /// A text that is not a size.
     INVALID_SIZE = "plan::invalid-size";
     /// A span, a size or a number that is too small to work with.

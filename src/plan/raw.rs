@@ -239,6 +239,13 @@ pub(super) struct Backup {
     /// Empty for the destination itself. No two jobs may share a folder or lie in each other's.
     #[schemars(extend("default" = "backups", "examples" = ["{{ host }}/backups", ""]))]
     pub(super) prefix: Option<At<String>>,
+    /// When `run --due` runs the job, as a crontab line says it: minute, hour, day of the month, month, weekday (1 is
+    /// Monday), or `@daily` and its like. A time that was missed is run once, late.
+    #[schemars(
+        regex(pattern = r"^\s*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+(\s+\S+){4})\s*$"),
+        extend("examples" = ["0 3 * * *", "@daily"])
+    )]
+    pub(super) schedule: Option<At<String>>,
     /// The databases: all of them, or `shared` and tenants by their UUID.
     #[schemars(extend("default" = "all"))]
     pub(super) databases: Option<At<Databases>>,

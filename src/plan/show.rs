@@ -137,6 +137,7 @@ fn backup(job: &Backup) -> Table {
         Selection::All => quoted("all"),
         Selection::Only(ids) => list(ids.iter().map(ToString::to_string)),
     };
+    table.add_or("schedule", job.schedule.as_ref(), |schedule| quoted(&schedule.to_string()), "by hand only");
     table.add("databases", databases, &job.databases);
     table.add("compression", quoted(job.compression.value.as_str()), &job.compression);
     table.add("verify", quoted(job.verify.value.as_str()), &job.verify);

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::measure::{Bytes, Grouped, counted};
-use crate::name::SnapshotId;
+use crate::name::{Name, SnapshotId};
+use crate::plan::Slot;
 use crate::record::{Capture, Catalogue, Held, Manifest, RunRecord, Set, State};
 
 /// Draws columns of text under their headings, without lines; those of `numbers` are numbers.
@@ -55,6 +57,28 @@ pub fn sets(catalogue: &Catalogue, kept: &BTreeMap<SnapshotId, String>, now: Tim
         unseen => format!("… and {}: `--all` shows them\n", counted(unseen, "older set")),
     };
     columns(&headings, catalogue.sets.iter().map(row).collect(), 3..6) + &older
+}
+
+/// Lists coming runs in local time, and says where the clock skips or repeats the time that was asked for.
+#[must_use]
+pub fn runs(runs: &[(Slot, &Name)], zone: &TimeZone) -> String {
+    let row = |(slot, job): &(Slot, &Name)| {
+        let local = slot.at.to_zoned_datetime(zone.clone());
+        vec![local.strftime("%a %F %H:%M %:z").to_string(), job.to_string(), of_the_clock(*slot, zone)]
+    };
+    columns(&["TIME", "JOB", ""], runs.iter().map(row).collect(), 3..3)
+}
+
+/// Says what the clock does at a time that was asked for: nothing, mostly.
+fn of_the_clock(slot: Slot, zone: &TimeZone) -> String {
+    match zone.to_ambiguous_timestamp(slot.wall).offset() {
+        AmbiguousOffset::Unambiguous { .. } => String::new(),
+        AmbiguousOffset::Gap { .. } => format!("the clock skips {}", slot.wall.strftime("%H:%M")),
+        AmbiguousOffset::Fold { before, .. } if before == zone.to_offset(slot.at) => {
+            "the clock shows this time twice: the first".to_owned()
+        }
+        AmbiguousOffset::Fold { .. } => "the clock shows this time twice: the second".to_owned(),
+    }
 }
 
 /// Lists the snapshots of one set and what the run says about it.

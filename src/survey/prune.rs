@@ -61,7 +61,7 @@ pub async fn pins(
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub async fn last_run(state: &dyn Store, job: &Name) -> Result<Vec<RunRecord>, StoreError> {
+pub async fn last_records(state: &dyn Store, job: &Name) -> Result<Vec<RunRecord>, StoreError> {
     let keys = state.list(&record::runs_folder()).await?.into_keys();
     // `runs/<set>.<job>.<destination>.<run>.json`; ids of runs sort by time.
     let run = |key: &Key| match key.as_str().split('.').collect::<Vec<_>>()[..] {

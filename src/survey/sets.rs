@@ -59,12 +59,15 @@ pub(super) async fn taken(
 ) -> Result<(BTreeSet<SnapshotId>, Option<(SnapshotId, Sha256)>), StoreError> {
     let look = Look { store, prefix };
     let names = look.names(At::Latest).await?;
-    for id in names.sealed.iter().rev() {
-        if let (Ok(_), digest) = look.read_record(*id).await? {
-            return Ok((names.all(), Some((*id, digest))));
-        }
-    }
-    Ok((names.all(), None))
+    let newest = look.newest_record(&names).await?;
+    Ok((names.all(), newest.map(|(record, digest)| (record.snapshot, digest))))
+}
+
+/// Returns the newest run record of a backup prefix that can be understood.
+pub(super) async fn newest_record(store: &dyn Store, prefix: &Prefix) -> Result<Option<RunRecord>, StoreError> {
+    let look = Look { store, prefix };
+    let names = look.names(At::Latest).await?;
+    Ok(look.newest_record(&names).await?.map(|(record, _)| record))
 }
 
 /// Returns the sets to look at until the one that is meant is found, newest first.
@@ -215,6 +218,16 @@ impl Look<'_> {
 
     async fn record(self, names: &Names, id: SnapshotId) -> Result<Option<FoundRecord>, StoreError> {
         if names.sealed.contains(&id) { self.read_record(id).await.map(Some) } else { Ok(None) }
+    }
+
+    /// Returns the newest run record that can be understood, and its digest.
+    async fn newest_record(self, names: &Names) -> Result<Option<(RunRecord, Sha256)>, StoreError> {
+        for id in names.sealed.iter().rev() {
+            if let (Ok(record), digest) = self.read_record(*id).await? {
+                return Ok(Some((record, digest)));
+            }
+        }
+        Ok(None)
     }
 
     async fn read_record(self, id: SnapshotId) -> Result<FoundRecord, StoreError> {

@@ -31,6 +31,11 @@ impl Place {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
+    /// Returns one in memory, where it can be had: on a busy disk a commit may take longer than what is done beside it.
+    fn in_memory() -> Self {
+        tempfile::tempdir_in("/dev/shm").map_or_else(|_| Self::new(), |folder| Self { folder })
+    }
+
     fn live(&self) -> PathBuf {
         self.path("live.db")
     }

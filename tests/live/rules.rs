@@ -42,7 +42,7 @@ fn rejections(captured: &hitkeep_plan::duck::capture::Captured) -> Vec<(Rejectio
 #[test]
 fn a_commit_during_a_checkpoint_is_not_lost() {
     for kind in [HITKEEPS, NEWEST] {
-        let place = Place::new();
+        let place = Place::in_memory();
         let Some((_engine, [first, second, reader])) = Engine::start::<3>(kind, &place.live()) else { return };
         first.must("CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (1);");
         // A reader of an old state lets commits go on while a checkpoint is under way.
@@ -71,7 +71,7 @@ fn a_commit_during_a_checkpoint_is_not_lost() {
 #[test]
 fn blocks_of_an_old_state_that_are_written_over_are_not_copied() {
     for kind in [HITKEEPS, NEWEST] {
-        let place = Place::new();
+        let place = Place::in_memory();
         let Some((_engine, [first])) = Engine::start::<1>(kind, &place.live()) else { return };
         first.must(&format!("CREATE TABLE t AS {BULK}; CHECKPOINT;"));
         let rewrite = || {
@@ -101,7 +101,7 @@ fn a_copy_of_a_log_that_refers_to_blocks_is_not_taken_once_they_may_be_used_agai
     // By the source of 1.5.0 they may be used at once, and by that of the others after the next checkpoint; no engine was
     // seen to do it sooner. Which engine has the database open is not known from outside.
     for kind in [CARELESS, HITKEEPS, NEWEST] {
-        let place = Place::new();
+        let place = Place::in_memory();
         let Some((_engine, [first])) = Engine::start::<1>(kind, &place.live()) else { return };
         first.must(&format!("SET threads = 1; CREATE TABLE s AS SELECT 1 AS a; CHECKPOINT; CREATE TABLE t AS {BULK};"));
         let before = headers(&place.live());
@@ -114,7 +114,7 @@ fn a_copy_of_a_log_that_refers_to_blocks_is_not_taken_once_they_may_be_used_agai
 
 #[test]
 fn a_log_that_is_another_is_not_put_beside_the_database() {
-    let place = Place::new();
+    let place = Place::in_memory();
     let open = || Engine::start::<1>(NEWEST, &place.live());
     let Some((engine, [first])) = open() else { return };
     first.must(&format!("CREATE TABLE s AS SELECT 1 AS a; CHECKPOINT; CREATE TABLE t AS {BULK};"));
@@ -134,7 +134,7 @@ fn a_log_that_is_another_is_not_put_beside_the_database() {
 
 #[test]
 fn another_file_in_the_place_of_the_database_is_copied_itself() {
-    let place = Place::new();
+    let place = Place::in_memory();
     let make = |path: &Path, rows: u32| {
         let sql = format!("CREATE TABLE t AS SELECT range AS k FROM range({rows}); CHECKPOINT;");
         opened(path).unwrap().execute_batch(&sql).unwrap();
@@ -148,7 +148,7 @@ fn another_file_in_the_place_of_the_database_is_copied_itself() {
 
 #[test]
 fn metadata_that_was_copied_half_written_is_copied_again() {
-    let place = Place::new();
+    let place = Place::in_memory();
     opened(&place.live()).unwrap().execute_batch("CREATE TABLE t AS SELECT 1 AS a; CHECKPOINT;").unwrap();
     let whole = fs::read(place.live()).unwrap();
     // What is not in use in a block of metadata is written over by a checkpoint before its header is. Everything after

@@ -24,6 +24,11 @@ const SLOW_DOWN: Answer =
 const FAILED: Answer =
     ("200 OK", "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>");
 
+const INVALID_PART: Answer = (
+    "400 Bad Request",
+    "<Error><Code>InvalidPart</Code><Message>A part does not match what was sent.</Message></Error>",
+);
+
 const NOT_IMPLEMENTED: Answer = (
     "501 Not Implemented",
     "<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that is not implemented.\
@@ -54,6 +59,8 @@ pub(crate) struct Faults {
     pub(crate) seed: u64,
     /// How many multipart uploads, from the first, are not completed and answered with 200 and an error inside.
     pub(crate) failed_completions: u64,
+    /// How many multipart uploads, from the first, are not completed because a part is said to be another.
+    pub(crate) mistaken_parts: u64,
     /// How many writes of whole objects, from the first, are done and never answered.
     pub(crate) lost_answers: u64,
     /// The header that the server does not know: each request with it is answered with 501.
@@ -82,6 +89,7 @@ pub(crate) struct Counts {
     pub(crate) truncated: u64,
     pub(crate) slowed_down: u64,
     pub(crate) failed_completions: u64,
+    pub(crate) mistaken_parts: u64,
     pub(crate) lost_answers: u64,
     pub(crate) not_known: u64,
     pub(crate) conflicts: u64,
@@ -238,6 +246,10 @@ impl Between {
         if head.is_completion() && counts.failed_completions < self.faults.failed_completions {
             counts.failed_completions += 1;
             return Some(FAILED);
+        }
+        if head.is_completion() && counts.mistaken_parts < self.faults.mistaken_parts {
+            counts.mistaken_parts += 1;
+            return Some(INVALID_PART);
         }
         if self.faults.unknown_header.is_some_and(|name| head.header(name).is_some()) {
             counts.not_known += 1;

@@ -123,6 +123,22 @@ impl Opened {
             let moved = source.measure().await?;
             return self.taken(key, moved).await;
         }
+        let stored = self.put_in_parts_once(key, source.clone(), mode, meter).await;
+        if !stored.as_ref().is_err_and(lacks_a_part) {
+            return stored;
+        }
+        meter.take_back(source.length);
+        self.put_in_parts_once(key, source, mode, meter).await
+    }
+
+    /// Stores an object in parts of a new upload, of which nothing is left if it fails.
+    async fn put_in_parts_once(
+        &self,
+        key: &Key,
+        source: Source,
+        mode: Mode,
+        meter: &Meter,
+    ) -> Result<Moved, StoreError> {
         let upload = self.begin(key).await?;
         let mut sending = JoinSet::new();
         let stored = until_stopped(meter, || self.locate(key.as_str()), async {
@@ -347,6 +363,12 @@ impl Opened {
             _ => None,
         }
     }
+}
+
+/// Tells whether a server has other parts than it was sent: seen of Garage, where what is left of a connection that was
+/// cut may come after the part has been sent again.
+fn lacks_a_part(error: &StoreError) -> bool {
+    matches!(error, StoreError::Refused { code, .. } if code == "InvalidPart")
 }
 
 /// Why a part was not sent.

@@ -1,0 +1,48 @@
+//! `next`: the coming runs of a plan.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::error::CliError;
+use super::run::{choose_jobs, refuse_none};
+use super::{desk, print};
+use crate::name::Name;
+use crate::plan::Slot;
+use crate::report::table;
+use crate::run::exit;
+
+/// Show the coming runs of a plan's schedules, and what a change of the clock does to them.
+#[derive(Debug, Args)]
+pub(super) struct Next {
+    /// The plan.
+    plan: PathBuf,
+    /// The jobs, by name; every job with a schedule where none is named.
+    jobs: Vec<Name>,
+    /// How many runs to show.
+    #[arg(short = 'n', long, default_value_t = 10)]
+    count: usize,
+    /// The time after which they come, such as `2026-03-28T00:00:00Z`; now unless given.
+    #[arg(long, value_name = "TIME")]
+    after: Option<Timestamp>,
+}
+
+impl Next {
+    pub(super) fn carry_out(self) -> Result<u8, CliError> {
+        let plan = desk::read_plan(&self.plan)?.plan;
+        let jobs = choose_jobs(&plan, &self.jobs)?;
+        let scheduled: Vec<_> = jobs.into_iter().filter_map(|job| Some((job.name(), job.schedule()?))).collect();
+        refuse_none(&scheduled)?;
+        let (zone, after) = (plan.timezone(), self.after.unwrap_or_else(Timestamp::now));
+        let mut runs: Vec<(Slot, &Name)> = Vec::new();
+        for (name, schedule) in scheduled {
+            let slots = std::iter::successors(schedule.next(after, zone), |slot| schedule.next(slot.at, zone));
+            runs.extend(slots.take(self.count).map(|slot| (slot, name)));
+        }
+        runs.sort_by_key(|(slot, _)| slot.at);
+        runs.truncate(self.count);
+        print(&table::runs(&runs, zone))?;
+        Ok(exit::DONE)
+    }
+}
