@@ -12,7 +12,7 @@ use hitkeep_plan::event::{Meter, Silence};
 use hitkeep_plan::measure::{Bytes, Sha256};
 use hitkeep_plan::name::{Key, Prefix, SnapshotId};
 use hitkeep_plan::plan::{Keep, Rule, Verify};
-use hitkeep_plan::record::{self, PlanRecord, State};
+use hitkeep_plan::record::{self, Pin, PlanRecord, State};
 use hitkeep_plan::run::{self, About, Outside, exit};
 use hitkeep_plan::stop::Stop;
 use hitkeep_plan::store::faulty::{Fault, Faulty};
@@ -140,6 +140,8 @@ async fn a_pinned_set_stays_until_it_is_unpinned_and_is_explained() {
     let newest = site.succeed(&["explain", "plan.toml", "latest"]).stdout;
     assert!(newest.contains("the newest: the newest complete set is never deleted"), "{newest}");
     assert!(newest.contains("last 1 of 6: until 6 sets more"), "{newest}");
+    let last = site.succeed(&["explain", "plan.toml", &ids[2]]).stdout;
+    assert!(last.contains("last 6 of 6: until 1 set more"), "{last}");
     let foreign = site.run(&["pin", "plan.toml", &ids[4], "--reason", "x"]);
     assert_eq!(foreign.code, 2, "{foreign:?}");
     site.succeed(&["unpin", "plan.toml", &ids[0]]);
@@ -148,6 +150,16 @@ async fn a_pinned_set_stays_until_it_is_unpinned_and_is_explained() {
     site.succeed(&["prune", "plan.toml", "--yes"]);
     assert!(!listed(&site).contains(&ids[0]));
     assert!(!names(&site.path("backups")).iter().any(|name| name.contains(&ids[0])));
+}
+
+#[test]
+fn every_pin_that_was_ever_written_stays_readable() {
+    let text = include_str!("recorded/pin-1.json");
+    let pin = Pin::read(text.as_bytes()).unwrap();
+    assert_eq!((pin.format, pin.reason.as_str(), pin.host.as_str()), (1, "before the move", "fra1"));
+    assert_eq!(String::from_utf8(pin.write()).unwrap(), text);
+    let newer = Pin::read(text.replace("\"format\": 1", "\"format\": 2").as_bytes()).unwrap_err().to_string();
+    assert_eq!(newer, "this pin has format 2, and this version of hitkeep-plan reads up to 1: use a newer one");
 }
 
 #[tokio::test]
