@@ -10,6 +10,7 @@ mod explain;
 mod init;
 mod list;
 mod man;
+mod memory;
 mod next;
 mod pin;
 mod prune;
@@ -18,6 +19,7 @@ mod run;
 mod schema;
 mod show;
 mod subject;
+mod units;
 mod verify;
 
 use std::ffi::OsString;
@@ -93,6 +95,7 @@ enum Verb {
     Unpin(pin::Unpin),
     Explain(explain::Explain),
     Next(next::Next),
+    Units(units::Units),
     Init(init::Init),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -117,6 +120,7 @@ impl Verb {
             Self::Unpin(unpin) => unpin.carry_out(voice).await,
             Self::Explain(explain) => explain.carry_out().await,
             Self::Next(next) => next.carry_out(),
+            Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,
             Self::DemoServer(server) => server.carry_out(),

@@ -33,16 +33,13 @@ pub use script::data_files;
 /// How long an interrupted engine has to end its call before it is interrupted again.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// Which part of an engine's memory is kept for what nobody reckons with: catalogues, and blocks that are in use for a moment.
-///
-/// A margin: three databases that are loaded at the same time in 128 MiB fit without it too, twelve times of twelve.
-const UNRECKONED: u64 = 4;
-
 /// What an engine may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// How much memory, in bytes.
     pub memory: Bytes,
+    /// How much of it where a table is so long that one of its indexes cannot be built in less; no less than `memory`.
+    pub most: Bytes,
     /// The folder for what does not fit into it.
     pub spill: PathBuf,
 }
@@ -60,7 +57,6 @@ pub enum Database {
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
-    memory: Bytes,
     room: Arc<Room>,
     /// How many work with the engine at the same time.
     abreast: usize,
@@ -152,8 +148,8 @@ impl Session {
             Connection::open_in_memory_with_flags(config)
         };
         let connection = open().map_err(|error| refused("opening an engine", &error))?;
-        let room = Arc::new(Room::new(Bytes(limits.memory.0 - limits.memory.0 / UNRECKONED)));
-        Ok(Self { connection, memory: limits.memory, room, abreast: 1, number: 0 })
+        let room = Arc::new(Room::new(limits.memory, limits.most));
+        Ok(Self { connection, room, abreast: 1, number: 0 })
     }
 
     /// Opens one engine and `count` connections to it, of which `abreast` work at the same time: they share its limits.
@@ -167,7 +163,7 @@ impl Session {
 
     fn another(&self, number: usize) -> Result<Self, DuckError> {
         let connection = self.connection.try_clone().map_err(|error| refused("connecting to an engine", &error))?;
-        Ok(Self { connection, memory: self.memory, room: Arc::clone(&self.room), abreast: self.abreast, number })
+        Ok(Self { connection, room: Arc::clone(&self.room), abreast: self.abreast, number })
     }
 
     /// Returns what another thread needs to interrupt a call of this session.
@@ -178,12 +174,19 @@ impl Session {
 
     /// Returns how much memory the engine may use.
     fn memory(&self) -> Bytes {
-        self.memory
+        self.room.memory()
+    }
+
+    /// Lets the engine use `memory`, or as much of that as it ever may, unless it uses more already.
+    fn enlarge(&self, memory: Bytes) -> Result<(), DuckError> {
+        self.room.enlarge(memory, |memory| {
+            self.run("taking more memory", &format!("SET GLOBAL memory_limit = '{}B'", memory.0))
+        })
     }
 
     /// Returns how much of it is for this connection while others work too.
     fn share(&self) -> Bytes {
-        Bytes(self.memory.0 / self.abreast as u64)
+        Bytes(self.memory().0 / self.abreast as u64)
     }
 
     /// Waits until others have left `bytes` of the memory, and takes them until what is returned is dropped.

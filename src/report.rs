@@ -4,6 +4,7 @@ mod json;
 mod lines;
 mod progress;
 pub mod table;
+pub mod units;
 
 pub use json::Json;
 pub use lines::Lines;

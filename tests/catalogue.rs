@@ -367,7 +367,7 @@ async fn a_new_run_reads_one_record_of_thousands() {
     world.export(foreign).await;
     let (site, store) = (Site::with(minimal()), Arc::new(world.store));
     let plan = site.read_plan(PLAN);
-    let limits = Limits { memory: Bytes(64 << 20), spill: site.path("spill") };
+    let limits = Limits { memory: Bytes(64 << 20), most: Bytes(64 << 20), spill: site.path("spill") };
     let stores = [Arc::clone(&store) as Arc<dyn Store>];
     let (staging, stop) = (site.path(""), Stop::default());
     let means = Means { limits: &limits, staging: &staging, clock: Timestamp::now, stop: &stop };

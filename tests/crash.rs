@@ -85,7 +85,7 @@ impl World {
     }
 
     fn limits(&self) -> Limits {
-        Limits { memory: Bytes(64 << 20), spill: self.site.path("spill") }
+        Limits { memory: Bytes(64 << 20), most: Bytes(64 << 20), spill: self.site.path("spill") }
     }
 
     fn outside(&self, store: &Arc<dyn Store>, tell: Arc<dyn Listener>, stop: Stop) -> Outside {

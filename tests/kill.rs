@@ -87,7 +87,8 @@ fn look_closely(site: &Site, about: &str) {
     let target = tempfile::tempdir_in(site.path("")).unwrap();
     let data = target.path().join("data");
     site.succeed(&["restore", "plan.toml", "--to", data.to_str().unwrap()]);
-    let session = Session::open(&Limits { memory: Bytes(64 << 20), spill: site.path("spill") }).unwrap();
+    let session =
+        Session::open(&Limits { memory: Bytes(64 << 20), most: Bytes(64 << 20), spill: site.path("spill") }).unwrap();
     for database in ["hitkeep.db".to_owned(), format!("tenants/{TENANT}/hitkeep.db")] {
         let contents = |data: &Path| compare::contents(&session, &data.join(&database)).unwrap();
         assert_eq!(contents(&data), contents(&site.path("data")), "{about}: {database}");

@@ -63,7 +63,7 @@ fn constraints(path: &Path) -> Vec<String> {
 #[test]
 fn a_table_of_many_rows_comes_back_whole_within_its_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let limits = Limits { memory: Bytes(128 << 20), spill: folder.path().join("spill") };
+    let limits = Limits { memory: Bytes(128 << 20), most: Bytes(128 << 20), spill: folder.path().join("spill") };
     let (source, exported, out) = exported(folder.path(), &limits);
     let restored = folder.path().join("restored.db");
 
@@ -86,7 +86,7 @@ fn a_table_of_many_rows_comes_back_whole_within_its_memory() {
 #[test]
 fn databases_that_are_loaded_at_the_same_time_share_the_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let limits = Limits { memory: Bytes(128 << 20), spill: folder.path().join("spill") };
+    let limits = Limits { memory: Bytes(128 << 20), most: Bytes(128 << 20), spill: folder.path().join("spill") };
     let (source, exported, out) = exported(folder.path(), &limits);
     let restored = ["one.db", "two.db", "three.db"].map(|name| folder.path().join(name));
 

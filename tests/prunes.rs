@@ -321,7 +321,7 @@ fn outside(wanted: &Retention, store: Arc<dyn Store>) -> Outside {
     Outside {
         stores: BTreeMap::from([(wanted.destination.clone(), store)]),
         leases: BTreeMap::new(),
-        limits: Limits { memory: Bytes(64 << 20), spill: std::env::temp_dir() },
+        limits: Limits { memory: Bytes(64 << 20), most: Bytes(64 << 20), spill: std::env::temp_dir() },
         clock: Timestamp::now,
         tell: Arc::new(Silence),
         stop: Stop::default(),

@@ -19,7 +19,8 @@ use crate::redact::{self, golden};
 
 /// What a database holds, table by table.
 pub(crate) fn contents(database: &Path) -> BTreeMap<(String, String), Content> {
-    let limits = Limits { memory: Bytes(256 << 20), spill: std::env::temp_dir().join("unused") };
+    let limits =
+        Limits { memory: Bytes(256 << 20), most: Bytes(256 << 20), spill: std::env::temp_dir().join("unused") };
     compare::contents(&Session::open(&limits).unwrap(), database).unwrap()
 }
 

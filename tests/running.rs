@@ -253,7 +253,7 @@ async fn a_look_that_is_stopped_leaves_no_copy() {
     let site = Site::with(minimal());
     let _running = hitkeep(&site);
     let (plan, staging, stop) = (site.read_plan(PLAN), site.path("staging"), Stop::default());
-    let limits = Limits { memory: Bytes(64 << 20), spill: site.path("spill") };
+    let limits = Limits { memory: Bytes(64 << 20), most: Bytes(64 << 20), spill: site.path("spill") };
     let means = Means { limits: &limits, staging: &staging, clock: Timestamp::now, stop: &stop };
     fs::create_dir(&staging).unwrap();
     stop.request(Reason::Interrupt);

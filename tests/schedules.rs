@@ -1,8 +1,10 @@
 //! A schedule means what crontab means by it, whatever the clock does.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stderr, reason = "what is skipped is said")]
 
 use std::fmt::Write as _;
+use std::process::Command;
 
 use chrono::DateTime as Instant;
 use chrono_tz::Tz;
@@ -15,7 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::fixture::{PLAN, Running, Site, minimal};
-use crate::redact::golden;
+use crate::redact::{self, golden};
 
 /// Zones whose clocks change by an hour, by half of one, at midnight, the other way round in winter, and never.
 const ZONES: &[&str] = &[
@@ -354,5 +356,52 @@ fn of_two_hosts_one_does_what_is_due() {
         assert_eq!([tick("one"), tick("two")].map(|run| run.end().code), [0, 0]);
         let sealed = site.path(&format!("backups/round-{round}/runs"));
         assert_eq!(std::fs::read_dir(sealed).unwrap().count(), 1, "round {round}");
+    }
+}
+
+#[test]
+fn a_scheduler_is_given_its_files() {
+    let site = Site::with(minimal());
+    site.write_plan(&scheduled("0 3 * * *", &format!("{BESIDE}schedule = \"*/15 * * * *\"\n")));
+    let text = |words: &[&str]| {
+        let outcome = site.succeed(words);
+        redact::outcome(&site, &outcome).replace(env!("CARGO_BIN_EXE_hitkeep-plan"), "/usr/local/bin/hitkeep-plan")
+    };
+    let systemd = text(&["units", "plan.toml", "--systemd"]);
+    let cron = text(&["units", "plan.toml", "--cron"]);
+    site.write_plan(&scheduled("7 3 * * *", ""));
+    let dense = text(&["units", "plan.toml", "--cron"]);
+    let spaced = site.path("my 100% plans");
+    std::fs::create_dir(&spaced).unwrap();
+    std::fs::copy(site.path("plan.toml"), spaced.join("it's.toml")).unwrap();
+    let awkward = text(&["units", "my 100% plans/it's.toml", "--cron"]);
+    golden("units.txt", &[systemd, cron, dense, awkward].join("\n"));
+}
+
+#[test]
+fn what_systemd_is_given_it_takes() {
+    let site = Site::with(minimal());
+    site.write_plan(&scheduled("0 3 * * *", ""));
+    let spaced = site.path("100% of it");
+    std::fs::create_dir(&spaced).unwrap();
+    std::fs::copy(site.path("plan.toml"), spaced.join("plan.toml")).unwrap();
+    for plan in ["plan.toml", "100% of it/plan.toml"] {
+        let units = tempfile::tempdir().unwrap();
+        let folder = units.path().to_str().unwrap();
+        site.succeed(&["units", plan, "--systemd", "--to", folder]);
+        let files = ["hitkeep-plan-plan.service", "hitkeep-plan-plan.timer"].map(|name| units.path().join(name));
+        let verified = Command::new("systemd-analyze").arg("verify").arg("--man=no").args(&files).output();
+        match verified {
+            Ok(verified) => {
+                let said = String::from_utf8_lossy(&verified.stderr);
+                assert!(verified.status.success() && !said.contains("hitkeep-plan-plan"), "{plan}: {said}");
+            }
+            Err(missing) => {
+                assert!(std::env::var_os("CI").is_none(), "systemd-analyze: {missing}");
+                eprintln!("skipped: there is no systemd-analyze here: {missing}");
+            }
+        }
+        let again = site.run(&["units", plan, "--systemd", "--to", folder]);
+        assert_eq!(again.code, 2, "what is there is not overwritten: {again:?}");
     }
 }

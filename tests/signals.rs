@@ -133,7 +133,7 @@ fn a_restore_that_is_stopped_leaves_its_target_as_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_word_that_was_given_early_still_stops_an_export() {
     let site = Site::with(demo(Layout::Joined));
-    let limits = Limits { memory: Bytes(256 << 20), spill: site.path("spill") };
+    let limits = Limits { memory: Bytes(256 << 20), most: Bytes(256 << 20), spill: site.path("spill") };
     let (source, into) = (Database::Source(site.path("data/hitkeep.db")), site.path("export"));
     fs::create_dir(&into).unwrap();
     let export = move |session: &Session| export::export(session, &source, &into, Codec::Zstd);

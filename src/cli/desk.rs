@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
+use super::memory;
 use crate::duck::Limits;
 use crate::event::Listener;
 use crate::measure::{Bytes, Sha256};
@@ -70,12 +71,14 @@ pub(super) fn store(destination: &Destination, upload: Upload) -> Arc<dyn Store>
 
 /// Returns what an engine may use where a plan says it.
 pub(super) fn limits(plan: &Plan, spill: PathBuf) -> Limits {
-    Limits { memory: plan.local().memory_limit(), spill }
+    let memory = plan.local().memory_limit();
+    let most = if plan.local().limits_memory() { memory } else { memory.max(memory::to_be_had()) };
+    Limits { memory, most, spill }
 }
 
 /// Returns what an engine may use where no plan says it.
 pub(super) fn default_limits(spill: PathBuf) -> Limits {
-    Limits { memory: MEMORY, spill }
+    Limits { memory: MEMORY, most: MEMORY.max(memory::to_be_had()), spill }
 }
 
 /// Returns whose work this is: the plan's, or nobody's.

@@ -154,6 +154,10 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
             "it is checkpointed more often than it can be copied: put `staging` on a faster disk, let HitKeep checkpoint less often, or run at a calmer time",
         ),
         ("is damaged: ", "restore it from the last good backup, if HitKeep cannot open it either"),
+        (
+            "Increasing the memory limit",
+            "let DuckDB use more, with `memory_limit` in `[local]`: an index takes about 100 bytes for each row of its table",
+        ),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),

@@ -15,6 +15,7 @@ use super::export::{Table, count_rows, read_script};
 use super::script::{self, Copy, Keyless};
 use super::{DuckError, Session, quoted};
 use crate::hitkeep;
+use crate::measure::Bytes;
 
 const ALIAS: &str = "hitkeep_plan_restored";
 
@@ -64,7 +65,9 @@ pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> R
         script::statements(&load_script).into_iter().map(read_copy).collect::<Result<_, _>>()?;
     let rows: Vec<u64> = copies.iter().map(|copy| row_count(session, from, copy)).collect::<Result<_, _>>()?;
     let sizes: Sizes = copies.iter().map(Copy::names).zip(rows.iter().copied()).collect();
-    let order = Order::new(session, &script::statements(&schema_script), &sizes);
+    let statements = script::statements(&schema_script);
+    session.enlarge(needed(&statements, &sizes))?;
+    let order = Order::new(session, &statements, &sizes);
 
     let alias = format!("{ALIAS}_{}", session.number);
     session.attach(into, &alias, NEW_FILE)?;
@@ -118,6 +121,14 @@ fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, Duck
 
 /// The rows of each table, by its schema and name.
 type Sizes = BTreeMap<(Option<String>, String), u64>;
+
+/// Returns how much memory it takes to build the largest of the indexes at once.
+fn needed(statements: &[&str], sizes: &Sizes) -> Bytes {
+    let indexed =
+        statements.iter().filter(|statement| script::creates_index(statement)).map(|one| script::indexed_table(one));
+    let rows = indexed.filter_map(|table| sizes.get(&table)).max().copied().unwrap_or(0);
+    Bytes(MEMORY_PER_KEYED_GROUP + rows.saturating_mul(MEMORY_PER_INDEXED_ROW))
+}
 
 /// What is defined when.
 struct Order<'s> {

@@ -52,10 +52,21 @@ impl Local {
         &self.staging.value
     }
 
+    /// Returns those of its directories that the plan itself names.
+    pub fn chosen(&self) -> impl Iterator<Item = &Path> {
+        [&self.state, &self.staging].into_iter().filter(|path| path.place().is_some()).map(|path| path.value.as_path())
+    }
+
     /// Returns the memory that DuckDB may use.
     #[must_use]
     pub fn memory_limit(&self) -> Bytes {
         self.memory_limit.value
+    }
+
+    /// Tells whether the plan itself says how much that is.
+    #[must_use]
+    pub fn limits_memory(&self) -> bool {
+        self.memory_limit.place().is_some()
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime as Instant, Utc};
+use cron::TimeUnitSpec;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
@@ -231,6 +232,11 @@ impl Schedule {
                 .take_while(|slot| slot.at <= until)
                 .last()
         })
+    }
+
+    /// Returns the minutes of the hour that it may come at.
+    pub fn minutes(&self) -> impl Iterator<Item = u32> {
+        self.patterns.iter().flat_map(|pattern| pattern.minutes().iter())
     }
 
     fn next_counted(&self, after: Timestamp, zone: &TimeZone) -> Option<Slot> {
