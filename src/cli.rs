@@ -7,11 +7,14 @@ mod desk;
 mod doctor;
 mod drill;
 mod error;
+mod explain;
 mod init;
 mod list;
 mod man;
 mod memory;
 mod next;
+mod pin;
+mod prune;
 mod restore;
 mod run;
 mod schema;
@@ -90,6 +93,10 @@ enum Verb {
     List(list::List),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Prune(prune::Prune),
+    Pin(pin::PinSet),
+    Unpin(pin::Unpin),
+    Explain(explain::Explain),
     Next(next::Next),
     Units(units::Units),
     Init(init::Init),
@@ -112,6 +119,10 @@ impl Verb {
             Self::List(list) => list.carry_out().await,
             Self::Verify(verify) => verify.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,
+            Self::Prune(prune) => prune.carry_out(voice).await,
+            Self::Pin(pin) => pin.carry_out(voice).await,
+            Self::Unpin(unpin) => unpin.carry_out(voice).await,
+            Self::Explain(explain) => explain.carry_out().await,
             Self::Next(next) => next.carry_out(),
             Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),

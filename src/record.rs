@@ -7,6 +7,8 @@
 mod catalogue;
 mod drill;
 mod manifest;
+mod pin;
+mod prune;
 mod run;
 
 pub use catalogue::{
@@ -14,6 +16,8 @@ pub use catalogue::{
 };
 pub use drill::{Assertion, DrillRecord, DrilledDatabase, drill_key, drill_of};
 pub use manifest::{Capture, ContentRecord, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
+pub use pin::{Pin, pin_key, set_of_document};
+pub use prune::{DeletedRecord, PruneRecord};
 pub use run::{Failed, PlanRecord, RunRecord, SnapshotRecord, Status, Verification};
 
 use serde::Serialize;

@@ -10,6 +10,7 @@ mod doctor;
 mod drill;
 mod files;
 mod load;
+mod prune;
 mod restore;
 pub mod staging;
 mod verify;
@@ -17,6 +18,7 @@ mod verify;
 pub use backup::{backup, unbegun};
 pub use doctor::{Examined, Patient, doctor};
 pub use drill::drill;
+pub use prune::prune;
 pub use restore::restore;
 pub use verify::{Finding, verify};
 

@@ -3,10 +3,12 @@
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
 mod last;
+mod prune;
 mod sets;
 mod status;
 
 pub use last::last_run;
+pub use prune::{documents, drilled, last_records, pins, prune};
 pub use sets::{Asked, catalogue};
 pub use status::{kept_records, series};
 

@@ -9,6 +9,7 @@ mod capture;
 mod drill;
 mod due;
 mod facts;
+mod prune;
 mod restore;
 mod status;
 mod verify;
@@ -18,9 +19,14 @@ pub use capture::{Capture, Origin, Prepare, copy_path};
 pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};
 pub use due::due;
 pub use facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Reached, RestoreFacts, Seen};
+pub use prune::{
+    Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,
+    Worth, explain, judge, prune,
+};
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use status::{
-    Change, Drilled, FailedDrill, Looked, Newest, SeriesFacts, SeriesStatus, Standing, Trend, Trouble, Verdict, status,
+    Change, Drilled, FailedDrill, Judgement, Looked, Newest, SeriesFacts, SeriesStatus, Standing, Trend, Trouble,
+    status,
 };
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
 

@@ -272,8 +272,11 @@ fn a_run_that_lost_most_of_its_rows_is_partial_and_guards_the_set_before() {
     let listed = site.succeed(&["list", "plan.toml"]).stdout;
     let allowed = emptied("100%");
     let status = redact::outcome(&site, &site.run(&["status", "plan.toml"]));
-    let story =
-        [shrunk, redact::outcome(&site, &verified), redact::text(&site, &redact::narrow(&listed)), allowed, status];
+    site.write_plan(&plan_with("keep = { last = 1 }"));
+    let kept = site.succeed(&["prune", "plan.toml"]).stdout;
+    assert!(kept.contains(&format!("guarded by {after}, ")), "{kept}");
+    let [listed, kept] = [listed, kept].map(|text| redact::text(&site, &redact::narrow(&text)));
+    let story = [shrunk, redact::outcome(&site, &verified), listed, allowed, status, kept];
     golden("shrunk.txt", &story.join(""));
 }
 

@@ -13,8 +13,24 @@ use snapbox::{Data, assert_data_eq};
 use crate::fixture::{Outcome, Site, minimal, read_tree};
 use crate::redact::{self, golden};
 
-const VERBS: [&str; 12] =
-    ["run", "check", "show", "status", "list", "verify", "restore", "init", "demo", "schema", "completions", "man"];
+const VERBS: [&str; 16] = [
+    "run",
+    "check",
+    "show",
+    "status",
+    "list",
+    "verify",
+    "restore",
+    "prune",
+    "pin",
+    "unpin",
+    "explain",
+    "init",
+    "demo",
+    "schema",
+    "completions",
+    "man",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -95,10 +95,10 @@ fn objectives_are_met_or_broken() {
     ];
     for (name, facts, objective, expected) in cases {
         let standing = work::status(objective, &facts, &[], now());
-        let word = |verdict: &work::Verdict| match verdict {
-            work::Verdict::NotJudged => "-",
-            work::Verdict::Met => "met",
-            work::Verdict::Broken(_) => "broken",
+        let word = |judgement: &work::Judgement| match judgement {
+            work::Judgement::NotJudged => "-",
+            work::Judgement::Met => "met",
+            work::Judgement::Broken(_) => "broken",
         };
         assert_eq!(format!("{} {}", word(&standing.rpo), word(&standing.drill)), expected, "{name}");
         assert_eq!(standing.is_broken(), expected.contains("broken"), "{name}");
@@ -126,6 +126,7 @@ fn everything() -> Vec<(SeriesStatus, Objective)> {
         job: "nightly".parse().unwrap(),
         destination: destination.parse().unwrap(),
         at: at.to_owned(),
+        next_run: (destination == "disk").then(|| hours_ago(-15)),
         standing,
     };
     let judged = |standing: Standing| Looked::Standing(Box::new(standing));

@@ -8,8 +8,8 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::error::{CliError, remedy, tell_problems};
-use super::subject::{Spot, plan_spots};
-use super::{Voice, desk, drill, print};
+use super::subject::Spot;
+use super::{Voice, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
@@ -22,7 +22,7 @@ use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
 use crate::survey;
-use crate::work::{self, At, BackupFacts, BackupWork};
+use crate::work::{self, At, BackupFacts, BackupWork, PruneFacts, Retention};
 
 /// Do the jobs of a plan: capture, export, store, verify, seal.
 #[derive(Debug, Args)]
@@ -125,6 +125,7 @@ impl JobDesk<'_> {
         let facts = survey::backup(self.job, &stores, &BTreeMap::new(), &outside.means(staging.path())).await?;
         let work = work::backup(self.job, &facts, &root.join("hitkeep-plan-…"), run, now)?;
         print(&work.to_string())?;
+        self.show_prune(&stores, &work).await?;
         let missing = if work.missing.is_empty() { exit::DONE } else { exit::PARTIAL };
         let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
         Ok(if is_unreachable { exit::DESTINATION } else { missing })
@@ -195,24 +196,30 @@ impl JobDesk<'_> {
         let mut code = records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse);
         if self.job.verify() == Verify::Restore {
             let voice = if json { Voice { quiet: true, ..voice } } else { voice };
-            code = exit::worse(code, self.drill_all(&records, voice, staging.path(), &outside).await?);
+            code = exit::worse(code, self.drill_all(stores, &records, voice, staging.path(), &outside).await?);
         }
-        Ok(code)
+        if code != exit::DONE {
+            return Ok(code);
+        }
+        self.prune(stores, &records, &outside, voice, json).await
     }
 
     /// Drills the set at each destination that has it complete.
     async fn drill_all(
         &self,
+        stores: &[Arc<dyn Store>],
         records: &[RunRecord],
         voice: Voice,
         staging: &Path,
         outside: &Outside,
     ) -> Result<u8, CliError> {
         let mut code = exit::DONE;
-        let complete = records.iter().filter(|record| record.status == Status::Complete);
-        for (record, spot) in complete.filter_map(|record| Some((record, self.spot(record)?))) {
+        let set_at = |spot: &Spot| {
+            let mut complete = records.iter().filter(|record| record.status == Status::Complete);
+            complete.find(|record| record.destination == spot.destination).map(|record| record.snapshot)
+        };
+        for (spot, set) in self.spots(stores).filter_map(|spot| set_at(&spot).map(|set| (spot, At::Snapshot(set)))) {
             outside.stop.check()?;
-            let set = At::Snapshot(record.snapshot);
             code = exit::worse(
                 code,
                 match drill::drill(&spot, Some(self.job), set, staging, outside).await {
@@ -227,9 +234,67 @@ impl JobDesk<'_> {
         Ok(code)
     }
 
-    /// Returns where a record's set lies.
-    fn spot(&self, record: &RunRecord) -> Option<Spot> {
-        plan_spots(self.job).into_iter().find(|spot| spot.destination == record.destination)
+    /// Deletes what the job's rules do not keep: last of all, and only after everything has succeeded everywhere.
+    async fn prune(
+        &self,
+        stores: &[Arc<dyn Store>],
+        records: &[RunRecord],
+        outside: &Outside,
+        voice: Voice,
+        json: bool,
+    ) -> Result<u8, CliError> {
+        let mut code = exit::DONE;
+        for (spot, wanted) in self.kept_places(stores) {
+            let holder = self.holder(outside);
+            let deleted = prune::delete(self.plan, &spot, &wanted, records.to_vec(), false, &holder, outside).await;
+            match deleted {
+                Ok(deleted) => {
+                    code = exit::worse(code, deleted.code);
+                    let account = prune::account(&deleted.work, deleted.record.as_ref());
+                    match &deleted.work.brake {
+                        Some(brake) => self.tell.hear(&Event::Warned { message: brake.to_string() }),
+                        None if !json => voice.say(&account)?,
+                        None => {}
+                    }
+                }
+                // They are deleted after the next run.
+                Err(CliError::Store(in_use @ StoreError::InUse { .. })) => {
+                    self.tell.hear(&Event::Warned { message: format!("nothing is deleted: {in_use}") });
+                }
+                Err(error) => code = exit::worse(code, error.tell()),
+            }
+        }
+        Ok(code)
+    }
+
+    /// Returns the job's places, in the plan's order.
+    fn spots(&self, stores: &[Arc<dyn Store>]) -> impl Iterator<Item = Spot> {
+        self.job.to().iter().zip(stores).map(|(destination, store)| {
+            let place = survey::place(store.as_ref(), self.job.prefix());
+            let (job, destination) = (Some(self.job.name().clone()), destination.name().clone());
+            Spot { job, destination, store: Arc::clone(store), place }
+        })
+    }
+
+    /// Returns the job's places with what is to be kept there; none where that is everything.
+    fn kept_places(&self, stores: &[Arc<dyn Store>]) -> Vec<(Spot, Retention)> {
+        let kept = |spot: Spot| prune::retention(self.plan, self.job, &spot.destination).map(|wanted| (spot, wanted));
+        self.spots(stores).filter_map(kept).collect()
+    }
+
+    /// Says what the job's rules would not keep once the planned set is there.
+    async fn show_prune(&self, stores: &[Arc<dyn Store>], work: &BackupWork) -> Result<(), CliError> {
+        let reached = work.series.iter().map(|series| series.unreachable.is_none());
+        for ((spot, wanted), _) in self.kept_places(stores).iter().zip(reached).filter(|(_, reached)| *reached) {
+            let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, Vec::new()).await?;
+            let facts = PruneFacts { planned: Some(work.snapshot), ..facts };
+            print(&work::prune(wanted, &facts, false, work.snapshot.moment()).to_string())?;
+        }
+        Ok(())
+    }
+
+    fn holder(&self, outside: &Outside) -> String {
+        format!("process {} on {} (job {})", std::process::id(), outside.about.host, self.job.name())
     }
 
     /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left

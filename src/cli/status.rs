@@ -69,13 +69,13 @@ async fn look(plan: &Plan, jobs: &[&Backup], now: Timestamp) -> Vec<(SeriesStatu
     let mut all = Vec::new();
     for job in jobs {
         for spot in plan_spots(job) {
-            all.push((series(job, spot, &kept, now).await, job.objective()));
+            all.push((series(plan, job, spot, &kept, now).await, job.objective()));
         }
     }
     all
 }
 
-async fn series(job: &Backup, spot: Spot, kept: &[RunRecord], now: Timestamp) -> SeriesStatus {
+async fn series(plan: &Plan, job: &Backup, spot: Spot, kept: &[RunRecord], now: Timestamp) -> SeriesStatus {
     let is_of_it = |record: &&RunRecord| record.job == *job.name() && record.destination == spot.destination;
     let runs: Vec<RunRecord> = kept.iter().filter(is_of_it).cloned().collect();
     let facts = survey::series(spot.store.as_ref(), &spot.place.prefix, Asked::Newest(NEWEST)).await;
@@ -83,7 +83,9 @@ async fn series(job: &Backup, spot: Spot, kept: &[RunRecord], now: Timestamp) ->
         Ok(facts) => Looked::Standing(Box::new(work::status(job.objective(), &facts, &runs, now))),
         Err(error) => Looked::Unreachable(error.to_string()),
     };
-    SeriesStatus { job: job.name().clone(), destination: spot.destination, at: spot.place.at, standing }
+    let next = job.schedule().and_then(|schedule| schedule.next(now, plan.timezone()));
+    let (destination, at, next_run) = (spot.destination, spot.place.at, next.map(|slot| slot.at));
+    SeriesStatus { job: job.name().clone(), destination, at, next_run, standing }
 }
 
 fn exit_code(series: &SeriesStatus) -> u8 {

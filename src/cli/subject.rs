@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::desk;
 use super::error::CliError;
+use crate::event::{Event, Listener};
 use crate::name::{Name, Prefix, SnapshotId};
 use crate::plan::{Backup, Destination, Plan, Upload};
 use crate::record::Catalogue;
-use crate::store::Store;
 use crate::store::local::Local;
+use crate::store::{Lock, Purpose, Store, StoreError};
 use crate::survey::{self, Asked};
 use crate::work::{At, Place};
 
@@ -98,6 +99,23 @@ impl Spot {
     /// Reads which sets lie there, as far as they are asked for.
     pub(super) async fn catalogue(&self, asked: Asked) -> Result<Catalogue, CliError> {
         Ok(survey::catalogue(self.store.as_ref(), &self.place.prefix, asked).await?)
+    }
+}
+
+impl Spot {
+    /// Keeps a set of the place from being deleted while it is read. Where that cannot be said there, such as with a key
+    /// that may only read, others are not kept from it.
+    pub(super) async fn mark_reading(&self, verb: &str, tell: &dyn Listener) -> Result<Option<Lock>, CliError> {
+        let holder = format!("process {} on {} ({verb})", std::process::id(), desk::host());
+        match self.store.mark(&self.place.prefix, Purpose::Reading, &holder).await {
+            Ok(mark) => Ok(Some(mark)),
+            Err(in_use @ StoreError::InUse { .. }) => Err(in_use.into()),
+            Err(cause) => {
+                let message = format!("others cannot be told that sets are being read here: {cause}");
+                tell.hear(&Event::Warned { message });
+                Ok(None)
+            }
+        }
     }
 }
 

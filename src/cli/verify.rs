@@ -114,7 +114,12 @@ impl Verify {
         let outside = desk::outside(BTreeMap::new(), limits, Arc::clone(tell), stop.clone(), desk::about(plan));
         let mut jobs = plan.into_iter().flat_map(Plan::backups);
         let job = jobs.find(|job| Some(job.name()) == spot.job.as_ref());
-        drill::drill(spot, job, self.set.map_or(At::Latest, SetName::at), staging.path(), &outside).await
+        let mark = spot.mark_reading("drill", tell.as_ref()).await?;
+        let drilled = drill::drill(spot, job, self.set.map_or(At::Latest, SetName::at), staging.path(), &outside).await;
+        if let Some(mark) = mark {
+            mark.release().await;
+        }
+        drilled
     }
 
     async fn verify(

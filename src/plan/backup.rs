@@ -7,6 +7,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::keep::Keeping;
 use super::objective::Objectives;
 use super::raw::{self, At, Databases};
 use super::resolve::{DESTINATION, Desk, SOURCE, Shelf};
@@ -14,7 +15,7 @@ use super::template::{self, Scope};
 use super::trees::Tree;
 use super::upload::Uploading;
 use super::words::written;
-use super::{Chosen, Destination, Objective, Origin, Schedule, ScheduleError, Source, Store, Upload, code};
+use super::{Chosen, Destination, Keep, Objective, Origin, Schedule, ScheduleError, Source, Store, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::{Share, Span};
 use crate::name::{DatabaseId, Name, Prefix};
@@ -103,6 +104,7 @@ pub struct Backup {
     pub(super) compression: Chosen<Codec>,
     pub(super) verify: Chosen<Verify>,
     pub(super) assertions: Option<Chosen<Vec<String>>>,
+    pub(super) keeping: Option<Keeping>,
     pub(super) timeout: Option<Chosen<Span>>,
     pub(super) uploading: Uploading,
     pub(super) objectives: Objectives,
@@ -119,6 +121,7 @@ impl Backup {
             Some(at) => resolve_databases(desk, at),
             None => Some(Chosen { value: Selection::All, origin: Origin::Default }),
         };
+        let keeping = raw.keep.map(|at| Keeping::resolve(desk, at));
         let schedule = raw.schedule.map(|at| resolve_schedule(desk, &at));
         let timeout =
             raw.timeout.map(|at| desk.span(&at, "timeout", "leaves no time to run", "leave the key out for no limit"));
@@ -158,6 +161,7 @@ impl Backup {
             compression: desk.word(raw.compression, Codec::Zstd),
             verify: desk.word(raw.verify, Verify::Checksum),
             assertions: assertions.map_or(Some(None), |assertions| assertions.map(Some))?,
+            keeping: keeping.map_or(Some(None), |keeping| keeping.map(Some))?,
             timeout: timeout.map_or(Some(None), |timeout| timeout.map(Some))?,
             uploading: uploading?,
             objectives: objectives?,
@@ -229,6 +233,12 @@ impl Backup {
     #[must_use]
     pub fn assertions(&self) -> &[String] {
         self.assertions.as_ref().map_or(&[], |assertions| &assertions.value)
+    }
+
+    /// Returns which sets are kept; nothing when every set is.
+    #[must_use]
+    pub fn keep(&self) -> Option<Keep> {
+        self.keeping.as_ref().map(Keeping::keep)
     }
 
     /// Returns how long a run may take; nothing when there is no limit.

@@ -91,6 +91,8 @@ codes! {
     TOO_SMALL = "plan::too-small";
     /// A size or a number that is too large (a warning where it will only cost much memory).
     TOO_LARGE = "plan::too-large";
+    /// A `keep` without a rule: it would delete every set but the newest.
+    KEEP_NOTHING = "plan::keep-nothing";
     /// A template that is not written as templates are.
     TEMPLATE_SYNTAX = "plan::template-syntax";
     /// A name in a template that stands for nothing.

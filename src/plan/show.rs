@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::Value;
 
 use super::bucket::Credentials;
+use super::keep::Keeping;
 use super::upload::Uploading;
 use super::{Backup, Bucket, Chosen, Destination, Encryption, Local, Origin, Plan, Secret, Selection, Source, Store};
 use crate::measure::{Bytes, Span};
@@ -141,6 +142,7 @@ fn backup(job: &Backup) -> Table {
     table.add("compression", quoted(job.compression.value.as_str()), &job.compression);
     table.add("verify", quoted(job.verify.value.as_str()), &job.verify);
     table.add_or("assert", job.assertions.as_ref(), |queries| list(queries.iter().cloned()), "nothing");
+    keep(&mut table, job.keeping.as_ref());
     let objective = &job.objectives;
     let span = |span: &Span| quoted(&span.to_string());
     table.add_or("objective.rpo", objective.rpo.as_ref(), span, "not judged");
@@ -151,6 +153,19 @@ fn backup(job: &Backup) -> Table {
         upload(&mut table, &job.uploading);
     }
     table
+}
+
+fn keep(table: &mut Table, keeping: Option<&Keeping>) {
+    let Some(keeping) = keeping else {
+        return table.add_or::<Keeping>("keep", None, |_| String::new(), "every set");
+    };
+    for (rule, count) in &keeping.rules {
+        table.add(&format!("keep.{rule}"), count.value, count);
+    }
+    if let Some(within) = &keeping.within {
+        table.add("keep.within", quoted(&within.value.to_string()), within);
+    }
+    table.add("keep.min", keeping.min.value, &keeping.min);
 }
 
 fn upload(table: &mut Table, uploading: &Uploading) {

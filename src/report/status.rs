@@ -6,7 +6,7 @@ use super::table::span;
 use crate::measure::{Bytes, Grouped, counted};
 use crate::plan::Objective;
 use crate::record::Status;
-use crate::work::{Looked, SeriesStatus, Standing, Trend, Verdict};
+use crate::work::{Judgement, Looked, SeriesStatus, Standing, Trend};
 
 /// How far the values stand from the left.
 const INDENT: usize = 15;
@@ -22,13 +22,14 @@ pub fn status(all: &[(SeriesStatus, Objective)], now: Timestamp, width: usize) -
 }
 
 fn block(series: &SeriesStatus, objective: Objective, now: Timestamp, width: usize) -> String {
-    let SeriesStatus { job, destination, at, standing } = series;
+    let SeriesStatus { job, destination, at, next_run, standing } = series;
     let (verdict, lines) = match standing {
         Looked::Unreachable(cause) => ("unreachable", vec![("cause", cause.clone())]),
         Looked::Standing(standing) => (verdict(standing, objective), lines(standing, objective, now)),
     };
     let title = format!("{job} → {destination}: {verdict}\n");
-    let lines = std::iter::once(("in", at.clone())).chain(lines);
+    let next = next_run.map(|next| ("next run", format!("{next:.0}, in {}", span(next.duration_since(now)))));
+    let lines = std::iter::once(("in", at.clone())).chain(lines).chain(next);
     let lines = lines.map(|(key, value)| line(key, &value, width));
     title + &lines.collect::<String>()
 }
@@ -91,12 +92,12 @@ fn trend(trend: Trend, now: String) -> String {
     [Some(now), before, first].into_iter().flatten().collect()
 }
 
-fn judged(key: &'static str, limit: Option<String>, verdict: &Verdict) -> Option<(&'static str, String)> {
+fn judged(key: &'static str, limit: Option<String>, verdict: &Judgement) -> Option<(&'static str, String)> {
     let limit = limit?;
     match verdict {
-        Verdict::NotJudged => None,
-        Verdict::Met => Some((key, format!("{limit}: met"))),
-        Verdict::Broken(why) => Some((key, format!("{limit}: broken, {why}"))),
+        Judgement::NotJudged => None,
+        Judgement::Met => Some((key, format!("{limit}: met"))),
+        Judgement::Broken(why) => Some((key, format!("{limit}: broken, {why}"))),
     }
 }
 

@@ -240,6 +240,12 @@ impl fmt::Display for RestoreWork {
 }
 
 impl RestoreWork {
+    /// Tells whether the set is this program's own, which it may also delete.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.chains.iter().any(|chain| chain.fetch.action.snapshot.sealed.is_some())
+    }
+
     /// Returns how many tasks there are.
     #[must_use]
     pub fn task_count(&self) -> u32 {

@@ -44,9 +44,9 @@ pub struct Standing {
     /// Who writes there now.
     pub holder: Option<String>,
     /// Whether the newest complete set is young enough.
-    pub rpo: Verdict,
+    pub rpo: Judgement,
     /// Whether the last drill that passed is young enough.
-    pub drill: Verdict,
+    pub drill: Judgement,
 }
 
 /// The newest complete set, and how it stands to those before it.
@@ -111,7 +111,7 @@ pub struct Trouble {
 /// Whether one objective is met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict", content = "why")]
-pub enum Verdict {
+pub enum Judgement {
     /// The plan has no such objective.
     NotJudged,
     /// It is met.
@@ -124,7 +124,7 @@ impl Standing {
     /// Tells whether an objective is broken.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        [&self.rpo, &self.drill].into_iter().any(|verdict| matches!(verdict, Verdict::Broken(_)))
+        [&self.rpo, &self.drill].into_iter().any(|verdict| matches!(verdict, Judgement::Broken(_)))
     }
 }
 
@@ -195,16 +195,16 @@ fn last_trouble(catalogue: &Catalogue, runs: &[RunRecord], newest: Option<Snapsh
 }
 
 /// Judges the age of what happened last.
-fn judge(limit: Option<Span>, last: Option<Timestamp>, now: Timestamp, never: &str) -> Verdict {
+fn judge(limit: Option<Span>, last: Option<Timestamp>, now: Timestamp, never: &str) -> Judgement {
     match (limit, last) {
-        (None, _) => Verdict::NotJudged,
-        (Some(_), None) => Verdict::Broken(never.to_owned()),
+        (None, _) => Judgement::NotJudged,
+        (Some(_), None) => Judgement::Broken(never.to_owned()),
         (Some(limit), Some(last)) => {
             let limit_reached = SignedDuration::try_from(limit.0).unwrap_or(SignedDuration::MAX);
             if now.duration_since(last) <= limit_reached {
-                Verdict::Met
+                Judgement::Met
             } else {
-                Verdict::Broken(format!("the last is more than {limit} old"))
+                Judgement::Broken(format!("the last is more than {limit} old"))
             }
         }
     }
@@ -245,6 +245,8 @@ pub struct SeriesStatus {
     pub destination: Name,
     /// Where the sets lie, for people.
     pub at: String,
+    /// When the job's schedule comes next.
+    pub next_run: Option<Timestamp>,
     /// How it stands; or why that cannot be told.
     #[serde(flatten)]
     pub standing: Looked,

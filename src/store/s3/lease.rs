@@ -33,16 +33,16 @@ use crate::store::{Lease, Lock, Part, StoreError};
 const FORMAT: u32 = 1;
 
 /// How long a lease lasts that is not renewed.
-const TERM: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const TERM: SignedDuration = SignedDuration::from_mins(5);
 
 /// How often it is renewed.
-const RENEWAL: Duration = Duration::from_mins(1);
+pub(super) const RENEWAL: Duration = Duration::from_mins(1);
 
 /// How long before its end a holder stops relying on a lease: what it has sent then is done by the end.
-const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long a renewal may take.
-const ROUND: Duration = Duration::from_secs(30);
+pub(super) const ROUND: Duration = Duration::from_secs(30);
 
 /// How long to wait before a lease is read back, where two may have written it: longer than any write between.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -56,20 +56,20 @@ const CAVEAT: &str = "the server ignores conditions on writes: that no two runs 
 
 /// A lease as it lies in the bucket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Note {
+pub(super) struct Note {
     format: u32,
     /// Who has it, in the holder's own words.
-    holder: String,
+    pub(super) holder: String,
     /// Tells two notes of the same number apart.
     token: Uuid,
     /// When it ends, by the server's clock.
-    expires_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     /// Whether the holder has given it back.
     is_released: bool,
 }
 
 impl Note {
-    fn new(holder: &str, now: Timestamp) -> Self {
+    pub(super) fn new(holder: &str, now: Timestamp) -> Self {
         let note = Self {
             format: FORMAT,
             holder: holder.to_owned(),
@@ -80,7 +80,7 @@ impl Note {
         note.renewed(now)
     }
 
-    fn renewed(&self, now: Timestamp) -> Self {
+    pub(super) fn renewed(&self, now: Timestamp) -> Self {
         Self { expires_at: now.saturating_add(TERM).unwrap_or(now), ..self.clone() }
     }
 
@@ -89,7 +89,7 @@ impl Note {
         format!("{}; its lease ends at {:.0} unless it is renewed", self.holder, self.expires_at)
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         // A type of our own without maps: serialising it cannot fail.
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
@@ -410,7 +410,7 @@ impl Own {
 }
 
 /// Ends a task when nobody needs it any more.
-struct AbortOnDrop(tokio::task::AbortHandle);
+pub(super) struct AbortOnDrop(pub(super) tokio::task::AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
