@@ -203,6 +203,8 @@ async fn nothing_goes_while_somebody_reads() {
     let restored = site.run(&["restore", "plan.toml", "--to", "new"]);
     assert_eq!(restored.code, i32::from(exit::LOCKED), "{restored:?}");
     assert!(!site.path("new").exists(), "{restored:?}");
+    let drilled = site.run(&["verify", "plan.toml", "--restore"]);
+    assert_eq!(drilled.code, i32::from(exit::LOCKED), "{drilled:?}");
     mark.release().await;
     site.succeed(&["restore", "plan.toml", "--to", "new"]);
 }
