@@ -1,4 +1,5 @@
-//! Backup and restore of a demo installation against DuckDB's own `EXPORT DATABASE` and `IMPORT DATABASE`.
+//! Backup and restore of a demo installation against DuckDB's own `EXPORT DATABASE` and `IMPORT DATABASE`, and a restore drill against
+//! the restore alone.
 //!
 //! `cargo bench --profile release --bench backup -- [HITS] [DIR]` makes an installation of HITS page views (5 million) in DIR
 //! (a temporary folder), or uses the one that is there, and prints wall time, CPU time and peak memory of each side, and
@@ -49,12 +50,14 @@ fn compare(arguments: &[String]) {
             "hitkeep-plan restore",
             &program(&["restore", path(&plan), "--to", path(&work.join("restored")), "--quiet"]),
         );
+        add("hitkeep-plan verify --restore", &program(&["verify", path(&plan), "--restore", "--quiet"]));
     }
     fresh(&work, &home);
     table.print();
     table.ratio("backup", "hitkeep-plan run", "EXPORT DATABASE, as it is");
     table.ratio("backup", "hitkeep-plan run", "EXPORT DATABASE, any order");
     table.ratio("restore", "hitkeep-plan restore", "IMPORT DATABASE");
+    table.ratio("drill", "hitkeep-plan verify --restore", "hitkeep-plan restore");
 }
 
 fn program(words: &[&str]) -> Words {

@@ -5,16 +5,21 @@ mod completions;
 mod demo;
 mod desk;
 mod doctor;
+mod drill;
 mod error;
+mod explain;
 mod init;
 mod list;
 mod man;
 mod memory;
 mod next;
+mod pin;
+mod prune;
 mod restore;
 mod run;
 mod schema;
 mod show;
+mod status;
 mod subject;
 mod units;
 mod verify;
@@ -63,9 +68,9 @@ Exit codes:
   0 done
   1 unexpected                       6 verification failed
   2 usage, or the plan is rejected   7 another run holds the lock
-  3 partial: something is missing    9 refused rather than risk what is there
-  4 source unavailable             130 interrupted
-  5 destination failed             143 terminated";
+  3 partial: something is missing    8 an objective is broken
+  4 source unavailable               9 refused rather than risk what is there
+  5 destination failed             130 interrupted, 143 terminated";
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Args)]
@@ -84,9 +89,14 @@ enum Verb {
     Check(check::Check),
     Doctor(doctor::Doctor),
     Show(show::Show),
+    Status(status::Status),
     List(list::List),
     Verify(verify::Verify),
     Restore(restore::Restore),
+    Prune(prune::Prune),
+    Pin(pin::PinSet),
+    Unpin(pin::Unpin),
+    Explain(explain::Explain),
     Next(next::Next),
     Units(units::Units),
     Init(init::Init),
@@ -105,9 +115,14 @@ impl Verb {
             Self::Check(check) => check.carry_out(voice),
             Self::Doctor(doctor) => doctor.carry_out(voice).await,
             Self::Show(show) => show.carry_out(),
+            Self::Status(status) => status.carry_out(voice).await,
             Self::List(list) => list.carry_out().await,
             Self::Verify(verify) => verify.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,
+            Self::Prune(prune) => prune.carry_out(voice).await,
+            Self::Pin(pin) => pin.carry_out(voice).await,
+            Self::Unpin(unpin) => unpin.carry_out(voice).await,
+            Self::Explain(explain) => explain.carry_out().await,
             Self::Next(next) => next.carry_out(),
             Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod capture;
 pub mod check;
 pub mod compare;
+pub mod examine;
 pub mod export;
 pub mod load;
 pub mod lock;

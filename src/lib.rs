@@ -32,7 +32,10 @@
 //! 4. [`run::backup`] announces the set and captures all databases that are open, as copies. Then it exports, stores,
 //!    reads back and describes one database after another. A failure ends that database's chain and no other. Last it
 //!    seals: without the run record the set does not exist.
-//! 5. [`report`] hears every step as an [`event::Event`], and `cli` turns the outcome into an exit code.
+//!    A job with `verify = "restore"` then has [`run::drill`] fetch the set, load it into a scratch folder and compare.
+//! 5. A job with `keep` deletes last what no rule keeps: [`survey::prune`] looks at every set of each destination,
+//!    [`work::prune`] gives each its verdict, and [`run::prune`] deletes one set after the other, the run record first.
+//! 6. [`report`] hears every step as an [`event::Event`], and `cli` turns the outcome into an exit code.
 //!
 //! A job that archives goes the same way, through [`survey::archive`], [`work::archive`] and [`run::archive`]. What it
 //! must not do twice, the run records of its destinations tell ([`record::Ledger`]); what it may delete, only a

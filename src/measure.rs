@@ -73,6 +73,46 @@ impl fmt::Display for Span {
     }
 }
 
+/// A share of a whole, in percent, from 0 to 100: `50%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share(u8);
+
+impl Share {
+    /// One half.
+    pub const HALF: Self = Self(50);
+
+    /// Returns the share in percent.
+    #[must_use]
+    pub fn percent(self) -> u8 {
+        self.0
+    }
+
+    /// Tells whether `now` is less than `before` by more than this share of it.
+    #[must_use]
+    pub fn is_exceeded(self, before: u64, now: u64) -> bool {
+        let lost = u128::from(before.saturating_sub(now));
+        lost * 100 > u128::from(before) * u128::from(self.0)
+    }
+}
+
+impl FromStr for Share {
+    type Err = MeasureError;
+
+    fn from_str(text: &str) -> Result<Self, MeasureError> {
+        let refused = MeasureError("a share is a whole number from 0 to 100 and `%`, as in `50%`");
+        match split_unit(text) {
+            Some((percent @ 0..=100, "%")) => u8::try_from(percent).map(Self).map_err(|_| refused),
+            _ => Err(refused),
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}%", self.0))
+    }
+}
+
 /// Splits `16MiB` into its number and its unit; the number is not empty and has no sign, no space, no point.
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
@@ -296,6 +336,28 @@ mod tests {
         }
         for bad in ["", "2", "h", "2 h", "1.5h", "-1h", "2H", "2h30m", "99999999999999999w"] {
             assert!(bad.parse::<Span>().is_err(), "{bad:?} was taken for a span");
+        }
+    }
+
+    #[test]
+    fn shares_are_read_written_and_exceeded() {
+        for text in ["0%", "7%", "50%", "100%"] {
+            assert_eq!(text.parse::<Share>().map(|share| share.to_string()), Ok(text.to_owned()));
+        }
+        for bad in ["", "50", "%", "50 %", "-1%", "0.5%", "101%", "300%"] {
+            assert!(bad.parse::<Share>().is_err(), "{bad:?} was taken for a share");
+        }
+        for (share, before, now, is_exceeded) in [
+            (Share(50), 100, 50, false),
+            (Share(50), 100, 49, true),
+            (Share(50), 0, 0, false),
+            (Share(50), 1, 100, false),
+            (Share(0), 100, 100, false),
+            (Share(0), 100, 99, true),
+            (Share(100), 100, 0, false),
+            (Share(99), u64::MAX, 0, true),
+        ] {
+            assert_eq!(share.is_exceeded(before, now), is_exceeded, "{share} of {before}, now {now}");
         }
     }
 

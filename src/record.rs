@@ -6,7 +6,10 @@
 
 mod archive;
 mod catalogue;
+mod drill;
 mod manifest;
+mod pin;
+mod prune;
 mod run;
 
 pub use archive::{
@@ -15,13 +18,16 @@ pub use archive::{
 pub use catalogue::{
     Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, manifest_key, record_key, runs_folder,
 };
-pub use manifest::{Capture, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
+pub use drill::{Assertion, DrillRecord, DrilledDatabase, drill_key, drill_of};
+pub use manifest::{Capture, ContentRecord, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
+pub use pin::{Pin, pin_key, set_of_document};
+pub use prune::{DeletedRecord, PruneRecord};
 pub use run::{Failed, PlanRecord, RunRecord, SnapshotRecord, Status, Verification};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The number of the format that this version writes, of manifests and of run records alike.
+/// The number of the format that this version writes, of manifests, run records and drill records alike.
 pub const FORMAT: u32 = 1;
 
 /// Why a document could not be read back.
@@ -79,6 +85,12 @@ pub fn manifest_schema() -> String {
 #[must_use]
 pub fn run_schema() -> String {
     schema_text(&schemars::schema_for!(RunRecord))
+}
+
+/// Returns the JSON Schema of drill records.
+#[must_use]
+pub fn drill_schema() -> String {
+    schema_text(&schemars::schema_for!(DrillRecord))
 }
 
 fn schema_text(schema: &schemars::Schema) -> String {

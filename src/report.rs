@@ -3,6 +3,7 @@
 mod json;
 mod lines;
 mod progress;
+pub mod status;
 pub mod table;
 pub mod units;
 

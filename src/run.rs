@@ -9,7 +9,10 @@ mod archive;
 mod backup;
 mod capture;
 mod doctor;
+mod drill;
 mod files;
+mod load;
+mod prune;
 mod restore;
 mod series;
 pub mod staging;
@@ -18,6 +21,8 @@ mod verify;
 pub use archive::archive;
 pub use backup::{backup, unbegun};
 pub use doctor::{Examined, Patient, doctor};
+pub use drill::drill;
+pub use prune::prune;
 pub use restore::restore;
 pub use verify::{Finding, verify};
 
@@ -161,6 +166,8 @@ pub mod exit {
     pub const VERIFICATION: u8 = 6;
     /// Another run holds the lock.
     pub const LOCKED: u8 = 7;
+    /// A job does not meet the objective that its plan has for it.
+    pub const OBJECTIVE: u8 = 8;
     /// Refused rather than put at risk what is there.
     pub const REFUSED: u8 = 9;
     /// Stopped by Ctrl-C.
@@ -168,11 +175,13 @@ pub mod exit {
     /// Stopped by SIGTERM.
     pub const TERMINATED: u8 = 143;
 
-    /// Returns the worse of two codes: a signal, then the unexpected, then verification, destination, source, partial.
+    /// Returns the worse of two codes: a signal, then the unexpected, then verification, destination, source, partial,
+    /// an objective.
     #[must_use]
     pub fn worse(one: u8, other: u8) -> u8 {
-        const ORDER: [u8; 11] = [
+        const ORDER: [u8; 12] = [
             DONE,
+            OBJECTIVE,
             PARTIAL,
             SOURCE,
             REJECTED,

@@ -150,6 +150,23 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError::Busy`] when another writer has it.
     async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError>;
 
+    /// Tells who has the place below `prefix`, in the holder's own words, without taking it or getting in anyone's way.
+    ///
+    /// Of a directory that another host has locked, nothing is known here.
+    ///
+    /// # Errors
+    /// When the place cannot be asked.
+    async fn holder(&self, _prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
+    /// Takes the place below `prefix` for reading, or for deleting, until the mark is released or the process ends, as
+    /// with [`Store::lock`]. Of those who read there may be many, who delete is alone.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when others are there who do not go together with `purpose`.
+    async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError>;
+
     /// Finds out what is peculiar about the place, for a person who asks: what it ignores, and what it does by itself.
     /// It leaves nothing behind.
     async fn examine(&self, _prefix: &Prefix) -> Vec<Finding> {
@@ -163,7 +180,27 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError>;
 }
 
-/// The right to be the only writer below a prefix.
+/// What sets are marked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// They must not go: someone reads them, or pins one.
+    Reading,
+    /// Some of them go.
+    Deleting,
+}
+
+impl Purpose {
+    /// Returns what is being done, in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reading => "read",
+            Self::Deleting => "deleted",
+        }
+    }
+}
+
+/// The right to be the only writer below a prefix, or a mark there.
 pub struct Lock {
     /// What is held while the lock is.
     _guard: Box<dyn Any + Send>,
@@ -208,7 +245,7 @@ impl std::fmt::Debug for Lock {
 /// A lock that is an object in a bucket, and ends by itself.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    /// How many leases of the place there have been, with this one.
+    /// How many leases of the place there have been, with this one; 0 for a mark, since those are not counted.
     pub generation: u64,
     /// What the lease rests on, where the server does not promise enough.
     pub caveat: Option<String>,
@@ -247,6 +284,16 @@ pub enum StoreError {
         /// The place.
         at: String,
         /// Who has it, in the holder's own words.
+        holder: String,
+    },
+    /// Others are there who must not be disturbed.
+    #[error("sets in `{at}` are being {}: {holder}", purpose.as_str())]
+    InUse {
+        /// The place.
+        at: String,
+        /// What they do.
+        purpose: Purpose,
+        /// Who, in the holder's own words.
         holder: String,
     },
     /// The meter said so.

@@ -4,12 +4,16 @@
 
 mod archive;
 mod last;
+mod prune;
 mod sets;
+mod status;
 mod theirs;
 
 pub use archive::{archive, archived};
 pub use last::last_run;
+pub use prune::{documents, drilled, last_records, pins, prune};
 pub use sets::{Asked, catalogue};
+pub use status::{kept_records, series};
 pub use theirs::{Theirs, Unfinished, adopt, look};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +33,8 @@ use crate::record::Catalogue;
 use crate::stop::{Reason, Stop};
 use crate::store::{Store, StoreError, local};
 use crate::work::{
-    self, BackupFacts, DatabaseFact, DestinationFact, Place, Reached, Refusal, RestoreFacts, Room, Seen, Spent, Wanted,
+    self, BackupFacts, DatabaseFact, DestinationFact, DrillFacts, Place, Reached, Refusal, RestoreFacts, Room, Seen,
+    Spent, Wanted,
 };
 
 /// Why there are no facts.
@@ -146,8 +151,8 @@ pub fn place(store: &dyn Store, prefix: &Prefix) -> Place {
 }
 
 async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError> {
-    let (names, newest_record) = sets::taken(store, prefix).await?;
-    Ok(Reached { names, newest_record, free: store.free_space().await? })
+    let sets::Predecessors { names, newest_record, newest_complete } = sets::predecessors(store, prefix).await?;
+    Ok(Reached { names, newest_record, newest_complete, free: store.free_space().await? })
 }
 
 /// What an installation holds.
@@ -290,6 +295,14 @@ pub fn restore(place: Place, catalogue: Catalogue, wanted: &Wanted) -> Result<Re
     }
     let target_free = free(&wanted.data_path)?;
     Ok(RestoreFacts { place, catalogue, existing, existing_tenants, target_free })
+}
+
+/// Looks at everything that a drill is about; its scratch folder will lie in `staging`.
+///
+/// # Errors
+/// When the file system cannot be asked what is free.
+pub fn drill(place: Place, catalogue: Catalogue, staging: &Path) -> Result<DrillFacts, SurveyError> {
+    Ok(DrillFacts { place, catalogue, scratch_free: free(staging)? })
 }
 
 /// Returns what restores have set aside of a database.

@@ -8,21 +8,33 @@ mod adopt;
 mod archive;
 mod backup;
 mod capture;
+mod drill;
 mod due;
 mod facts;
+mod prune;
 mod restore;
+mod status;
 mod verify;
 
 pub use adopt::{Adopt, adopt};
 pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, archive};
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, Take, There, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
+pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};
 pub use due::due;
 pub use facts::{
-    AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, DatabaseFact, DestinationFact, Place,
-    Reached, RestoreFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
+    AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, Before, DatabaseFact, DestinationFact,
+    Place, Reached, RestoreFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
+};
+pub use prune::{
+    Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,
+    Worth, explain, judge, prune,
 };
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
+pub use status::{
+    Change, Drilled, FailedDrill, Judgement, Looked, Newest, SeriesFacts, SeriesStatus, Standing, Trend, Trouble,
+    status,
+};
 pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
 
 use std::collections::BTreeSet;
@@ -299,6 +311,16 @@ pub enum Refusal {
     /// There is no set to work on.
     #[error("{0}")]
     NoSet(String),
+    /// The set is not what was sealed.
+    #[error("set {set} in {at} is damaged: {reason}")]
+    Damaged {
+        /// The set.
+        set: SnapshotId,
+        /// Where it lies, for people.
+        at: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Something is in the way and must not be replaced unasked.
     #[error("`{}` is there already: `--yes` sets it aside and puts the restored one in its place", path.display())]
     InTheWay {

@@ -19,7 +19,7 @@ use hitkeep_plan::record::{self, Catalogue, Kind, PlanRecord, RunRecord, Snapsho
 use hitkeep_plan::report::table;
 use hitkeep_plan::stop::Stop;
 use hitkeep_plan::store::memory::Memory;
-use hitkeep_plan::store::{Body, Lock, Mode, Moved, Part, Store, StoreError};
+use hitkeep_plan::store::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
 use hitkeep_plan::survey::{self, Asked, Means};
 use hitkeep_plan::work::At;
 use jiff::Timestamp;
@@ -29,7 +29,7 @@ use crate::fixture::{PLAN, Site, TENANT, installation, minimal, write_tree};
 
 /// A store that counts requests the way a bucket would: a thousand keys or folders to a page of a listing.
 #[derive(Debug, Default)]
-struct Counting {
+pub(crate) struct Counting {
     inner: Memory,
     requests: AtomicUsize,
 }
@@ -85,16 +85,24 @@ impl Store for Counting {
         self.inner.lock(prefix, holder).await
     }
 
+    async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        self.inner.holder(prefix).await
+    }
+
+    async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
+        self.inner.mark(prefix, purpose, holder).await
+    }
+
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
         self.inner.free_space().await
     }
 }
 
 /// A place with sets in it that are a minute apart; of two databases each.
-struct World {
-    store: Counting,
-    prefix: Prefix,
-    ids: Vec<SnapshotId>,
+pub(crate) struct World {
+    pub(crate) store: Counting,
+    pub(crate) prefix: Prefix,
+    pub(crate) ids: Vec<SnapshotId>,
     newest: Option<(SnapshotId, Sha256)>,
 }
 
@@ -106,29 +114,29 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { store: Counting::default(), prefix: "hitkeep".parse().unwrap(), ids: Vec::new(), newest: None }
     }
 
-    fn databases() -> [DatabaseId; 2] {
+    pub(crate) fn databases() -> [DatabaseId; 2] {
         [DatabaseId::Shared, TENANT.parse().unwrap()]
     }
 
-    async fn put(&self, key: &Key, bytes: impl Into<Vec<u8>>) {
+    pub(crate) async fn put(&self, key: &Key, bytes: impl Into<Vec<u8>>) {
         let key = self.prefix.key(key);
         self.store.put(&key, Body::Bytes(bytes.into()), Mode::Replace, &Meter::default()).await.unwrap();
     }
 
-    async fn delete(&self, key: &Key) {
+    pub(crate) async fn delete(&self, key: &Key) {
         self.store.delete(&self.prefix.key(key)).await.unwrap();
     }
 
-    fn file(database: DatabaseId, id: SnapshotId, name: &str) -> Key {
+    pub(crate) fn file(database: DatabaseId, id: SnapshotId, name: &str) -> Key {
         hitkeep::snapshot_folder(database, id).key(&name.parse().unwrap())
     }
 
     /// Returns the name of the next set.
-    fn next(&mut self) -> SnapshotId {
+    pub(crate) fn next(&mut self) -> SnapshotId {
         let first: jiff::Timestamp = "2001-02-03T04:05:00Z".parse().unwrap();
         let id = SnapshotId::at(first + jiff::SignedDuration::from_mins(i64::try_from(self.ids.len()).unwrap()));
         self.ids.push(id);
@@ -136,7 +144,7 @@ impl World {
     }
 
     /// Stores what HitKeep stores: snapshots, and nothing beside them.
-    async fn export(&self, id: SnapshotId) {
+    pub(crate) async fn export(&self, id: SnapshotId) {
         for database in Self::databases() {
             for (name, text) in FILES {
                 self.put(&Self::file(database, id, name), text).await;
@@ -145,7 +153,7 @@ impl World {
     }
 
     /// Stores and seals a set that lacks the databases it does not hold.
-    async fn seal(&mut self, held: &[DatabaseId]) -> SnapshotId {
+    pub(crate) async fn seal(&mut self, held: &[DatabaseId]) -> SnapshotId {
         let id = self.next();
         for database in held {
             for (name, text) in FILES {
@@ -194,6 +202,7 @@ impl World {
             verification: Verification::None,
             spread_seconds: 0,
             lease: None,
+            guards: None,
             warnings: Vec::new(),
             failures: Vec::new(),
             previous_set: self.newest.map(|(id, _)| id),
@@ -339,7 +348,7 @@ async fn ten_thousand_sets_cost_no_more_than_those_that_are_shown() {
     assert_eq!((newest.sets.len(), newest.unseen), (20, 9_980));
     assert!(newest.sets.iter().all(|set| set.state == State::Complete));
     assert_eq!(requests, PAGES + 20 * PER_SET);
-    let told = table::sets(&newest, "2026-03-08T12:00:00Z".parse().unwrap());
+    let told = table::sets(&newest, &BTreeMap::new(), "2026-03-08T12:00:00Z".parse().unwrap());
     assert_eq!(told.lines().last(), Some("… and 9 980 older sets: `--all` shows them"));
 
     let newest_id = *world.ids.last().unwrap();

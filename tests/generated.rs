@@ -6,15 +6,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use hitkeep_plan::record::{Manifest, RunRecord};
+use hitkeep_plan::record::{DrillRecord, Manifest, RunRecord};
 use serde_json::Value;
 use snapbox::{Data, assert_data_eq};
 
 use crate::fixture::{Outcome, Site, minimal, read_tree};
 use crate::redact::{self, golden};
 
-const VERBS: [&str; 11] =
-    ["run", "check", "show", "list", "verify", "restore", "init", "demo", "schema", "completions", "man"];
+const VERBS: [&str; 16] = [
+    "run",
+    "check",
+    "show",
+    "status",
+    "list",
+    "verify",
+    "restore",
+    "prune",
+    "pin",
+    "unpin",
+    "explain",
+    "init",
+    "demo",
+    "schema",
+    "completions",
+    "man",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -27,7 +43,7 @@ fn bare() -> Site {
 
 #[test]
 fn the_schemas_are_the_ones_that_the_program_prints() {
-    for of in ["plan", "manifest", "run"] {
+    for of in ["plan", "manifest", "run", "drill"] {
         let printed = bare().succeed(&["schema", of]).stdout;
         let path = root().join(format!("schemas/{of}.schema.json"));
         assert_data_eq!(Data::text(printed), Data::read_from(&path, None).raw());
@@ -65,7 +81,7 @@ fn parse(path: &Path) -> Value {
 #[test]
 fn every_format_that_was_ever_written_stays_readable() {
     let recorded = root().join("tests/recorded");
-    for file in ["manifest-1.json", "manifest-1-live.json"] {
+    for file in ["manifest-1.json", "manifest-1-live.json", "manifest-1-content.json"] {
         let manifest = fs::read(recorded.join(file)).unwrap();
         let read = Manifest::read(&manifest).unwrap();
         assert_eq!((read.format, read.rows(), read.files.len()), (1, 105, 6), "{file}");
@@ -81,6 +97,18 @@ fn every_format_that_was_ever_written_stays_readable() {
         assert_eq!(live, if file.contains("live") { 2 } else { 0 }, "{file}");
         assert_eq!(text(&read.write()), text(&record), "{file}");
         assert!(validator("run").is_valid(&parse(&recorded.join(file))), "{file}");
+    }
+}
+
+#[test]
+fn a_drill_record_that_was_once_written_stays_readable() {
+    for (file, passed) in [("drill-1.json", true), ("drill-1-failed.json", false)] {
+        let path = root().join("tests/recorded").join(file);
+        let record = fs::read(&path).unwrap();
+        let read = DrillRecord::read(&record).unwrap();
+        assert_eq!((read.format, read.passed), (1, passed), "{file}");
+        assert_eq!(text(&read.write()), text(&record), "{file}");
+        assert!(validator("drill").is_valid(&parse(&path)), "{file}");
     }
 }
 

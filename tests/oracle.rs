@@ -166,6 +166,8 @@ fn what_is_awkward_comes_back_but_for_what_the_manifest_says_is_lost() {
     site.succeed(&["run", "plan.toml"]);
     let outcome = site.run(&["restore", "plan.toml", "--to", "restored"]);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    let drilled = site.run(&["verify", "plan.toml", "--restore"]);
+    assert_eq!(drilled.code, 0, "what an export cannot express is no damage: {drilled:?}");
     let (folder, manifest, _) = snapshots(&site)
         .into_iter()
         .find(|(_, _, path)| path.ends_with("hitkeep.db") && path.parent() == Some(Path::new("")))

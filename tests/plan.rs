@@ -77,6 +77,8 @@ const BEYOND_SCHEMA: &[&str] = &[
     // What the source of a job means for the job, and which paths are addresses.
     "snapshots-compressed",
     "snapshots-in-a-bucket",
+    // What an engine knows.
+    "invalid-asserts",
     // How large a size is.
     "small-size",
     // What jobs mean together.

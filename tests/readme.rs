@@ -44,7 +44,7 @@ fn every_command_does_what_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("broken.toml"), BROKEN).unwrap();
     let blocks = blocks("console");
-    assert_eq!(blocks.len(), 5, "a block was added or lost");
+    assert_eq!(blocks.len(), 6, "a block was added or lost");
     for (words, code, shown) in blocks.into_iter().flat_map(commands) {
         let (found_code, found) = run(folder.path(), &words);
         assert_eq!(found_code, code, "{words:?}: {found}");

@@ -119,8 +119,17 @@ pub(crate) fn json(site: &Site, value: &Value) -> Value {
 
 fn member(site: &Site, key: &str, value: &Value) -> Value {
     match key {
-        "bytes" | "database_bytes" | "spread_seconds" | "copy_milliseconds" | "milliseconds" | "took" | "total"
-        | "moved" | "host" | "crc64nvme"
+        "bytes"
+        | "database_bytes"
+        | "spread_seconds"
+        | "copy_milliseconds"
+        | "milliseconds"
+        | "recovery_milliseconds"
+        | "took"
+        | "total"
+        | "moved"
+        | "host"
+        | "crc64nvme"
             if !value.is_null() =>
         {
             "[…]".into()

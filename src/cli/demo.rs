@@ -1,5 +1,6 @@
 //! `demo`: everything once, on an installation made for it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -170,7 +171,7 @@ impl Made {
 
     async fn list(&self) -> Result<(), CliError> {
         for spot in &Subject::read(&self.plan, None, None)?.spots {
-            self.say(&table::sets(&spot.catalogue(Asked::All).await?, Timestamp::now()))?;
+            self.say(&table::sets(&spot.catalogue(Asked::All).await?, &BTreeMap::new(), Timestamp::now()))?;
         }
         Ok(())
     }

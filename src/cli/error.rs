@@ -89,14 +89,14 @@ impl CliError {
             | Self::Refusal(Refusal::NoSet(_) | Refusal::NotInSet { .. }) => exit::REJECTED,
             Self::Survey(SurveyError::Source(_) | SurveyError::Theirs(_) | SurveyError::NoSet { .. })
             | Self::Duck(_) => exit::SOURCE,
+            Self::Differs(_) | Self::Refusal(Refusal::Damaged { .. }) => exit::VERIFICATION,
             Self::Survey(SurveyError::Stopped(reason)) => Cause::from(*reason).exit_code(),
-            Self::Store(StoreError::Busy { .. }) => exit::LOCKED,
+            Self::Store(StoreError::Busy { .. } | StoreError::InUse { .. }) => exit::LOCKED,
             Self::Store(_) | Self::Refusal(Refusal::NoSpace { is_destination: true, .. }) => exit::DESTINATION,
             Self::Refusal(_) | Self::Survey(SurveyError::Refused(_)) | Self::Demo(DemoError::Occupied(_)) => {
                 exit::REFUSED
             }
             Self::Cause(cause) | Self::Failure(Failure { cause, .. }) => cause.exit_code(),
-            Self::Differs(_) => exit::VERIFICATION,
             Self::Demo(_) | Self::Survey(_) | Self::File { .. } | Self::Output(_) | Self::Runtime(_) => {
                 exit::UNEXPECTED
             }
@@ -122,6 +122,7 @@ impl CliError {
             Self::Store(StoreError::Busy { at, .. }) if at.starts_with("s3://") => {
                 "wait for it to end; the lease of a run that was killed ends by itself"
             }
+            Self::Store(StoreError::InUse { .. }) => "wait for that to end, and try again",
             Self::Store(StoreError::Busy { .. }) => "wait for it to end; the lock goes with the process that holds it",
             Self::Store(error @ (StoreError::Refused { .. } | StoreError::Unreachable { .. })) => {
                 remedy(&error.to_string())?

@@ -1,5 +1,6 @@
 //! `list`: which sets there are, and one of them in detail.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,13 +9,16 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::print;
+use super::prune::retention_at;
 use super::subject::{SetName, Spot, Subject};
 use crate::name::{Name, SnapshotId};
+use crate::plan::Plan;
 use crate::record::{self, Catalogue, Manifest, RunRecord, Set, State};
 use crate::report::table;
 use crate::run::exit;
 use crate::store::Part;
-use crate::survey::Asked;
+use crate::survey::{self, Asked};
+use crate::work::{self, PruneFacts};
 
 /// The number of the JSON document's format.
 const FORMAT: u32 = 1;
@@ -69,6 +73,8 @@ struct SetDocument<'d> {
     reason: Option<&'d str>,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    kept_by: Option<&'d str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<&'d RunRecord>,
 }
 
@@ -77,7 +83,9 @@ impl List {
         let subject = Subject::read(&self.target, self.job.as_ref(), self.from.as_ref())?;
         let mut found = Vec::new();
         for spot in &subject.spots {
-            found.push((spot, spot.catalogue(self.asked()).await?));
+            let catalogue = spot.catalogue(self.asked()).await?;
+            let kept = kept(subject.plan.as_ref(), spot, &catalogue).await?;
+            found.push((spot, catalogue, kept));
         }
         match (self.set, self.json) {
             (Some(set), false) => show_one(&found, set).await?,
@@ -96,22 +104,50 @@ impl List {
     }
 }
 
-fn text(found: &[(&Spot, Catalogue)]) -> String {
-    let place = |(spot, catalogue): &(&Spot, Catalogue)| {
+/// A place, what it holds, and why each set of it stays.
+type Found<'s> = (&'s Spot, Catalogue, BTreeMap<SnapshotId, String>);
+
+/// Returns why each set stays, in a few words. What is kept of the newest sets does not depend on older ones.
+async fn kept(
+    plan: Option<&Plan>,
+    spot: &Spot,
+    catalogue: &Catalogue,
+) -> Result<BTreeMap<SnapshotId, String>, CliError> {
+    let (store, prefix) = (spot.store.as_ref(), &spot.place.prefix);
+    let mut documents = survey::documents(store, prefix).await?;
+    documents.retain(|id, _| catalogue.sets.iter().any(|set| set.id == *id));
+    let pins = survey::pins(store, prefix, &documents).await?;
+    let Some(wanted) = retention_at(plan, spot) else {
+        return Ok(pins.into_keys().map(|set| (set, "pinned".to_owned())).collect());
+    };
+    let (place, sets) = (spot.place.clone(), catalogue.sets.clone());
+    let drilled = survey::drilled(store, prefix, &documents).await?;
+    let facts = PruneFacts { place, sets, documents, pins, drilled, last_run: Vec::new(), planned: None };
+    let work = work::prune(&wanted, &facts, true, Timestamp::now());
+    Ok(work.sets.into_iter().map(|set| (set.id, set.verdict.words())).collect())
+}
+
+fn text(found: &[Found<'_>]) -> String {
+    let place = |(spot, catalogue, kept): &Found<'_>| {
         let heading = format!("{} in {}\n", spot.title(), spot.place.at);
         if catalogue.sets.is_empty() {
             return heading + "no set yet\n";
         }
-        heading + &table::sets(catalogue, Timestamp::now())
+        heading + &table::sets(catalogue, kept, Timestamp::now())
     };
     found.iter().map(place).collect::<Vec<_>>().join("\n")
 }
 
-fn json(found: &[(&Spot, Catalogue)], wanted: Option<SetName>) -> Result<String, CliError> {
+fn json(found: &[Found<'_>], wanted: Option<SetName>) -> Result<String, CliError> {
     let mut places = Vec::new();
-    for (spot, catalogue) in found {
+    for (spot, catalogue, kept) in found {
         let id = wanted.map(|set| set.find(catalogue, &spot.place)).transpose()?;
-        let sets = catalogue.sets.iter().filter(|set| id.is_none_or(|id| set.id == id)).map(set_document).collect();
+        let sets = catalogue
+            .sets
+            .iter()
+            .filter(|set| id.is_none_or(|id| set.id == id))
+            .map(|set| set_document(set, kept))
+            .collect();
         places.push(PlaceDocument {
             job: spot.job.as_ref(),
             destination: &spot.destination,
@@ -124,19 +160,20 @@ fn json(found: &[(&Spot, Catalogue)], wanted: Option<SetName>) -> Result<String,
     Ok(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n")
 }
 
-fn set_document(set: &Set) -> SetDocument<'_> {
+fn set_document<'d>(set: &'d Set, kept: &'d BTreeMap<SnapshotId, String>) -> SetDocument<'d> {
     let reason = match &set.state {
         State::Damaged(reason) => Some(reason.as_str()),
         _ => None,
     };
     let record = set.record.as_ref().map(|(record, _)| record);
-    SetDocument { set: set.id, state: set.state.to_string(), reason, bytes: set.bytes(), record }
+    let kept_by = kept.get(&set.id).map(String::as_str);
+    SetDocument { set: set.id, state: set.state.to_string(), reason, bytes: set.bytes(), kept_by, record }
 }
 
 /// Shows the first place's set of this name.
-async fn show_one(found: &[(&Spot, Catalogue)], wanted: SetName) -> Result<(), CliError> {
+async fn show_one(found: &[Found<'_>], wanted: SetName) -> Result<(), CliError> {
     let mut refusal = None;
-    for (spot, catalogue) in found {
+    for (spot, catalogue, _) in found {
         match wanted.find(catalogue, &spot.place) {
             Ok(id) => {
                 let Some(set) = catalogue.find(id) else { continue };

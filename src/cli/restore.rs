@@ -90,7 +90,13 @@ impl Restore {
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
         let tell = voice.listener_or_json(self.json);
         let outside = desk::outside(stores, limits, tell, stop, desk::about(subject.plan.as_ref()));
-        let rows = run::restore(&work, &spot.destination, &outside).await?;
+        // HitKeep's own sets are never deleted by this program, and nothing is written to their place.
+        let mark = if work.is_sealed() { spot.mark_reading("restore", outside.tell.as_ref()).await? } else { None };
+        let restored = run::restore(&work, &spot.destination, &outside).await;
+        if let Some(mark) = mark {
+            mark.release().await;
+        }
+        let rows = restored?;
         if !self.json {
             voice.say(&account(&work, &wanted, rows))?;
         }

@@ -8,12 +8,13 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::error::{CliError, remedy, tell_problems};
-use super::{Voice, desk, print};
+use super::subject::Spot;
+use super::{Voice, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{Archive, Backup, Job, Plan, Schedule, SourceKind};
+use crate::plan::{Archive, Backup, Job, Plan, Schedule, SourceKind, Verify};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
 use crate::run::{self, Cause, Outside, exit};
@@ -21,7 +22,7 @@ use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
 use crate::survey::{self, Means};
-use crate::work::{self, ArchiveFacts, ArchiveWork, BackupWork};
+use crate::work::{self, ArchiveFacts, ArchiveWork, At, BackupWork, PruneFacts, Retention};
 
 /// Do the jobs of a plan: those that back up, then those that archive.
 #[derive(Debug, Args)]
@@ -123,19 +124,20 @@ impl JobDesk<'_> {
         let outside = self.outside(&stores, staging.path());
         let look = Look { stores: &stores, silent: &BTreeMap::new(), means: outside.means(staging.path()) };
         let shown = root.join("hitkeep-plan-…");
-        let (text, is_partial, is_unreachable) = match self.job {
+        let (is_partial, is_unreachable) = match self.job {
             Job::Backup(job) => {
                 let work = plan_backup(job, look, &shown, run, now).await?;
+                print(&work.to_string())?;
+                self.show_prune(job, &stores, &work).await?;
                 let is_partial = !work.missing.is_empty() || work.there.iter().any(|there| there.is_partial);
-                (work.to_string(), is_partial, work.series.iter().any(|series| series.unreachable.is_some()))
+                (is_partial, work.series.iter().any(|series| series.unreachable.is_some()))
             }
             Job::Archive(job) => {
                 let (work, _) = plan_archive(job, look, &shown, run, now).await?;
-                let is_unreachable = work.series.iter().any(|series| series.unreachable.is_some());
-                (work.to_string(), !work.missing.is_empty(), is_unreachable)
+                print(&work.to_string())?;
+                (!work.missing.is_empty(), work.series.iter().any(|series| series.unreachable.is_some()))
             }
         };
-        print(&text)?;
         let missing = if is_partial { exit::PARTIAL } else { exit::DONE };
         Ok(if is_unreachable { exit::DESTINATION } else { missing })
     }
@@ -192,7 +194,6 @@ impl JobDesk<'_> {
             Job::Backup(job) => back_up(job, look, staging.path(), run, now, &outside).await,
             Job::Archive(job) => archive(job, look, staging.path(), run, now, &outside).await,
         };
-        drop(staging);
         let (records, summary) = match ended {
             Ok(ended) => ended,
             Err(error) => return Err(self.note_unbegun(run, now, &outside, error).await),
@@ -202,7 +203,111 @@ impl JobDesk<'_> {
         if !json {
             voice.say(&summary)?;
         }
-        Ok(records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse))
+        let mut code = records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse);
+        let Job::Backup(job) = self.job else { return Ok(code) };
+        if job.verify() == Verify::Restore {
+            let voice = if json { Voice { quiet: true, ..voice } } else { voice };
+            code = exit::worse(code, self.drill_all(job, stores, &records, voice, staging.path(), &outside).await?);
+        }
+        if code != exit::DONE {
+            return Ok(code);
+        }
+        self.prune(job, stores, &records, &outside, voice, json).await
+    }
+
+    /// Drills the set at each destination that has it complete.
+    async fn drill_all(
+        &self,
+        job: &Backup,
+        stores: &[Arc<dyn Store>],
+        records: &[RunRecord],
+        voice: Voice,
+        staging: &Path,
+        outside: &Outside,
+    ) -> Result<u8, CliError> {
+        let mut code = exit::DONE;
+        let set_at = |spot: &Spot| {
+            let mut complete = records.iter().filter(|record| record.status == Status::Complete);
+            complete.find(|record| record.destination == spot.destination).map(|record| record.snapshot)
+        };
+        for (spot, set) in self.spots(stores).filter_map(|spot| set_at(&spot).map(|set| (spot, At::Snapshot(set)))) {
+            outside.stop.check()?;
+            code = exit::worse(
+                code,
+                match drill::drill(&spot, Some(job), set, staging, outside).await {
+                    Ok(drilled) => {
+                        voice.say(&drill::lines(&spot, &drilled))?;
+                        drilled.exit_code
+                    }
+                    Err(error) => error.tell(),
+                },
+            );
+        }
+        Ok(code)
+    }
+
+    /// Deletes what the job's rules do not keep: last of all, and only after everything has succeeded everywhere.
+    async fn prune(
+        &self,
+        job: &Backup,
+        stores: &[Arc<dyn Store>],
+        records: &[RunRecord],
+        outside: &Outside,
+        voice: Voice,
+        json: bool,
+    ) -> Result<u8, CliError> {
+        let mut code = exit::DONE;
+        for (spot, wanted) in self.kept_places(job, stores) {
+            let holder = self.holder(outside);
+            let deleted = prune::delete(self.plan, &spot, &wanted, records.to_vec(), false, &holder, outside).await;
+            match deleted {
+                Ok(deleted) => {
+                    code = exit::worse(code, deleted.code);
+                    let account = prune::account(&deleted.work, deleted.record.as_ref());
+                    match &deleted.work.brake {
+                        Some(brake) => self.tell.hear(&Event::Warned { message: brake.to_string() }),
+                        None if !json => voice.say(&account)?,
+                        None => {}
+                    }
+                }
+                // They are deleted after the next run.
+                Err(CliError::Store(in_use @ StoreError::InUse { .. })) => {
+                    self.tell.hear(&Event::Warned { message: format!("nothing is deleted: {in_use}") });
+                }
+                Err(error) => code = exit::worse(code, error.tell()),
+            }
+        }
+        Ok(code)
+    }
+
+    /// Returns the job's places, in the plan's order.
+    fn spots(&self, stores: &[Arc<dyn Store>]) -> impl Iterator<Item = Spot> {
+        self.job.to().iter().zip(stores).map(|(destination, store)| {
+            let place = survey::place(store.as_ref(), self.job.prefix());
+            let (job, destination) = (Some(self.job.name().clone()), destination.name().clone());
+            Spot { job, destination, store: Arc::clone(store), place, is_archive: false }
+        })
+    }
+
+    /// Returns the job's places with what is to be kept there; none where that is everything.
+    fn kept_places(&self, job: &Backup, stores: &[Arc<dyn Store>]) -> Vec<(Spot, Retention)> {
+        let kept = |spot: Spot| prune::retention(self.plan, job, &spot.destination).map(|wanted| (spot, wanted));
+        self.spots(stores).filter_map(kept).collect()
+    }
+
+    /// Says what the job's rules would not keep once the planned set is there.
+    async fn show_prune(&self, job: &Backup, stores: &[Arc<dyn Store>], work: &BackupWork) -> Result<(), CliError> {
+        let reached = work.series.iter().map(|series| series.unreachable.is_none());
+        for ((spot, wanted), _) in self.kept_places(job, stores).iter().zip(reached).filter(|(_, reached)| *reached) {
+            let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, Vec::new()).await?;
+            let facts = PruneFacts { planned: Some(work.snapshot), ..facts };
+            print(&work::prune(wanted, &facts, false, work.snapshot.moment()).to_string())?;
+        }
+        Ok(())
+    }
+
+    fn holder(&self, outside: &Outside) -> String {
+        format!("process {} on {} (job {})", std::process::id(), outside.about.host, self.job.name())
     }
 
     /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left

@@ -23,6 +23,8 @@ enum Of {
     Manifest,
     /// The record of a run.
     Run,
+    /// The record of a restore drill.
+    Drill,
 }
 
 impl Schema {
@@ -31,6 +33,7 @@ impl Schema {
             Of::Plan => plan::schema(),
             Of::Manifest => record::manifest_schema(),
             Of::Run => record::run_schema(),
+            Of::Drill => record::drill_schema(),
         })?;
         Ok(exit::DONE)
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::desk;
 use super::error::CliError;
+use crate::event::{Event, Listener};
 use crate::name::{Name, Prefix, SnapshotId};
 use crate::plan::{Job, Plan, Upload};
 use crate::record::Catalogue;
-use crate::store::Store;
 use crate::store::local::Local;
+use crate::store::{Lock, Purpose, Store, StoreError};
 use crate::survey::{self, Asked};
 use crate::work::{At, Place};
 
@@ -47,7 +48,7 @@ impl Subject {
             return Self::directory(&directory);
         }
         let reading = desk::read_plan(target)?;
-        let mut spots = plan_spots(&reading.plan);
+        let mut spots: Vec<Spot> = reading.plan.jobs().flat_map(plan_spots).collect();
         let known: Vec<String> = spots.iter().map(Spot::title).collect();
         spots.retain(|spot| job.is_none_or(|job| spot.job.as_ref() == Some(job)));
         spots.retain(|spot| destination.is_none_or(|destination| spot.destination == *destination));
@@ -78,15 +79,13 @@ impl Subject {
     }
 }
 
-fn plan_spots(plan: &Plan) -> Vec<Spot> {
-    let spots = plan.jobs().flat_map(|job| {
-        let is_archive = matches!(job, Job::Archive(_));
-        job.to().iter().map(move |destination| {
-            let store = desk::store(destination, job.upload());
-            let place = survey::place(store.as_ref(), job.prefix());
-            let (job, destination) = (Some(job.name().clone()), destination.name().clone());
-            Spot { job, destination, store, place, is_archive }
-        })
+/// Returns where what a job has written lies, in the plan's order.
+pub(super) fn plan_spots(job: Job<'_>) -> Vec<Spot> {
+    let is_archive = matches!(job, Job::Archive(_));
+    let spots = job.to().iter().map(|destination| {
+        let store = desk::store(destination, job.upload());
+        let place = survey::place(store.as_ref(), job.prefix());
+        Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place, is_archive }
     });
     spots.collect()
 }
@@ -103,6 +102,23 @@ impl Spot {
     /// Reads which sets lie there, as far as they are asked for.
     pub(super) async fn catalogue(&self, asked: Asked) -> Result<Catalogue, CliError> {
         Ok(survey::catalogue(self.store.as_ref(), &self.place.prefix, asked).await?)
+    }
+}
+
+impl Spot {
+    /// Keeps a set of the place from being deleted while it is read. Where that cannot be said there, such as with a key
+    /// that may only read, others are not kept from it.
+    pub(super) async fn mark_reading(&self, verb: &str, tell: &dyn Listener) -> Result<Option<Lock>, CliError> {
+        let holder = format!("process {} on {} ({verb})", std::process::id(), desk::host());
+        match self.store.mark(&self.place.prefix, Purpose::Reading, &holder).await {
+            Ok(mark) => Ok(Some(mark)),
+            Err(in_use @ StoreError::InUse { .. }) => Err(in_use.into()),
+            Err(cause) => {
+                let message = format!("others cannot be told that sets are being read here: {cause}");
+                tell.hear(&Event::Warned { message });
+                Ok(None)
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::export::{self, Table};
 use super::{DuckError, Session, identifier, literal};
 
 const ALIAS: &str = "hitkeep_plan_compared";
@@ -16,6 +17,48 @@ pub struct Content {
     pub rows: u64,
     /// The digest, as text.
     pub digest: String,
+}
+
+/// How [`digest_tables`] makes its digests: of the engine's hash of each row, the exclusive or and the sum. Columns of
+/// types that Parquet changes (`INTERVAL`, `TIME WITH TIME ZONE`) are left out.
+pub const ALGORITHM: &str = "row-hash-xor-sum";
+
+/// Digests the rows of tables of an attached database, whatever their order.
+pub(super) fn digest_tables(session: &Session, alias: &str, tables: &mut [Table]) -> Result<(), DuckError> {
+    let columns = steady_columns(session, alias)?;
+    for table in tables {
+        let schema = table.schema.as_deref().unwrap_or("main");
+        let Some(columns) = columns.get(&(schema.to_owned(), table.name.clone())) else { continue };
+        let sql = format!(
+            "SELECT coalesce(bit_xor(row_hash), 0)::UBIGINT, coalesce(sum(row_hash), 0)::HUGEINT \
+             FROM (SELECT hash({}) AS row_hash FROM {alias}.{}.{})",
+            columns.join(", "),
+            identifier(schema),
+            identifier(&table.name)
+        );
+        let doing = format!("digesting `{}`", table.name);
+        let found: Vec<(u64, i128)> = session.rows(&doing, &sql, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        table.digest = found.first().map(|(xor, sum)| format!("{xor:016x}{sum:032x}"));
+    }
+    Ok(())
+}
+
+/// Returns the columns of each table, by schema and name, that come back from an export as they were: as SQL, in order.
+fn steady_columns(session: &Session, alias: &str) -> Result<BTreeMap<(String, String), Vec<String>>, DuckError> {
+    let sql = format!(
+        "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = {} \
+         ORDER BY schema_name, table_name, column_index",
+        literal(alias)
+    );
+    let listed: Vec<[String; 4]> =
+        session.rows("listing columns", &sql, |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+    let mut columns: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for [schema, table, column, data_type] in listed {
+        if export::is_steady(&data_type) {
+            columns.entry((schema, table)).or_default().push(identifier(&column));
+        }
+    }
+    Ok(columns)
 }
 
 /// Returns the content of every table of the database at `path`, by schema and name.

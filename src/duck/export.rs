@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::script::{self, Copy};
-use super::{Database, DuckError, Session, literal, quoted};
+use super::{Database, DuckError, Session, compare, literal, quoted};
 use crate::hitkeep;
 use crate::plan::Codec;
 
@@ -33,11 +33,13 @@ pub struct Table {
     pub name: String,
     /// How many rows it holds.
     pub rows: u64,
+    /// The digest of them, where it was asked for and there is a column that it can be made of.
+    pub digest: Option<String>,
 }
 
 /// Exports a database into the folder `into`, which exists and is empty.
 ///
-/// The export, the counting and the look at what gets lost happen in one transaction: they see one state. Every
+/// The export, the counting, the digests and the look at what gets lost happen in one transaction: they see one state. Every
 /// table's rows are compared with the footer of its file.
 ///
 /// # Errors
@@ -48,7 +50,8 @@ pub fn export(session: &Session, database: &Database, into: &Path, codec: Codec)
     write_files(session, into, codec)?;
     let load_script = read_script(into, hitkeep::LOAD_FILE)?;
     let copies = script::statements(&load_script).into_iter().filter_map(script::copy).collect::<Vec<_>>();
-    let tables = count_rows(session, &copies)?;
+    let mut tables = count_rows(session, &copies)?;
+    compare::digest_tables(session, ALIAS, &mut tables)?;
     let migration = last_migration(session, &tables)?;
     let mut lost = lost_in_export(session)?;
     session.run("ending the transaction", &format!("COMMIT; USE memory; DETACH {ALIAS}"))?;
@@ -85,7 +88,7 @@ pub(super) fn count_rows(session: &Session, copies: &[Copy<'_>]) -> Result<Vec<T
             format!("{}.{}", super::identifier(schema.as_deref().unwrap_or("main")), super::identifier(&name));
         let rows = session
             .value(&format!("counting the rows of `{name}`"), &format!("SELECT count(*)::UBIGINT FROM {qualified}"))?;
-        tables.push(Table { schema, name, rows });
+        tables.push(Table { schema, name, rows, digest: None });
     }
     Ok(tables)
 }
@@ -147,16 +150,31 @@ fn changed_columns(session: &Session) -> Result<Vec<String>, DuckError> {
         session.rows("looking for types that change", &sql, |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut lost = Vec::new();
     for (column, data_type) in columns {
-        if script::has_word(&data_type, "INTERVAL") {
+        if rounds(&data_type) {
             lost.push(format!(
                 "what is below a millisecond in `{column}` ({data_type}); and 24 hours in it come back as 1 day"
             ));
         }
-        if data_type.replace("TIMESTAMP WITH", "").contains("TIME WITH TIME ZONE") {
+        if moves(&data_type) {
             lost.push(format!("the offsets in `{column}` ({data_type}): its times come back in UTC"));
         }
     }
     Ok(lost)
+}
+
+/// Tells whether Parquet rounds values of a type.
+fn rounds(data_type: &str) -> bool {
+    script::has_word(data_type, "INTERVAL")
+}
+
+/// Tells whether Parquet moves values of a type to another time zone.
+fn moves(data_type: &str) -> bool {
+    data_type.replace("TIMESTAMP WITH", "").contains("TIME WITH TIME ZONE")
+}
+
+/// Tells whether values of a type come back from an export as they were.
+pub(super) fn is_steady(data_type: &str) -> bool {
+    !rounds(data_type) && !moves(data_type)
 }
 
 fn used_sequences(session: &Session) -> Result<Vec<String>, DuckError> {

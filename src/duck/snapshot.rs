@@ -95,7 +95,7 @@ fn read_table(session: &Session, folder: &Path, copy: &Copy<'_>) -> Result<Table
     );
     let counted: Vec<u64> = session.rows(&format!("reading `{}`", copy.file), &sql, |row| row.get(0))?;
     let rows = counted.into_iter().sum();
-    Ok(Table { schema: schema.filter(|schema| schema != "main"), name, rows })
+    Ok(Table { schema: schema.filter(|schema| schema != "main"), name, rows, digest: None })
 }
 
 /// Returns the engine that wrote the files, such as `v1.5.4`.

@@ -7,15 +7,19 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::keep::Keeping;
+use super::objective::Objectives;
 use super::raw::{self, At, Databases};
 use super::resolve::{DESTINATION, Desk, SOURCE, Shelf};
 use super::template::{self, Scope};
 use super::trees::Tree;
 use super::upload::Uploading;
 use super::words::written;
-use super::{Chosen, Destination, Origin, Schedule, ScheduleError, Source, SourceKind, Store, Upload, code};
+use super::{
+    Chosen, Destination, Keep, Objective, Origin, Schedule, ScheduleError, Source, SourceKind, Store, Upload, code,
+};
 use crate::diagnose::Diagnostic;
-use crate::measure::Span;
+use crate::measure::{Share, Span};
 use crate::name::{DatabaseId, Name, Prefix};
 
 /// The codec inside Parquet files.
@@ -47,6 +51,8 @@ pub enum Verify {
     None,
     /// Every file is read back from the destination and its checksum compared.
     Checksum,
+    /// That, and when the set is sealed it is fetched, loaded and compared: a restore drill.
+    Restore,
 }
 
 impl Verify {
@@ -56,6 +62,7 @@ impl Verify {
         match self {
             Self::None => "none",
             Self::Checksum => "checksum",
+            Self::Restore => "restore",
         }
     }
 }
@@ -80,6 +87,9 @@ impl Selection {
     }
 }
 
+/// How much a set may shrink where the plan does not say: what has lost half of its rows was emptied, not cleaned up.
+const MAX_SHRINK: Share = Share::HALF;
+
 /// A job: one source, backed up to some destinations.
 #[derive(Clone, Debug)]
 pub struct Backup {
@@ -95,8 +105,12 @@ pub struct Backup {
     pub(super) databases: Chosen<Selection>,
     pub(super) compression: Chosen<Codec>,
     pub(super) verify: Chosen<Verify>,
+    pub(super) assertions: Option<Chosen<Vec<String>>>,
+    pub(super) keeping: Option<Keeping>,
     pub(super) timeout: Option<Chosen<Span>>,
     pub(super) uploading: Uploading,
+    pub(super) objectives: Objectives,
+    pub(super) max_shrink: Chosen<Share>,
 }
 
 impl Backup {
@@ -109,10 +123,18 @@ impl Backup {
             Some(at) => resolve_databases(desk, at),
             None => Some(Chosen { value: Selection::All, origin: Origin::Default }),
         };
+        let keeping = raw.keep.map(|at| Keeping::resolve(desk, at));
         let schedule = raw.schedule.map(|at| resolve_schedule(desk, &at));
-        let timeout = raw.timeout.map(|at| resolve_timeout(desk, &at));
+        let timeout =
+            raw.timeout.map(|at| desk.span(&at, "timeout", "leaves no time to run", "leave the key out for no limit"));
         let (upload, upload_place) = raw.upload.map_or_else(Default::default, |at| (at.value, Some(at.span)));
         let uploading = Uploading::resolve(desk, upload);
+        let assertions = raw.assert.map(|at| resolve_assertions(desk, &at));
+        let objectives = Objectives::resolve(desk, raw.objective.map(|at| at.value).unwrap_or_default());
+        let max_shrink = match raw.max_shrink {
+            Some(at) => resolve_share(desk, &at),
+            None => Some(Chosen { value: MAX_SHRINK, origin: Origin::Default }),
+        };
         let template = desk.word(raw.prefix.clone(), "backups".to_owned());
         let place = raw.prefix.map_or(header.clone(), |at| at.span);
         // Without its source a template may still be judged by the name that was meant.
@@ -143,8 +165,12 @@ impl Backup {
             databases: databases?,
             compression: desk.word(raw.compression, Codec::Zstd),
             verify: desk.word(raw.verify, Verify::Checksum),
+            assertions: assertions.map_or(Some(None), |assertions| assertions.map(Some))?,
+            keeping: keeping.map_or(Some(None), |keeping| keeping.map(Some))?,
             timeout: timeout.map_or(Some(None), |timeout| timeout.map(Some))?,
             uploading: uploading?,
+            objectives: objectives?,
+            max_shrink: max_shrink?,
         })
     }
 
@@ -208,10 +234,34 @@ impl Backup {
         self.verify.value
     }
 
+    /// Returns the queries that a restored shared database must answer with true, in the order of the plan; often none.
+    #[must_use]
+    pub fn assertions(&self) -> &[String] {
+        self.assertions.as_ref().map_or(&[], |assertions| &assertions.value)
+    }
+
+    /// Returns which sets are kept; nothing when every set is.
+    #[must_use]
+    pub fn keep(&self) -> Option<Keep> {
+        self.keeping.as_ref().map(Keeping::keep)
+    }
+
     /// Returns how long a run may take; nothing when there is no limit.
     #[must_use]
     pub fn timeout(&self) -> Option<Span> {
         self.timeout.as_ref().map(|timeout| timeout.value)
+    }
+
+    /// Returns what `status` judges it by.
+    #[must_use]
+    pub fn objective(&self) -> Objective {
+        self.objectives.objective()
+    }
+
+    /// Returns how much smaller than the newest complete set before it a set may be.
+    #[must_use]
+    pub fn max_shrink(&self) -> Share {
+        self.max_shrink.value
     }
 
     /// Returns how it uploads to buckets.
@@ -337,4 +387,37 @@ pub(super) fn resolve_timeout(desk: &mut Desk<'_>, at: &At<String>) -> Option<Ch
     };
     desk.problems.push(problem);
     None
+}
+
+fn resolve_assertions(desk: &mut Desk<'_>, at: &At<Vec<At<String>>>) -> Option<Chosen<Vec<String>>> {
+    let help = "leave the key out to assert nothing";
+    let is_whole = check_list(desk, "assert", at.span.clone(), &at.value, help);
+    let mut are_queries = true;
+    for item in at.value.iter().filter(|item| !is_query(&item.value)) {
+        are_queries = false;
+        desk.problems.push(
+            Diagnostic::error(code::INVALID_ASSERT, format!("{} is not a query", written(&item.value)))
+                .at(item.span.clone(), "does not begin as a query does")
+                .help("write a query that answers true or false, as in `select count(*) > 0 from sites`"),
+        );
+    }
+    (is_whole && are_queries).then_some(())?;
+    Some(desk.chosen(at.value.iter().map(|item| item.value.clone()).collect(), &at.span))
+}
+
+/// Tells whether a text begins as a query does; whether it is one, only an engine knows.
+fn is_query(text: &str) -> bool {
+    let word = text.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
+    let begins = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(').starts_with(word);
+    begins && ["select", "with", "from", "values"].contains(&word.to_ascii_lowercase().as_str())
+}
+
+fn resolve_share(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Share>> {
+    let share = at.value.parse::<Share>().map_err(|reason| {
+        Diagnostic::error(code::INVALID_SHARE, format!("{} is not a share", written(&at.value)))
+            .at(at.span.clone(), "not a share of a hundred")
+            .help(reason.to_string())
+    });
+    let share = share.map_err(|problem| desk.problems.push(problem)).ok()?;
+    Some(desk.chosen(share, &at.span))
 }

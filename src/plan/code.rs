@@ -85,8 +85,12 @@ codes! {
     NO_BACKUP = "plan::no-backup";
     /// Rows are to be deleted from databases that others have open.
     DELETE_LIVE = "plan::delete-live";
+    /// An assertion that is no query.
+    INVALID_ASSERT = "plan::invalid-assert";
     /// A text that is not a span of time.
     INVALID_SPAN = "plan::invalid-span";
+    /// A text that is not a share of a hundred.
+    INVALID_SHARE = "plan::invalid-share";
     /// A text that is no schedule.
     INVALID_SCHEDULE = "plan::invalid-schedule";
     /// A text that is not a size.
@@ -95,6 +99,8 @@ codes! {
     TOO_SMALL = "plan::too-small";
     /// A size or a number that is too large (a warning where it will only cost much memory).
     TOO_LARGE = "plan::too-large";
+    /// A `keep` without a rule: it would delete every set but the newest.
+    KEEP_NOTHING = "plan::keep-nothing";
     /// A template that is not written as templates are.
     TEMPLATE_SYNTAX = "plan::template-syntax";
     /// A name in a template that stands for nothing.

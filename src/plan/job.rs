@@ -27,6 +27,15 @@ macro_rules! ask {
 }
 
 impl<'p> Job<'p> {
+    /// Returns the backup that it is, if it is one.
+    #[must_use]
+    pub fn backup(self) -> Option<&'p Backup> {
+        match self {
+            Self::Backup(backup) => Some(backup),
+            Self::Archive(_) => None,
+        }
+    }
+
     /// Returns the name it has in the plan; no other job has it.
     #[must_use]
     pub fn name(self) -> &'p Name {

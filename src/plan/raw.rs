@@ -280,14 +280,71 @@ pub(super) struct Backup {
     /// The codec inside the Parquet files; HitKeep's own `snapshots` keep theirs.
     #[schemars(extend("default" = "zstd"))]
     pub(super) compression: Option<At<Codec>>,
-    /// How a set of snapshots is checked before it counts.
+    /// How a set of snapshots is checked: not at all; before it is sealed, each file at its destination; or, besides,
+    /// as a whole after it is sealed, in a restore drill.
     #[schemars(extend("default" = "checksum"))]
     pub(super) verify: Option<At<Verify>>,
+    /// Queries that a drill asks of the restored shared database: each must answer with true. They reach no file and no
+    /// network.
+    #[schemars(length(min = 1), extend("uniqueItems" = true, "examples" = [["select count(*) > 0 from sites"]]))]
+    pub(super) assert: Option<At<Vec<At<String>>>>,
+    /// Which sets are kept; what no rule keeps is deleted after a run that was complete. Every set unless set.
+    pub(super) keep: Option<At<Keep>>,
     /// How long a run may take before it is given up: `90s`, `15m`, `2h`, `1d`. No limit unless set.
     #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["2h"]))]
     pub(super) timeout: Option<At<String>>,
     /// How much of a bucket's connection the uploads take.
     pub(super) upload: Option<At<Upload>>,
+    /// What `status` judges by.
+    pub(super) objective: Option<At<Objective>>,
+    /// How much smaller than the newest complete set before it a set may be, in rows and in bytes; one that has shrunk
+    /// more is `partial`.
+    #[schemars(regex(pattern = r"^0*([0-9]{1,2}|100)%$"), extend("default" = "50%"))]
+    pub(super) max_shrink: Option<At<String>>,
+}
+
+/// What `status` judges a job by, at each of its destinations.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Objective {
+    /// How old the newest complete set may be, such as `26h` for a set a day. Not judged unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["26h"]))]
+    pub(super) rpo: Option<At<String>>,
+    /// How long ago the last restore drill that passed may be. Not judged unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["7d"]))]
+    pub(super) drill_every: Option<At<String>>,
+}
+
+/// Which sets of a job are kept: a set stays as long as one of these rules keeps it. Rules count the sets that are
+/// complete and, where the job verifies, verified; days, weeks, months and years are those of `timezone`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
+pub(super) struct Keep {
+    /// The newest sets, this many.
+    #[schemars(range(min = 1, max = 100_000), extend("examples" = [24]))]
+    pub(super) last: Option<At<i64>>,
+    /// The newest set of each hour, for this many hours that have one.
+    #[schemars(range(min = 1, max = 100_000), extend("examples" = [48]))]
+    pub(super) hourly: Option<At<i64>>,
+    /// The newest set of each day, for this many days that have one.
+    #[schemars(range(min = 1, max = 100_000), extend("examples" = [14]))]
+    pub(super) daily: Option<At<i64>>,
+    /// The newest set of each week, which begins on Monday, for this many weeks that have one.
+    #[schemars(range(min = 1, max = 100_000), extend("examples" = [8]))]
+    pub(super) weekly: Option<At<i64>>,
+    /// The newest set of each month, for this many months that have one.
+    #[schemars(range(min = 1, max = 100_000), extend("examples" = [12]))]
+    pub(super) monthly: Option<At<i64>>,
+    /// The newest set of each year, for this many years that have one.
+    #[schemars(range(min = 1, max = 100_000), extend("examples" = [3]))]
+    pub(super) yearly: Option<At<i64>>,
+    /// Every set that is not older than this when the newest was made.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["3d"]))]
+    pub(super) within: Option<At<String>>,
+    /// The newest sets that are kept whatever the other rules say.
+    #[schemars(range(min = 1, max = 100_000), extend("default" = 1))]
+    pub(super) min: Option<At<i64>>,
 }
 
 /// A job: the rows of a source that are past their retention, kept as Parquet at one or more destinations.

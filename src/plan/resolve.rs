@@ -12,7 +12,7 @@ use super::trees::Trees;
 use super::words::{nearest, quoted, written};
 use super::{Archive, Backup, Chosen, Destination, Local, Origin, Parts, Source, Surroundings, code};
 use crate::diagnose::{Diagnostic, position};
-use crate::measure::Bytes;
+use crate::measure::{Bytes, Span};
 use crate::name::Name;
 
 /// What every part of the resolving works at: the text, what is around it, and the problems so far.
@@ -63,6 +63,31 @@ impl Desk<'_> {
                 .help(reason.to_string())
         });
         size.map_err(|problem| self.problems.push(problem)).ok()
+    }
+
+    /// Returns the span of a key; one of no time `means_nothing`, and `otherwise` says what to do then.
+    pub(super) fn span(
+        &mut self,
+        at: &At<String>,
+        key: &str,
+        means_nothing: &str,
+        otherwise: &str,
+    ) -> Option<Chosen<Span>> {
+        let problem = match at.value.parse::<Span>() {
+            Ok(span) if span.0.is_zero() => {
+                Diagnostic::error(code::TOO_SMALL, format!("a `{key}` of `{}` {means_nothing}", at.value))
+                    .at(at.span.clone(), "at least `1s`")
+                    .help(otherwise)
+            }
+            Ok(span) => return Some(self.chosen(span, &at.span)),
+            Err(reason) => {
+                Diagnostic::error(code::INVALID_SPAN, format!("{} is not a span of time", written(&at.value)))
+                    .at(at.span.clone(), "not a span")
+                    .help(reason.to_string())
+            }
+        };
+        self.problems.push(problem);
+        None
     }
 
     /// Returns the path of a directory or a file, absolute; a relative one starts at the plan file.

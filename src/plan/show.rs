@@ -7,12 +7,13 @@ use std::sync::Arc;
 use toml::Value;
 
 use super::bucket::Credentials;
+use super::keep::Keeping;
 use super::upload::Uploading;
 use super::{
     Archive, Backup, Bucket, Chosen, Destination, Encryption, Installation, Local, Origin, Plan, Secret, Selection,
     Snapshots, Source, SourceKind, Store,
 };
-use crate::measure::Bytes;
+use crate::measure::{Bytes, Span};
 use crate::name::Prefix;
 
 /// Returns the plan as TOML, each line with its origin in a comment.
@@ -150,9 +151,29 @@ fn backup(job: &Backup) -> Table {
         table.add("compression", quoted(job.compression.value.as_str()), &job.compression);
     }
     table.add("verify", quoted(job.verify.value.as_str()), &job.verify);
+    table.add_or("assert", job.assertions.as_ref(), |queries| list(queries.iter().cloned()), "nothing");
+    keep(&mut table, job.keeping.as_ref());
+    let objective = &job.objectives;
+    let span = |span: &Span| quoted(&span.to_string());
+    table.add_or("objective.rpo", objective.rpo.as_ref(), span, "not judged");
+    table.add_or("objective.drill_every", objective.drill_every.as_ref(), span, "not judged");
+    table.add("max_shrink", quoted(&job.max_shrink.value.to_string()), &job.max_shrink);
     table.add_or("timeout", job.timeout.as_ref(), |timeout| quoted(&timeout.to_string()), "no limit");
     upload(&mut table, &job.uploading, &job.to.value);
     table
+}
+
+fn keep(table: &mut Table, keeping: Option<&Keeping>) {
+    let Some(keeping) = keeping else {
+        return table.add_or::<Keeping>("keep", None, |_| String::new(), "every set");
+    };
+    for (rule, count) in &keeping.rules {
+        table.add(&format!("keep.{rule}"), count.value, count);
+    }
+    if let Some(within) = &keeping.within {
+        table.add("keep.within", quoted(&within.value.to_string()), within);
+    }
+    table.add("keep.min", keeping.min.value, &keeping.min);
 }
 
 fn archive(job: &Archive) -> Table {

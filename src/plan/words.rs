@@ -39,14 +39,13 @@ mod tests {
         let known = known.chain(["url_style", "use_ssl", "access_key_id", "secret_access_key", "session_token"]);
         let known = known.chain(["storage_class", "encryption", "kms_key", "ca_bundle", "checksum", "concurrency"]);
         let known = known.chain(["part_size", "bandwidth", "env", "file", "command", "credential"]);
+        let known = known.chain(["objective", "rpo", "drill_every", "max_shrink", "assert"]);
         let known: Vec<&str> = known.collect();
         for later in [
             "schedule",
             "catch_up",
             "jitter",
             "keep",
-            "assert",
-            "objective",
             "lifecycle",
             "archive",
             "hooks",

@@ -297,6 +297,7 @@ fn sealed_state(record: &RunRecord, databases: &[Held]) -> State {
     match (record.status, record.expected.iter().all(has)) {
         (Status::Complete, true) => State::Complete,
         (Status::Partial | Status::Failed | Status::Skipped, false) => State::Partial,
+        (Status::Partial, true) if record.guards.is_some() => State::Partial,
         (Status::Complete, false) => State::Damaged("its run record says complete, and lacks a database".to_owned()),
         (_, true) => State::Damaged("its run record says partial, and lacks no database".to_owned()),
     }

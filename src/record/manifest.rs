@@ -127,6 +127,22 @@ pub struct TableRecord {
     pub name: String,
     /// How many rows it holds.
     pub rows: u64,
+    /// A digest of them, as they were captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<ContentRecord>,
+}
+
+/// A digest of a table's rows that does not depend on their order.
+///
+/// It is made of the hashes of an engine: two compare only where algorithm and engine are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContentRecord {
+    /// How it is made.
+    pub algorithm: String,
+    /// The engine that made it, such as `v2.0.0`.
+    pub engine: String,
+    /// The digest.
+    pub digest: String,
 }
 
 impl TableRecord {

@@ -64,6 +64,11 @@ pub struct RunRecord {
     /// The number of the lease that the run held, where the destination is a bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<u64>,
+    /// The complete set before, where this one has lost more of it than the plan allows. Then this one is partial
+    /// although it lacks no database, and that one should not be deleted while this one stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub guards: Option<SnapshotId>,
     /// What deserves a person's attention although it did not fail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -102,6 +107,14 @@ pub enum Status {
     Failed,
     /// There was nothing to do: the destination holds the set already.
     Skipped,
+}
+
+impl Status {
+    /// Tells whether something is missing that should be there; nothing is where there was nothing to do.
+    #[must_use]
+    pub fn is_short(self) -> bool {
+        matches!(self, Self::Partial | Self::Failed)
+    }
 }
 
 impl std::fmt::Display for Status {

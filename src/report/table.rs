@@ -1,24 +1,27 @@
 //! Tables for people: what `list` prints.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::measure::{Bytes, Grouped, counted};
-use crate::name::Name;
+use crate::name::{Name, SnapshotId};
 use crate::plan::Slot;
 use crate::record::{
     ArchiveRecord, ArchivedFile, Capture, Catalogue, Held, Manifest, RunRecord, Set, SiteRecord, State,
 };
 
-/// Draws columns of text under their headings, without lines; the columns from `first_number` on are numbers.
+/// Draws columns of text under their headings, without lines; those of `numbers` are numbers.
 #[must_use]
-pub fn columns(headings: &[&str], rows: Vec<Vec<String>>, first_number: usize) -> String {
+pub fn columns(headings: &[&str], rows: Vec<Vec<String>>, numbers: Range<usize>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings.iter().copied());
     table.add_rows(rows);
-    for column in table.column_iter_mut().skip(first_number) {
+    for column in table.column_iter_mut().skip(numbers.start).take(numbers.len()) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     for column in table.column_iter_mut() {
@@ -27,9 +30,10 @@ pub fn columns(headings: &[&str], rows: Vec<Vec<String>>, first_number: usize) -
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// Lists the sets of a catalogue, the newest last, and says how many older ones there are.
+/// Lists the sets of a catalogue, the newest last, and says how many older ones there are; `kept` says in a few words why
+/// a set stays, where anything is known of that.
 #[must_use]
-pub fn sets(catalogue: &Catalogue, now: Timestamp) -> String {
+pub fn sets(catalogue: &Catalogue, kept: &BTreeMap<SnapshotId, String>, now: Timestamp) -> String {
     let row = |set: &Set| {
         let expected = set.record.as_ref().map(|(record, _)| record.expected.len());
         let held = match &set.record {
@@ -41,21 +45,24 @@ pub fn sets(catalogue: &Catalogue, now: Timestamp) -> String {
             _ => held.to_string(),
         };
         let rows = set.record.as_ref().map_or_else(|| "?".to_owned(), |(record, _)| Grouped(record.rows()).to_string());
-        vec![
+        let why = (!kept.is_empty()).then(|| kept.get(&set.id).cloned().unwrap_or_default());
+        let cells = [
             set.id.to_string(),
             set.state.to_string(),
             age(now, set.id.moment()),
             databases,
             rows,
             Bytes(set.bytes()).to_string(),
-        ]
+        ];
+        cells.into_iter().chain(why).collect()
     };
-    let headings = ["SET", "STATE", "AGE", "DATABASES", "ROWS", "SIZE"];
+    let mut headings = vec!["SET", "STATE", "AGE", "DATABASES", "ROWS", "SIZE"];
+    headings.extend((!kept.is_empty()).then_some("KEPT BY"));
     let older = match catalogue.unseen {
         0 => String::new(),
         unseen => format!("… and {}: `--all` shows them\n", counted(unseen, "older set")),
     };
-    columns(&headings, catalogue.sets.iter().map(row).collect(), 3) + &older
+    columns(&headings, catalogue.sets.iter().map(row).collect(), 3..6) + &older
 }
 
 /// Lists coming runs in local time, and says where the clock skips or repeats the time that was asked for.
@@ -65,7 +72,7 @@ pub fn runs(runs: &[(Slot, &Name)], zone: &TimeZone) -> String {
         let local = slot.at.to_zoned_datetime(zone.clone());
         vec![local.strftime("%a %F %H:%M %:z").to_string(), job.to_string(), of_the_clock(*slot, zone)]
     };
-    columns(&["TIME", "JOB", ""], runs.iter().map(row).collect(), 3)
+    columns(&["TIME", "JOB", ""], runs.iter().map(row).collect(), 3..3)
 }
 
 /// Says what the clock does at a time that was asked for: nothing, mostly.
@@ -127,7 +134,7 @@ fn live(record: &RunRecord) -> String {
 fn snapshots(set: &Set, manifests: &[Manifest]) -> String {
     if manifests.is_empty() {
         let row = |held: &Held| vec![held.database.to_string(), held.files.len().to_string()];
-        return columns(&["DATABASE", "FILES"], set.databases.iter().map(row).collect(), 1);
+        return columns(&["DATABASE", "FILES"], set.databases.iter().map(row).collect(), 1..2);
     }
     let row = |manifest: &Manifest| {
         vec![
@@ -138,7 +145,7 @@ fn snapshots(set: &Set, manifests: &[Manifest]) -> String {
             Bytes(manifest.bytes()).to_string(),
         ]
     };
-    columns(&["DATABASE", "NAME", "TABLES", "ROWS", "SIZE"], manifests.iter().map(row).collect(), 2)
+    columns(&["DATABASE", "NAME", "TABLES", "ROWS", "SIZE"], manifests.iter().map(row).collect(), 2..5)
 }
 
 /// Lists the sites of an archive: from when on their rows are not past, and what was archived of them.
@@ -157,7 +164,7 @@ fn archive(archive: &ArchiveRecord) -> String {
     };
     let left_out = archive.left_out.iter().map(|left| format!("left out: {}: {}\n", left.table, left.reason));
     let rows = archive.sites.iter().map(row).collect();
-    columns(&["SITE", "DATABASE", "BEFORE", "FILES", "ROWS", "SIZE"], rows, 3) + &left_out.collect::<String>()
+    columns(&["SITE", "DATABASE", "BEFORE", "FILES", "ROWS", "SIZE"], rows, 3..6) + &left_out.collect::<String>()
 }
 
 /// Says what is missing, what deserves attention, and what no export holds.
@@ -173,7 +180,12 @@ fn remarks(record: Option<&RunRecord>, manifests: &[Manifest]) -> String {
 
 /// Says how long ago something was, in its largest unit.
 fn age(now: Timestamp, then: Timestamp) -> String {
-    let seconds = now.duration_since(then).max(SignedDuration::ZERO).as_secs();
+    span(now.duration_since(then))
+}
+
+/// Writes a span of time in its largest unit.
+pub(super) fn span(span: SignedDuration) -> String {
+    let seconds = span.max(SignedDuration::ZERO).as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min", seconds / 60),

@@ -391,6 +391,7 @@ impl Walk<'_> {
             verification: Verification::Checksum,
             spread_seconds: 0,
             lease: lease.map(|lease| lease.generation),
+            guards: None,
             warnings: self.work.warnings.iter().chain(lease.and_then(|lease| lease.caveat.as_ref())).cloned().collect(),
             failures: self.failures(progress),
             previous_set: series.seal.action.previous.map(|(set, _)| set),

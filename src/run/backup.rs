@@ -9,15 +9,16 @@ use jiff::Timestamp;
 use super::capture::{Captures, Reading, Taken};
 use super::series::Note;
 use super::{Cause, Failure, Gauge, Outside, adopt, exit, files, make_private_folder};
-use crate::duck::Database;
 use crate::duck::export::{self, Exported};
+use crate::duck::{Database, compare};
 use crate::event::Event;
 use crate::hitkeep;
 use crate::measure::{Bytes, Grouped, Sha256, counted};
 use crate::name::{DatabaseId, Key, Name, RunId, SnapshotId};
 use crate::plan::{Destination, Job};
 use crate::record::{
-    FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord, Verification,
+    ContentRecord, FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord,
+    Verification,
 };
 use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Series, Take, Task, There};
 
@@ -127,6 +128,7 @@ fn blank(outside: &Outside, heading: Heading) -> RunRecord {
         verification: Verification::None,
         spread_seconds: 0,
         lease: None,
+        guards: None,
         warnings: Vec::new(),
         failures: Vec::new(),
         previous_set: None,
@@ -376,6 +378,11 @@ impl Walk<'_> {
             schema: table.schema.clone(),
             name: table.name.clone(),
             rows: table.rows,
+            content: table.digest.clone().map(|digest| ContentRecord {
+                algorithm: compare::ALGORITHM.to_owned(),
+                engine: exported.engine.clone(),
+                digest,
+            }),
         };
         Manifest {
             format: FORMAT,
@@ -404,6 +411,9 @@ impl Walk<'_> {
         let mut progress = self.places.remove(&seal.destination).unwrap_or_default();
         if self.is_worth_sealing(&progress) {
             let record = self.record(series, &progress);
+            if let Some((_, why)) = self.shrunk(series, &progress).filter(|_| record.guards.is_some()) {
+                self.outside.warn(why);
+            }
             match self.outside.settle(&series.seal, &record, std::mem::take(&mut progress.written)).await {
                 Ok(()) => return record,
                 Err(failure) => progress.failures.push(failure),
@@ -441,7 +451,14 @@ impl Walk<'_> {
             code => code,
         };
         let record = self.record(series, progress);
-        RunRecord { status: Status::Failed, exit_code, captured: Vec::new(), snapshots: Vec::new(), ..record }
+        RunRecord {
+            status: Status::Failed,
+            exit_code,
+            captured: Vec::new(),
+            snapshots: Vec::new(),
+            guards: None,
+            ..record
+        }
     }
 
     fn record(&self, series: &Series, progress: &Progress) -> RunRecord {
@@ -453,8 +470,13 @@ impl Walk<'_> {
             .map(|failure| failure.cause.exit_code())
             .filter(|code| *code == exit::VERIFICATION);
         let lease = self.outside.leases.get(&series.seal.action.destination);
-        let (status, code) =
-            if is_complete { (Status::Complete, exit::DONE) } else { (Status::Partial, exit::PARTIAL) };
+        let (guards, shrunk) = self.shrunk(series, progress).filter(|_| is_complete).unzip();
+        let (status, code) = if is_complete && guards.is_none() {
+            (Status::Complete, exit::DONE)
+        } else {
+            (Status::Partial, exit::PARTIAL)
+        };
+        let caveat = lease.and_then(|lease| lease.caveat.clone());
         RunRecord {
             status,
             exit_code: differs.fold(code, exit::worse),
@@ -465,7 +487,8 @@ impl Walk<'_> {
             verification: self.work.verification,
             spread_seconds: spread(&progress.snapshots, progress.captured_by),
             lease: lease.map(|lease| lease.generation),
-            warnings: self.work.warnings.iter().chain(lease.and_then(|lease| lease.caveat.as_ref())).cloned().collect(),
+            guards,
+            warnings: self.work.warnings.iter().cloned().chain(caveat).chain(shrunk).collect(),
             failures: self.failures(progress),
             previous_set: series.seal.action.previous.map(|(set, _)| set),
             previous: series.seal.action.previous.map(|(_, digest)| digest),
@@ -492,6 +515,14 @@ impl Walk<'_> {
             self.outside,
             Heading { run: *run, job, destination, kind: Kind::Backup, snapshot: *snapshot, started_at },
         )
+    }
+
+    /// Compares what was stored with the complete set before it, and returns that one and the warning where it shrank.
+    fn shrunk(&self, series: &Series, progress: &Progress) -> Option<(SnapshotId, String)> {
+        let before = series.before?;
+        let sum = |measure: fn(&SnapshotRecord) -> u64| progress.snapshots.iter().map(measure).sum();
+        let (rows, bytes) = (sum(|snapshot| snapshot.rows), sum(|snapshot| snapshot.bytes));
+        Some((before.set, before.shrunk(rows, bytes, self.work.max_shrink)?))
     }
 
     fn failures(&self, progress: &Progress) -> Vec<Failed> {

@@ -4,24 +4,20 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, stream};
 use rustix::fs::{CWD, RenameFlags};
 
-use super::verify::sealed_manifest;
-use super::{Cause, Failure, Gauge, Outside, files, make_private_folder};
-use crate::duck::export::Table;
-use crate::duck::load::{self, Loaded};
-use crate::duck::{self, Session, lock};
+use super::load::{self, remove_folder};
+use super::{Cause, Failure, Gauge, Outside};
+use crate::duck::{Session, lock};
 use crate::event::Event;
-use crate::measure::{Bytes, Grouped, counted};
+use crate::measure::{Grouped, counted};
 use crate::name::Name;
-use crate::record::Manifest;
 use crate::stop::Reason;
 use crate::store::local;
-use crate::work::{ABREAST, Fetch, Load, RestoreChain, RestoreWork, Swap, Task};
+use crate::work::{ABREAST, RestoreChain, RestoreWork, Swap, Task};
 
 /// Carries out `work` from `destination`, and returns the rows that were restored.
 ///
@@ -112,48 +108,9 @@ impl Walk<'_> {
     }
 
     async fn load_one(&self, chain: &RestoreChain, session: Session) -> Result<u64, Failure> {
-        let manifest = self.fetch(&chain.fetch).await?;
-        self.load(&chain.load, manifest, session).await
-    }
-
-    async fn fetch(&self, task: &Task<Fetch>) -> Result<Option<Manifest>, Failure> {
-        let (gauge, action) = (Gauge::default(), &task.action);
-        let fetch = async {
-            make_private_folder(&action.into)?;
-            let store = self.outside.store(self.destination)?;
-            let manifest = sealed_manifest(store, &action.snapshot).await?;
-            let prefix = &action.snapshot.prefix;
-            match &manifest {
-                Some(manifest) => files::get(store, prefix, &manifest.files, &action.into, &gauge).await?,
-                None => drop(files::fetch(store, prefix, &action.snapshot.files, &action.into, &gauge).await?),
-            }
-            let checked = if manifest.is_some() { ", each as sealed" } else { "" };
-            let result = format!("{}{checked}", counted(action.snapshot.files.len(), "file"));
-            Ok((manifest, result))
-        };
-        self.outside.perform(task, Some(action.snapshot.bytes), &gauge, fetch).await
-    }
-
-    async fn load(&self, task: &Task<Load>, manifest: Option<Manifest>, session: Session) -> Result<u64, Failure> {
-        let (gauge, action) = (Gauge::default(), &task.action);
-        let (from, into, at) = (action.from.clone(), action.into.clone(), gauge.clone());
-        let load = async {
-            make_folder(action.into.parent().unwrap_or(Path::new("/")))?;
-            let load = move |session: &Session| load::load(session, &from, &into, &|table| at.set_place(table));
-            let Loaded { tables, left_out } = duck::call(session, self.outside.stop.wait(), load).await?;
-            for view in left_out {
-                self.outside.warn(format!("a view of {} is left out: {view}", action.database));
-            }
-            if let Some(manifest) = manifest {
-                compare(&manifest, &tables)?;
-            }
-            give_to_owner(&action.into)?;
-            remove_folder(&action.from)?;
-            let rows: u64 = tables.iter().map(|table| table.rows).sum();
-            let result = format!("{}, {} rows, {}", counted(tables.len(), "table"), Grouped(rows), size(&action.into));
-            Ok((rows, result))
-        };
-        self.outside.perform(task, None, &gauge, load).await
+        let manifest = load::fetch(&chain.fetch, self.destination, self.outside).await?;
+        let tables = load::load(&chain.load, manifest.as_ref(), session, self.outside).await?;
+        Ok(load::rows(&tables))
     }
 
     /// Puts every new database in its place, or none.
@@ -190,22 +147,6 @@ impl Walk<'_> {
             self.outside.warn(cause.to_string());
         }
     }
-}
-
-/// Compares what was loaded with what the manifest says was captured.
-fn compare(manifest: &Manifest, tables: &[Table]) -> Result<(), Cause> {
-    for wanted in &manifest.tables {
-        let found = tables.iter().find(|table| (&table.schema, &table.name) == (&wanted.schema, &wanted.name));
-        if found.map(|table| table.rows) != Some(wanted.rows) {
-            let found = found.map_or_else(|| "is missing".to_owned(), |table| format!("has {} rows", table.rows));
-            return Err(Cause::Differs(format!(
-                "table `{}` {found} after loading, and had {} when it was captured",
-                wanted.title(),
-                wanted.rows
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Sets aside what is there and puts the new database in its place. On an error everything is as it was.
@@ -251,36 +192,4 @@ fn put_back(set_aside: &[(PathBuf, PathBuf)]) -> io::Result<()> {
 
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
-}
-
-fn size(path: &Path) -> Bytes {
-    Bytes(fs::metadata(path).map_or(0, |about| about.len()))
-}
-
-/// Makes the folders of a tenant that is not there yet.
-fn make_folder(folder: &Path) -> Result<(), Cause> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    make_folder(folder.parent().unwrap_or(Path::new("/")))?;
-    make_private_folder(folder)?;
-    give_to_owner(folder)
-}
-
-/// Gives a new file or folder to the owner of the folder it lies in: a restore is often run by root, and HitKeep is not.
-fn give_to_owner(path: &Path) -> Result<(), Cause> {
-    let failed = |cause| Cause::Folder { at: path.display().to_string(), cause };
-    let Some(folder) = path.parent() else { return Ok(()) };
-    let (owner, own) = (fs::metadata(folder).map_err(failed)?, fs::metadata(path).map_err(failed)?);
-    if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) && rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())).map_err(failed)?;
-    }
-    Ok(())
-}
-
-fn remove_folder(folder: &PathBuf) -> Result<(), Cause> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(|cause| Cause::Folder { at: folder.display().to_string(), cause }),
-    }
 }

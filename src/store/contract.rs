@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Body, Mode, Part, Store, StoreError};
+use super::{Body, Mode, Part, Purpose, Store, StoreError};
 use crate::event::Meter;
 use crate::measure::Sha256;
 use crate::name::{Key, Prefix};
@@ -35,6 +35,7 @@ pub async fn check(store: Arc<dyn Store>, scratch: &Path, creation: Creation) {
     deleting_twice_is_deleting_once(&*store).await;
     a_stopped_put_leaves_nothing(&*store, scratch).await;
     a_place_has_one_writer(&*store).await;
+    who_deletes_is_alone(&*store).await;
 }
 
 fn key(text: &str) -> Key {
@@ -179,11 +180,42 @@ async fn a_stopped_put_leaves_nothing(store: &dyn Store, scratch: &Path) {
 
 async fn a_place_has_one_writer(store: &dyn Store) {
     let (place, beside) = ("locked/place".parse().unwrap(), "locked/beside".parse().unwrap());
+    assert_eq!(store.holder(&place).await.unwrap(), None);
     let first = store.lock(&place, "the first").await.unwrap();
+    let holder = store.holder(&place).await.unwrap();
+    assert!(holder.as_ref().is_some_and(|holder| holder.starts_with("the first")), "{holder:?}");
+    assert_eq!(store.holder(&beside).await.unwrap(), None);
     let second = store.lock(&place, "the second").await;
     assert!(matches!(&second, Err(StoreError::Busy { holder, .. }) if holder.starts_with("the first")), "{second:?}");
     store.lock(&beside, "another place").await.unwrap();
     first.release().await;
+    assert_eq!(store.holder(&place).await.unwrap(), None);
     store.lock(&place, "the next").await.unwrap().release().await;
     assert!(store.list(&"locked".parse().unwrap()).await.unwrap().is_empty(), "a lock is no object");
+}
+
+async fn who_deletes_is_alone(store: &dyn Store) {
+    let (place, beside): (Prefix, Prefix) = ("marked/place".parse().unwrap(), "marked/beside".parse().unwrap());
+    put(store, "marked/place/x", b"x", Mode::Create).await.unwrap();
+    put(store, "marked/beside/x", b"x", Mode::Create).await.unwrap();
+    let mark = async |at: &Prefix, purpose, holder| store.mark(at, purpose, holder).await;
+    let first = mark(&place, Purpose::Reading, "the first").await.unwrap();
+    let second = mark(&place, Purpose::Reading, "the second").await.unwrap();
+    let refused = mark(&place, Purpose::Deleting, "the third").await;
+    assert!(matches!(&refused, Err(StoreError::InUse { purpose: Purpose::Reading, .. })), "{refused:?}");
+    mark(&beside, Purpose::Deleting, "another place").await.unwrap().release().await;
+    first.release().await;
+    assert!(mark(&place, Purpose::Deleting, "the third").await.is_err(), "the second still reads");
+    second.release().await;
+    let deleting = mark(&place, Purpose::Deleting, "the third").await.unwrap();
+    for purpose in [Purpose::Reading, Purpose::Deleting] {
+        let refused = mark(&place, purpose, "the fourth").await;
+        let Err(StoreError::InUse { holder, .. }) = &refused else { panic!("{refused:?}") };
+        assert!(holder.starts_with("the third"), "{holder}");
+    }
+    store.lock(&place, "a writer").await.unwrap().release().await;
+    deleting.release().await;
+    mark(&place, Purpose::Reading, "the last").await.unwrap().release().await;
+    let left = store.list(&"marked".parse().unwrap()).await.unwrap();
+    assert_eq!(left.len(), 2, "a mark is no object");
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
-use super::{Body, Lock, Mode, Moved, Part, Store, StoreError};
+use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
 use crate::diagnose::Finding;
 use crate::event::Meter;
 use crate::measure::{Bytes, Crc64};
@@ -103,6 +103,14 @@ impl Store for Faulty {
 
     async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
         self.call("lock", prefix.as_str(), self.inner.lock(prefix, holder)).await
+    }
+
+    async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        self.call("ask", prefix.as_str(), self.inner.holder(prefix)).await
+    }
+
+    async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
+        self.call("mark", prefix.as_str(), self.inner.mark(prefix, purpose, holder)).await
     }
 
     async fn examine(&self, prefix: &Prefix) -> Vec<Finding> {

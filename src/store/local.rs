@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 use uuid::Uuid;
 
-use super::{Body, Lock, Mode, Moved, Part, Store, StoreError, blocking, failed};
+use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError, blocking, failed};
 use crate::event::Meter;
 use crate::measure::{Bytes, Tally};
 use crate::name::{Key, Prefix};
@@ -28,6 +28,9 @@ const ABANDONED: Duration = Duration::from_hours(24);
 
 /// The file in a prefix's folder that a writer locks.
 const LOCK_FILE: &str = ".lock";
+
+/// The file in a prefix's folder that those lock who read sets or delete them.
+const MARK_FILE: &str = ".readers";
 
 /// Objects as files below one directory, which need not exist before something is put.
 #[derive(Clone, Debug)]
@@ -111,6 +114,16 @@ impl Store for Local {
     async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
         let (folder, holder) = (self.root.join(prefix.as_str()), holder.to_owned());
         blocking(move || lock(&folder, &holder).map(Lock::new)).await
+    }
+
+    async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        let path = self.root.join(prefix.as_str()).join(LOCK_FILE);
+        blocking(move || holder(&path)).await
+    }
+
+    async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
+        let (folder, holder) = (self.root.join(prefix.as_str()), holder.to_owned());
+        blocking(move || mark(&folder, purpose, &holder).map(Lock::new)).await
     }
 
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
@@ -295,7 +308,7 @@ fn metadata(path: &Path) -> Result<Option<fs::Metadata>, StoreError> {
 }
 
 fn is_hidden(name: &str) -> bool {
-    name == LOCK_FILE || is_partial(name)
+    name == LOCK_FILE || name == MARK_FILE || is_partial(name)
 }
 
 fn is_partial(name: &str) -> bool {
@@ -343,6 +356,67 @@ fn lock(folder: &Path, holder: &str) -> Result<File, StoreError> {
     note(&mut file).map_err(failed("write", &path))?;
     sweep(folder);
     Ok(file)
+}
+
+/// Returns who has locked a file, in the words that are in it. To try the lock would be to hold it for a moment, and a run
+/// that begins in that moment would find it held: so the kernel's list of locks is read.
+fn holder(path: &Path) -> Result<Option<String>, StoreError> {
+    let inode = match fs::metadata(path) {
+        Err(error) if is_absence(&error) => return Ok(None),
+        about => about.map_err(failed("look at", path))?.ino(),
+    };
+    let locks = Path::new("/proc/locks");
+    let list = fs::read_to_string(locks).map_err(failed("read", locks))?;
+    if !list.lines().any(|line| is_flock_of(line, inode)) {
+        return Ok(None);
+    }
+    fs::read_to_string(path).map(Some).map_err(failed("read", path))
+}
+
+/// Tells whether a line of the kernel's list, `1: FLOCK  ADVISORY  WRITE 812 fe:01:1234 0 EOF`, is of a lock that is held
+/// on this inode. The device is not compared: some file systems show another there than a file's own.
+fn is_flock_of(line: &str, inode: u64) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let ["FLOCK", _, "WRITE", _, file, ..] = words.get(1..).unwrap_or_default() else { return false };
+    file.rsplit(':').next().and_then(|number| number.parse().ok()) == Some(inode)
+}
+
+/// Takes the kernel's lock on another file in `folder`, which readers share. It holds the words of whoever came last.
+///
+/// A reader that may not write there shares the lock all the same, once there is the file.
+fn mark(folder: &Path, purpose: Purpose, holder: &str) -> Result<File, StoreError> {
+    let path = folder.join(MARK_FILE);
+    let writable = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let (mut file, is_writable) = match writable {
+        Err(_) if purpose == Purpose::Reading => (open(&path)?, false),
+        writable => (writable.map_err(failed("open", &path))?, true),
+    };
+    let (operation, others) = match purpose {
+        Purpose::Reading => (FlockOperation::NonBlockingLockShared, Purpose::Deleting),
+        Purpose::Deleting => (FlockOperation::NonBlockingLockExclusive, Purpose::Reading),
+    };
+    match rustix::fs::flock(&file, operation) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed("read", &path))?;
+            return Err(StoreError::InUse { at: folder.display().to_string(), purpose: others, holder });
+        }
+        taken => taken.map_err(|error| failed("lock", &path)(error.into()))?,
+    }
+    if is_writable {
+        give_to_owner(&file, folder).map_err(failed("give away", &path))?;
+        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(failed("write", &path))?;
+    }
+    Ok(file)
+}
+
+/// Gives a file to the owner of its folder: a restore is often run by root, and must not keep others from deleting later.
+fn give_to_owner(file: &File, folder: &Path) -> io::Result<()> {
+    let (owner, own) = (fs::metadata(folder)?, file.metadata()?);
+    if (owner.uid(), owner.gid()) != (own.uid(), own.gid()) && rustix::process::geteuid().is_root() {
+        std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 /// Removes the partial files that killed runs have left below a folder. What cannot be looked at or removed stays: it is

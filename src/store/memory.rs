@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 
-use super::{Body, Lock, Mode, Moved, Part, Store, StoreError, failed};
+use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError, failed};
 use crate::event::Meter;
 use crate::measure::Bytes;
 use crate::name::{Key, Prefix};
@@ -18,7 +18,11 @@ use crate::name::{Key, Prefix};
 pub struct Memory {
     objects: Mutex<BTreeMap<Key, Vec<u8>>>,
     locks: Mutex<BTreeMap<Prefix, (Weak<()>, String)>>,
+    marks: Mutex<Vec<Mark>>,
 }
+
+/// Where, what for, as long as what is held, and by whom.
+type Mark = (Prefix, Purpose, Weak<()>, String);
 
 impl Memory {
     fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<u8>>> {
@@ -100,6 +104,25 @@ impl Store for Memory {
         }
         let guard = Arc::new(());
         locks.insert(prefix.clone(), (Arc::downgrade(&guard), holder.to_owned()));
+        Ok(Lock::new(guard))
+    }
+
+    async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = locks.get(prefix).filter(|(guard, _)| guard.strong_count() > 0);
+        Ok(held.map(|(_, holder)| holder.clone()))
+    }
+
+    async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.retain(|(_, _, guard, _)| guard.strong_count() > 0);
+        let disturbs = |other: &Purpose| (purpose, *other) != (Purpose::Reading, Purpose::Reading);
+        if let Some((_, other, _, holder)) = marks.iter().find(|(at, other, ..)| at == prefix && disturbs(other)) {
+            let at = self.locate(prefix.as_str());
+            return Err(StoreError::InUse { at, purpose: *other, holder: holder.clone() });
+        }
+        let guard = Arc::new(());
+        marks.push((prefix.clone(), purpose, Arc::downgrade(&guard), holder.to_owned()));
         Ok(Lock::new(guard))
     }
 

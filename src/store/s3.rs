@@ -13,6 +13,7 @@ mod client;
 mod download;
 mod examine;
 mod lease;
+mod mark;
 mod pace;
 mod refusal;
 mod sign;
@@ -32,7 +33,7 @@ use self::buffers::Buffers;
 use self::client::{Hidden, ServerClock};
 use self::pace::Pace;
 use self::refusal::Refused;
-use super::{Body, Lock, Mode, Moved, Part, Store, StoreError};
+use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
 use crate::diagnose::Finding;
 use crate::event::Meter;
 use crate::measure::{Bytes, Crc64};
@@ -107,6 +108,14 @@ impl Store for S3 {
 
     async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
         self.opened().await?.take_lease(prefix, holder).await
+    }
+
+    async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        self.opened().await?.lease_holder(prefix).await
+    }
+
+    async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
+        self.opened().await?.mark(prefix, purpose, holder).await
     }
 
     async fn examine(&self, prefix: &Prefix) -> Vec<Finding> {

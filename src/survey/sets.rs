@@ -13,9 +13,9 @@ use crate::duck;
 use crate::hitkeep;
 use crate::measure::Sha256;
 use crate::name::{DatabaseId, Key, Prefix, SnapshotId};
-use crate::record::{self, Catalogue, FoundRecord, Held, Names, RunRecord, Set};
+use crate::record::{self, Catalogue, FoundRecord, Held, Names, RunRecord, Set, Status};
 use crate::store::{Part, Store, StoreError};
-use crate::work::At;
+use crate::work::{At, Before};
 
 /// How many sealed sets before the one that is asked for may be older than what else is seen: with the manifests beside
 /// the folders, what a bucket lists in one request.
@@ -52,16 +52,31 @@ pub async fn catalogue(store: &dyn Store, prefix: &Prefix, asked: Asked) -> Resu
     }
 }
 
-/// Reads what a new run must know: which names are taken, and the digest of the newest run record.
-pub(super) async fn taken(
-    store: &dyn Store,
-    prefix: &Prefix,
-) -> Result<(Names, Option<(SnapshotId, Sha256)>), StoreError> {
+/// What a new run must know of the sets before it.
+#[derive(Debug)]
+pub(super) struct Predecessors {
+    /// Which names are taken.
+    pub(super) names: Names,
+    /// The newest set that has a run record, and that record's digest.
+    pub(super) newest_record: Option<(SnapshotId, Sha256)>,
+    /// The newest set whose run was complete.
+    pub(super) newest_complete: Option<Before>,
+}
+
+/// Reads what a new run must know of the sets before it.
+pub(super) async fn predecessors(store: &dyn Store, prefix: &Prefix) -> Result<Predecessors, StoreError> {
     let look = Look { store, prefix };
     let names = look.names(At::Latest).await?;
-    let newest = look.newest_record(&names).await?;
-    let newest = newest.map(|(record, digest)| (record.snapshot, digest));
-    Ok((names, newest))
+    let (mut newest_record, mut newest_complete) = (None, None);
+    for id in names.sealed.iter().rev().take(VICINITY) {
+        let (Ok(record), digest) = look.read_record(*id).await? else { continue };
+        newest_record = newest_record.or(Some((*id, digest)));
+        if record.status == Status::Complete {
+            newest_complete = Some(Before { set: *id, rows: record.rows(), bytes: record.bytes() });
+            break;
+        }
+    }
+    Ok(Predecessors { names, newest_record, newest_complete })
 }
 
 /// Returns the newest run record of a backup prefix that can be understood.

@@ -82,6 +82,7 @@ pub fn adopt(job: &Backup, facts: &AdoptFacts, run: RunId) -> Result<BackupWork,
         announce,
         seal: numbering.task(seal("set", &fact.name, &fact.place, snapshot, newest_record(fact))),
         unreachable: fact.reached.as_ref().err().cloned(),
+        before: fact.reached.as_ref().ok().and_then(|reached| reached.newest_complete),
     });
     let series = series.collect();
     Ok(BackupWork {
@@ -98,6 +99,7 @@ pub fn adopt(job: &Backup, facts: &AdoptFacts, run: RunId) -> Result<BackupWork,
         series,
         there,
         verification: verification(job),
+        max_shrink: job.max_shrink(),
         room: Room { copies: Bytes(0), export: Bytes(0) },
         warnings: facts.set.oddities.clone(),
     })

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 
 use super::adopt::Adopt;
 use super::capture::{Origin, captures, copy_path};
-use super::facts::{BackupFacts, DatabaseFact, DestinationFact, Place, Reached};
+use super::facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Reached};
 use super::{Announce, Capture, Check, Clear, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
 use crate::event::TaskId;
 use crate::hitkeep::{self, Tenant};
-use crate::measure::{Bytes, Sha256, counted};
+use crate::measure::{Bytes, Sha256, Share, counted};
 use crate::name::{DatabaseId, Name, RunId, SnapshotId};
 use crate::plan::{self, Backup, Installation, Selection, Verify};
 use crate::record::{self, Verification};
@@ -47,6 +47,8 @@ pub struct BackupWork {
     pub there: Vec<There>,
     /// What is verified before sealing.
     pub verification: Verification,
+    /// How much smaller than the one before it a set may be and still be complete.
+    pub max_shrink: Share,
     /// What is needed of the staging directory.
     pub room: Room,
     /// What deserves attention although nothing failed.
@@ -189,6 +191,8 @@ pub struct Series {
     pub seal: Task<Seal>,
     /// Why the destination is left out altogether, when it did not answer.
     pub unreachable: Option<String>,
+    /// The newest complete set there, which the new one is compared with.
+    pub before: Option<Before>,
 }
 
 /// A destination that holds the set already.
@@ -242,6 +246,7 @@ pub fn backup(
         announce,
         seal: numbering.task(seal("set", &fact.name, &fact.place, snapshot, newest_record(fact))),
         unreachable: fact.reached.as_ref().err().cloned(),
+        before: fact.reached.as_ref().ok().and_then(|reached| reached.newest_complete),
     });
     let series = series.collect();
     Ok(BackupWork {
@@ -258,6 +263,7 @@ pub fn backup(
         series,
         there: Vec::new(),
         verification: verification(job),
+        max_shrink: job.max_shrink(),
         room,
         warnings,
     })
@@ -267,7 +273,7 @@ pub fn backup(
 pub(super) fn verification(job: &Backup) -> Verification {
     match job.verify() {
         Verify::None => Verification::None,
-        Verify::Checksum => Verification::Checksum,
+        Verify::Checksum | Verify::Restore => Verification::Checksum,
     }
 }
 
@@ -407,7 +413,7 @@ pub(super) fn delivery(
     };
     Delivery {
         put: numbering.task(put),
-        check: (job.verify() == Verify::Checksum).then(|| numbering.task(check)),
+        check: (job.verify() != Verify::None).then(|| numbering.task(check)),
         describe: numbering.task(describe),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::hitkeep::{Site, Tenant};
-use crate::measure::{Bytes, Sha256};
+use crate::measure::{Bytes, Grouped, Sha256, Share};
 use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId, TenantId};
 use crate::record::{Catalogue, Ledger, Names, Set};
 
@@ -110,6 +110,8 @@ pub struct Reached {
     pub names: Names,
     /// The newest set that has a run record, and that record's digest.
     pub newest_record: Option<(SnapshotId, Sha256)>,
+    /// The newest set whose run was complete.
+    pub newest_complete: Option<Before>,
     /// What more fits, where there is such a limit.
     pub free: Option<Bytes>,
 }
@@ -203,6 +205,35 @@ pub struct ArchiveReached {
     pub leftovers: Vec<(SnapshotId, Vec<Key>)>,
     /// What is not as it should be, in words.
     pub warnings: Vec<String>,
+}
+
+/// A set that a new one is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Its name.
+    pub set: SnapshotId,
+    /// How many rows it holds.
+    pub rows: u64,
+    /// Its size, in bytes.
+    pub bytes: u64,
+}
+
+impl Before {
+    /// Says how a set of `rows` and `bytes` has shrunk against this one, if it has lost more than `most`.
+    #[must_use]
+    pub fn shrunk(&self, rows: u64, bytes: u64, most: Share) -> Option<String> {
+        let lost = |before: u64, now: u64| (u128::from(before - now) * 100 / u128::from(before)).to_string();
+        let what = if most.is_exceeded(self.rows, rows) {
+            format!("{} rows where set {} has {}", Grouped(rows), self.set, Grouped(self.rows))
+                + &format!(", {} % fewer", lost(self.rows, rows))
+        } else if most.is_exceeded(self.bytes, bytes) {
+            format!("{} where set {} has {}", Bytes(bytes), self.set, Bytes(self.bytes))
+                + &format!(", {} % less", lost(self.bytes, bytes))
+        } else {
+            return None;
+        };
+        Some(format!("{what}, and `max_shrink` allows {most}: if that is right, allow more of it for one run"))
+    }
 }
 
 /// Facts for a restore.

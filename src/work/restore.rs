@@ -97,7 +97,7 @@ pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp
         return Err(Refusal::NoSet(message));
     }
     let snapshots = choose_databases(wanted, set, snapshot_checks(&facts.place, set))?;
-    check_space(&snapshots, facts)?;
+    check_space(&snapshots, facts.target_free, "the place to restore to")?;
 
     let mut numbering = Numbering::default();
     let target = |database| hitkeep::database_path(&wanted.shared, &wanted.data_path, database);
@@ -125,7 +125,7 @@ pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp
     Ok(RestoreWork { snapshot: set.id, at, staging, chains, swaps, warnings: warnings(set, wanted, facts) })
 }
 
-fn choose_set<'c>(at: At, catalogue: &'c Catalogue, place: &str) -> Result<&'c Set, Refusal> {
+pub(super) fn choose_set<'c>(at: At, catalogue: &'c Catalogue, place: &str) -> Result<&'c Set, Refusal> {
     let what = match at {
         At::Latest => "complete set".to_owned(),
         At::Snapshot(id) => format!("set {id}"),
@@ -156,7 +156,8 @@ fn choose_databases(wanted: &Wanted, set: &Set, snapshots: Vec<SnapshotCheck>) -
     Ok(snapshots.into_iter().filter(is_wanted).collect())
 }
 
-fn check_space(snapshots: &[SnapshotCheck], facts: &RestoreFacts) -> Result<(), Refusal> {
+/// Goes on if all databases of these snapshots fit into `free` bytes, beside the files of those that are loaded at a time.
+pub(super) fn check_space(snapshots: &[SnapshotCheck], free: Bytes, place: &str) -> Result<(), Refusal> {
     let grown = |snapshot: &SnapshotCheck| snapshot.bytes.0.saturating_mul(hitkeep::GROWTH);
     let database = |snapshot: &SnapshotCheck| {
         snapshot.sealed.as_ref().map_or_else(|| grown(snapshot), |sealed| sealed.record.database_bytes)
@@ -165,17 +166,11 @@ fn check_space(snapshots: &[SnapshotCheck], facts: &RestoreFacts) -> Result<(), 
     let mut staged: Vec<u64> = snapshots.iter().map(|snapshot| snapshot.bytes.0).collect();
     staged.sort_unstable_by_key(|bytes| Reverse(*bytes));
     let staged: u64 = staged.iter().take(ABREAST).sum();
-    let (free, needed) = (facts.target_free, Bytes(databases.saturating_add(staged)));
+    let needed = Bytes(databases.saturating_add(staged));
     if free >= needed {
         return Ok(());
     }
-    Err(Refusal::NoSpace {
-        place: "the place to restore to".to_owned(),
-        is_destination: false,
-        free,
-        needed,
-        copies: Bytes(0),
-    })
+    Err(Refusal::NoSpace { place: place.to_owned(), is_destination: false, free, needed, copies: Bytes(0) })
 }
 
 /// Returns a name beside `target`, on the same file system, that nothing takes for a database.
@@ -245,6 +240,12 @@ impl fmt::Display for RestoreWork {
 }
 
 impl RestoreWork {
+    /// Tells whether the set is this program's own, which it may also delete.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.chains.iter().any(|chain| chain.fetch.action.snapshot.sealed.is_some())
+    }
+
     /// Returns how many tasks there are.
     #[must_use]
     pub fn task_count(&self) -> u32 {

@@ -33,16 +33,16 @@ use crate::store::{Lease, Lock, Part, StoreError};
 const FORMAT: u32 = 1;
 
 /// How long a lease lasts that is not renewed.
-const TERM: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const TERM: SignedDuration = SignedDuration::from_mins(5);
 
 /// How often it is renewed.
-const RENEWAL: Duration = Duration::from_mins(1);
+pub(super) const RENEWAL: Duration = Duration::from_mins(1);
 
 /// How long before its end a holder stops relying on a lease: what it has sent then is done by the end.
-const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long a renewal may take.
-const ROUND: Duration = Duration::from_secs(30);
+pub(super) const ROUND: Duration = Duration::from_secs(30);
 
 /// How long to wait before a lease is read back, where two may have written it: longer than any write between.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -56,20 +56,20 @@ const CAVEAT: &str = "the server ignores conditions on writes: that no two runs 
 
 /// A lease as it lies in the bucket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Note {
+pub(super) struct Note {
     format: u32,
     /// Who has it, in the holder's own words.
-    holder: String,
+    pub(super) holder: String,
     /// Tells two notes of the same number apart.
     token: Uuid,
     /// When it ends, by the server's clock.
-    expires_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     /// Whether the holder has given it back.
     is_released: bool,
 }
 
 impl Note {
-    fn new(holder: &str, now: Timestamp) -> Self {
+    pub(super) fn new(holder: &str, now: Timestamp) -> Self {
         let note = Self {
             format: FORMAT,
             holder: holder.to_owned(),
@@ -80,11 +80,16 @@ impl Note {
         note.renewed(now)
     }
 
-    fn renewed(&self, now: Timestamp) -> Self {
+    pub(super) fn renewed(&self, now: Timestamp) -> Self {
         Self { expires_at: now.saturating_add(TERM).unwrap_or(now), ..self.clone() }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// Returns who has it and until when, for a person.
+    fn said(&self) -> String {
+        format!("{}; its lease ends at {:.0} unless it is renewed", self.holder, self.expires_at)
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
         // A type of our own without maps: serialising it cannot fail.
         serde_json::to_vec_pretty(self).unwrap_or_default()
     }
@@ -143,6 +148,24 @@ impl Opened {
         }
     }
 
+    /// Tells who has the lease of a prefix, and until when.
+    pub(super) async fn lease_holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
+        let folder = self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())));
+        let listed = generations(&self.client, self.bucket.name(), &folder).await;
+        let newest = listed.map_err(self.failed("look for a lease of", prefix.as_str()))?.last().copied();
+        match newest {
+            Some(newest) => {
+                Ok(self.read_note(prefix, newest).await?.filter(|note| self.binds(note)).map(|note| note.said()))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Tells whether a lease has not ended: it was not given back, and its time is not over.
+    fn binds(&self, note: &Note) -> bool {
+        !note.is_released && note.expires_at > self.clock.now()
+    }
+
     /// Goes on only if no lease has a higher number: this one may be a number that was taken and removed meanwhile.
     async fn check_newest(&self, prefix: &Prefix, own: &Own) -> Result<(), StoreError> {
         let listed = generations(&own.client, &own.bucket, &own.folder).await;
@@ -169,7 +192,7 @@ impl Opened {
     /// Goes on only if a lease has ended: it was given back, or its time is over.
     async fn check_ended(&self, prefix: &Prefix, generation: u64) -> Result<(), StoreError> {
         match self.read_note(prefix, generation).await? {
-            Some(note) if !note.is_released && note.expires_at > self.clock.now() => Err(self.busy(prefix, &note)),
+            Some(note) if self.binds(&note) => Err(self.busy(prefix, &note)),
             _ => Ok(()),
         }
     }
@@ -184,8 +207,7 @@ impl Opened {
     }
 
     fn busy(&self, prefix: &Prefix, note: &Note) -> StoreError {
-        let holder = format!("{}; its lease ends at {:.0} unless it is renewed", note.holder, note.expires_at);
-        StoreError::Busy { at: self.locate(prefix.as_str()), holder }
+        StoreError::Busy { at: self.locate(prefix.as_str()), holder: note.said() }
     }
 
     /// Writes a lease under a number that must be free, and returns it as the server takes it.
@@ -388,7 +410,7 @@ impl Own {
 }
 
 /// Ends a task when nobody needs it any more.
-struct AbortOnDrop(tokio::task::AbortHandle);
+pub(super) struct AbortOnDrop(pub(super) tokio::task::AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

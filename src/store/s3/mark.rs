@@ -1,0 +1,158 @@
+//! Marks of those who read the sets of a prefix, and of who deletes some: small objects that end by themselves.
+//!
+//! Each writes a mark first and looks for others' then. A bucket shows a write to whoever looks after it, so of a
+//! reader and a deleter that come at one time at least one sees the other, and goes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use uuid::Uuid;
+
+use super::lease::{AbortOnDrop, MARGIN, Note, RENEWAL, ROUND};
+use super::{LEASES, Opened};
+use crate::name::{Key, Prefix};
+use crate::store::s3::client::ServerClock;
+use crate::store::{Lease, Lock, Part, Purpose, StoreError};
+
+/// What the names of marks begin with. Leases are named by numbers, and take no notice of these.
+const READING: &str = "reading-";
+const DELETING: &str = "deleting-";
+
+/// A mark of ours.
+#[derive(Clone, Debug)]
+struct Own {
+    client: aws_sdk_s3::Client,
+    clock: ServerClock,
+    bucket: String,
+    /// Its key, as the bucket has it.
+    key: String,
+    note: Note,
+    encryption: Option<aws_sdk_s3::types::ServerSideEncryption>,
+    kms_key: Option<String>,
+}
+
+impl Opened {
+    /// Marks a prefix, or says who is in the way.
+    pub(super) async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
+        // What the server's clock says is known once it has answered.
+        self.check_alone(prefix, purpose, None).await?;
+        let own = match purpose {
+            Purpose::Reading => READING,
+            Purpose::Deleting => DELETING,
+        };
+        let folder = prefix.join(&Prefix::of(LEASES.to_owned()));
+        let key = folder.key(&Key::of(format!("{own}{}", Uuid::now_v7().simple())));
+        let own = Own {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            bucket: self.bucket.name().to_owned(),
+            key: self.full(&key),
+            note: Note::new(holder, self.clock.now()),
+            encryption: self.encryption(),
+            kms_key: self.kms_key(),
+        };
+        own.put(&own.note).await.map_err(self.failed("mark", prefix.as_str()))?;
+        match self.check_alone(prefix, purpose, Some(&own.key)).await {
+            Ok(()) => Ok(own.into_lock()),
+            Err(error) => {
+                own.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Goes on only if nobody is there who does not go together with `purpose`, but for the mark `own`.
+    async fn check_alone(&self, prefix: &Prefix, purpose: Purpose, own: Option<&str>) -> Result<(), StoreError> {
+        let folder = self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())));
+        for (others, beginning) in [(Purpose::Deleting, DELETING), (Purpose::Reading, READING)] {
+            if (purpose, others) == (Purpose::Reading, Purpose::Reading) {
+                continue;
+            }
+            for key in self.mark_keys(prefix, &format!("{folder}{beginning}")).await? {
+                if own == Some(self.full(&key).as_str()) {
+                    continue;
+                }
+                self.check_ended_mark(prefix, &key, others).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the marks whose full keys have this beginning.
+    async fn mark_keys(&self, prefix: &Prefix, beginning: &str) -> Result<Vec<Key>, StoreError> {
+        let mut pages =
+            self.client.list_objects_v2().bucket(self.bucket.name()).prefix(beginning).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            for object in page.map_err(self.failed("look for marks in", prefix.as_str()))?.contents.unwrap_or_default()
+            {
+                let key = object.key.as_deref().and_then(|key| key.parse::<Key>().ok());
+                found.extend(key.and_then(|key| self.bucket.root().strip(&key)?.parse::<Key>().ok()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Goes on if another's mark is gone or its time is over; then it is taken away, since its holder was killed.
+    async fn check_ended_mark(&self, prefix: &Prefix, key: &Key, purpose: Purpose) -> Result<(), StoreError> {
+        let note: Option<Note> = match self.read_small(key, Part::Whole).await {
+            Ok(bytes) => serde_json::from_slice(&bytes).ok(),
+            Err(StoreError::Missing { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        match note {
+            Some(note) if note.expires_at > self.clock.now() => {
+                let holder = format!("{}; this ends at {:.0} unless it is renewed", note.holder, note.expires_at);
+                Err(StoreError::InUse { at: self.locate(prefix.as_str()), purpose, holder })
+            }
+            _ => {
+                // One that stays binds nobody.
+                drop(self.delete(key).await);
+                Ok(())
+            }
+        }
+    }
+}
+
+type PutError = aws_sdk_s3::error::SdkError<aws_sdk_s3::operation::put_object::PutObjectError>;
+
+impl Own {
+    async fn put(&self, note: &Note) -> Result<(), PutError> {
+        let put = self.client.put_object().bucket(&self.bucket).key(&self.key);
+        let put = put.set_server_side_encryption(self.encryption.clone()).set_ssekms_key_id(self.kms_key.clone());
+        put.body(note.bytes().into()).send().await.map(drop)
+    }
+
+    /// Takes the mark away. Where this fails it ends by itself.
+    async fn remove(&self) {
+        drop(self.client.delete_object().bucket(&self.bucket).key(&self.key).send().await);
+    }
+
+    /// Returns the lock that this mark is, renewed until it is given back.
+    fn into_lock(self) -> Lock {
+        let ends_at = Arc::new(AtomicI64::new(self.relied_on_until(&self.note)));
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let lease = Lease { generation: 0, caveat: None, is_lost, ends_at: Arc::clone(&ends_at) };
+        let renewing = AbortOnDrop(tokio::spawn(self.clone().renew(ends_at)).abort_handle());
+        Lock::leased(lease, async move {
+            drop(renewing);
+            self.remove().await;
+        })
+    }
+
+    /// Returns until when the holder relies on a note, in seconds of this host's clock.
+    fn relied_on_until(&self, note: &Note) -> i64 {
+        (note.expires_at - self.clock.ahead() - MARGIN).as_second()
+    }
+
+    async fn renew(self, ends_at: Arc<AtomicI64>) {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            let note = self.note.renewed(self.clock.now());
+            // A round that is cut short, or of which the server says nothing, leaves the end where it is.
+            if let Ok(Ok(())) = tokio::time::timeout(ROUND, self.put(&note)).await {
+                ends_at.store(self.relied_on_until(&note), Ordering::Relaxed);
+            }
+        }
+    }
+}
