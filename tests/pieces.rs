@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hitkeep_plan::duck::compare::Content;
-use hitkeep_plan::duck::export::Exported;
+use hitkeep_plan::duck::export::{Exported, Table};
 use hitkeep_plan::duck::{Database, Limits, Session, compare, export, load};
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::plan::Codec;
@@ -47,6 +47,11 @@ fn exported(folder: &Path, limits: &Limits) -> (PathBuf, PathBuf, Exported) {
     (source, exported, out)
 }
 
+/// Returns the tables of an export as a load counts them, without the digests of their rows.
+fn counted(out: &Exported) -> Vec<Table> {
+    out.tables.iter().map(|table| Table { digest: None, ..table.clone() }).collect()
+}
+
 fn contents(path: &Path, limits: &Limits) -> BTreeMap<(String, String), Content> {
     compare::contents(&Session::open(limits).unwrap(), path).unwrap()
 }
@@ -71,7 +76,7 @@ fn a_table_of_many_rows_comes_back_whole_within_its_memory() {
     let at = |place: &str| places.lock().unwrap().push(place.to_owned());
     let loaded = load::load(&Session::open(&limits).unwrap(), &exported, &restored, &at).unwrap();
 
-    assert_eq!(loaded.tables, out.tables);
+    assert_eq!(loaded.tables, counted(&out));
     assert_eq!(loaded.left_out, Vec::<String>::new());
     assert_eq!(contents(&source, &limits), contents(&restored, &limits));
     assert_eq!(constraints(&source), constraints(&restored));
@@ -96,7 +101,7 @@ fn databases_that_are_loaded_at_the_same_time_share_the_memory() {
             let (exported, out) = (&exported, &out);
             scope.spawn(move || {
                 let loaded = load::load(&session, exported, restored, &|_| ()).unwrap();
-                assert_eq!(loaded.tables, out.tables);
+                assert_eq!(loaded.tables, counted(out));
             });
         }
     });
