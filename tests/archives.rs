@@ -684,6 +684,10 @@ fn archives_are_listed_and_verified_like_sets_and_not_restored_as_such() {
         say(&["restore", "plan.toml", "--to", "new", "--job", "cold"]),
         say(&["restore", "backups/cold", "--to", "new"]),
         say(&["restore", "plan.toml", "--to", "new"]),
+        say(&["pin", "plan.toml", "latest", "--reason", "before the move"]),
+        say(&["pin", "plan.toml", "latest", "--reason", "before the move", "--job", "cold"]),
+        say(&["verify", "plan.toml", "--restore"]),
+        say(&["verify", "backups/cold", "--restore"]),
     ];
     let name =
         read_tree(&world.site.path("backups/cold")).into_keys().find(|name| name.starts_with("tenants")).unwrap();

@@ -32,7 +32,7 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) async fn carry_out(self) -> Result<u8, CliError> {
-        let subject = Subject::read(&self.plan, self.job.as_ref(), self.from.as_ref())?;
+        let subject = Subject::read_backups(&self.plan, self.job.as_ref(), self.from.as_ref())?;
         let (mut text, mut refusal) = (String::new(), None);
         for spot in &subject.spots {
             match self.explain(spot, retention_at(subject.plan.as_ref(), spot).as_ref(), &subject).await {

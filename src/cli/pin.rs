@@ -50,7 +50,7 @@ struct Which {
 impl Which {
     /// Returns the places that have the set, and its name there.
     async fn find(&self) -> Result<Vec<(Spot, SnapshotId)>, CliError> {
-        let subject = Subject::read(&self.target, self.job.as_ref(), self.from.as_ref())?;
+        let subject = Subject::read_backups(&self.target, self.job.as_ref(), self.from.as_ref())?;
         let (mut found, mut refusal) = (Vec::new(), None);
         for spot in subject.spots {
             let catalogue = spot.catalogue(Asked::At(self.set.at())).await?;

@@ -70,8 +70,7 @@ fn parse_at(text: &str) -> Result<At, String> {
 
 impl Restore {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
-        let mut subject = Subject::read(&self.target, self.job.as_ref(), self.from.as_ref())?;
-        subject.spots.retain(|spot| !spot.is_archive);
+        let subject = Subject::read_backups(&self.target, self.job.as_ref(), self.from.as_ref())?;
         let (spot, catalogue) = self.choose_spot(&subject).await?;
         let wanted = self.wanted()?;
         let facts = survey::restore(spot.place.clone(), catalogue, &wanted)?;
@@ -115,12 +114,7 @@ impl Restore {
 
     /// Chooses the first place that has the set; several jobs must be told apart by the person.
     async fn choose_spot<'s>(&self, subject: &'s Subject) -> Result<(&'s Spot, Catalogue), CliError> {
-        let Some(first) = subject.spots.first() else {
-            return Err(CliError::Usage {
-                message: "there is no set of databases to restore: the job archives".to_owned(),
-                help: "name a job that backs up, with `--job`".to_owned(),
-            });
-        };
+        let first = &subject.spots[0];
         if let Some(other) = subject.spots.iter().find(|spot| spot.job != first.job) {
             return Err(CliError::Usage {
                 message: "the plan has several jobs".to_owned(),

@@ -61,6 +61,23 @@ impl Subject {
         Ok(Self { plan: Some(reading.plan), spots })
     }
 
+    /// Reads PLAN or URL as [`Self::read`] does, and keeps the places of what can be restored.
+    pub(super) fn read_backups(
+        target: &Path,
+        job: Option<&Name>,
+        destination: Option<&Name>,
+    ) -> Result<Self, CliError> {
+        let mut subject = Self::read(target, job, destination)?;
+        subject.spots.retain(|spot| !spot.is_archive);
+        if subject.spots.is_empty() {
+            return Err(CliError::Usage {
+                message: "there is no set of databases: the job archives".to_owned(),
+                help: "name a job that backs up, with `--job`".to_owned(),
+            });
+        }
+        Ok(subject)
+    }
+
     fn bucket(address: &str) -> Result<Self, CliError> {
         let destination = desk::read_address(address)?;
         Ok(Self::place(destination.name().clone(), desk::store(&destination, Upload::default())))

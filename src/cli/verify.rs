@@ -47,7 +47,8 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
-        let subject = Subject::read(&self.target, self.job.as_ref(), self.from.as_ref())?;
+        let read = if self.restore { Subject::read_backups } else { Subject::read };
+        let subject = read(&self.target, self.job.as_ref(), self.from.as_ref())?;
         let tell = voice.listener_or_json(self.json);
         let stop = desk::stop_at_signals()?;
         if self.restore {

@@ -92,10 +92,6 @@ pub struct RestoreChain {
 pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp) -> Result<RestoreWork, Refusal> {
     let staging = wanted.data_path.join(format!(".restore-{run}"));
     let set = choose_set(wanted.set, &facts.catalogue, &facts.place.at)?;
-    if set.archive().is_some() {
-        let message = format!("{} in {} is an archive of old rows, and no set of databases", set.id, facts.place.at);
-        return Err(Refusal::NoSet(message));
-    }
     let snapshots = choose_databases(wanted, set, snapshot_checks(&facts.place, set))?;
     check_space(&snapshots, facts.target_free, "the place to restore to")?;
 
@@ -138,7 +134,13 @@ pub(super) fn choose_set<'c>(at: At, catalogue: &'c Catalogue, place: &str) -> R
     } else {
         format!("the newest there: {}", ids.join(", "))
     };
-    at.find(catalogue).ok_or_else(|| Refusal::NoSet(format!("there is no {what} in {place}; {there_is}")))
+    match at.find(catalogue) {
+        Some(set) if set.archive().is_some() => {
+            Err(Refusal::NoSet(format!("{} in {place} is an archive of old rows, and no set of databases", set.id)))
+        }
+        Some(set) => Ok(set),
+        None => Err(Refusal::NoSet(format!("there is no {what} in {place}; {there_is}"))),
+    }
 }
 
 /// Keeps what is wanted of a set's snapshots.
