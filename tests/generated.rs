@@ -101,6 +101,19 @@ fn every_format_that_was_ever_written_stays_readable() {
 }
 
 #[test]
+fn records_of_other_runs_that_were_once_written_stay_readable() {
+    for (file, rows, files) in [("run-1-archive.json", 666, Some(5)), ("run-1-skipped.json", 0, None)] {
+        let path = root().join("tests/recorded").join(file);
+        let record = fs::read(&path).unwrap();
+        let read = RunRecord::read(&record).unwrap();
+        let archived = read.archive.as_ref().map(|archive| archive.files.len());
+        assert_eq!((read.format, read.rows(), archived), (1, rows, files), "{file}");
+        assert_eq!(text(&read.write()), text(&record), "{file}");
+        assert!(validator("run").is_valid(&parse(&path)), "{file}");
+    }
+}
+
+#[test]
 fn a_drill_record_that_was_once_written_stays_readable() {
     for (file, passed) in [("drill-1.json", true), ("drill-1-failed.json", false)] {
         let path = root().join("tests/recorded").join(file);
