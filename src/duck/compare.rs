@@ -19,7 +19,7 @@ pub struct Content {
     pub digest: String,
 }
 
-/// How [`digest_tables`] makes its digests: of the engine's hash of each row, the exclusive or and the sum. Columns of
+/// How the digests of tables are made: of the engine's hash of each row, the exclusive or and the sum. Columns of
 /// types that Parquet changes (`INTERVAL`, `TIME WITH TIME ZONE`) are left out.
 pub const ALGORITHM: &str = "row-hash-xor-sum";
 
