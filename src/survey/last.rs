@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::sets;
-use crate::name::Prefix;
+use super::{last_records, sets};
 use crate::plan::Job;
-use crate::record::RunRecord;
-use crate::store::{Part, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Returns when the last run of a job began, however it ended: of the runs that sealed a set at a destination, on whatever host,
 /// and of those whose records are in the `state` directory of this one.
@@ -20,23 +18,10 @@ pub async fn last_run(
     stores: &[Arc<dyn Store>],
     state: &dyn Store,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let mut begun = kept(job, state).await?;
+    let mut begun = last_records(state, job.name()).await?.iter().map(|record| record.started_at).max();
     for store in stores {
         let sealed = sets::newest_record(store.as_ref(), job.prefix()).await.ok().flatten();
         begun = begun.max(sealed.map(|record| record.started_at));
     }
     Ok(begun)
-}
-
-/// Reads the newest record of a job that the state directory has.
-async fn kept(job: Job<'_>, state: &dyn Store) -> Result<Option<Timestamp>, StoreError> {
-    let listed = state.list(&Prefix::of("runs".to_owned())).await?;
-    let is_meant = |name: &str| name.split('.').nth(1) == Some(job.name().as_str());
-    for key in listed.keys().rev().filter(|key| is_meant(key.as_str())) {
-        let bytes = state.read(key, Part::Whole).await?;
-        if let Ok(record) = RunRecord::read(&bytes) {
-            return Ok(Some(record.started_at));
-        }
-    }
-    Ok(None)
 }
