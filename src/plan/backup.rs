@@ -125,8 +125,7 @@ impl Backup {
         };
         let keeping = raw.keep.map(|at| Keeping::resolve(desk, at));
         let schedule = raw.schedule.map(|at| resolve_schedule(desk, &at));
-        let timeout =
-            raw.timeout.map(|at| desk.span(&at, "timeout", "leaves no time to run", "leave the key out for no limit"));
+        let timeout = raw.timeout.map(|at| resolve_timeout(desk, &at));
         let (upload, upload_place) = raw.upload.map_or_else(Default::default, |at| (at.value, Some(at.span)));
         let uploading = Uploading::resolve(desk, upload);
         let assertions = raw.assert.map(|at| resolve_assertions(desk, &at));
@@ -374,19 +373,7 @@ pub(super) fn resolve_schedule(desk: &mut Desk<'_>, at: &At<String>) -> Option<C
 }
 
 pub(super) fn resolve_timeout(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Span>> {
-    let problem = match at.value.parse::<Span>() {
-        Ok(span) if span.0.is_zero() => {
-            Diagnostic::error(code::TOO_SMALL, format!("a `timeout` of `{}` leaves no time to run", at.value))
-                .at(at.span.clone(), "at least `1s`")
-                .help("leave the key out for no limit")
-        }
-        Ok(span) => return Some(desk.chosen(span, &at.span)),
-        Err(reason) => Diagnostic::error(code::INVALID_SPAN, format!("{} is not a span of time", written(&at.value)))
-            .at(at.span.clone(), "not a span")
-            .help(reason.to_string()),
-    };
-    desk.problems.push(problem);
-    None
+    desk.span(at, "timeout", "leaves no time to run", "leave the key out for no limit")
 }
 
 fn resolve_assertions(desk: &mut Desk<'_>, at: &At<Vec<At<String>>>) -> Option<Chosen<Vec<String>>> {

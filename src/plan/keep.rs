@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::raw::{self, At};
 use super::resolve::Desk;
-use super::words::written;
 use super::{Chosen, Origin, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::Span;
@@ -79,7 +78,11 @@ impl Keeping {
         let numbers = Rule::ALL.into_iter().zip([last, hourly, daily, weekly, monthly, yearly]);
         let written = numbers.filter_map(|(rule, number)| Some((rule, number?)));
         let read: Vec<_> = written.map(|(rule, number)| Some((rule, count(desk, rule.as_str(), &number)?))).collect();
-        let (is_bare, age) = (read.is_empty() && within.is_none(), within.map(|at| span(desk, &at)));
+        let (is_bare, age) = (
+            read.is_empty() && within.is_none(),
+            within
+                .map(|at| desk.span(&at, "within", "keeps nothing", "leave the key out for a rule that keeps nothing")),
+        );
         if is_bare && desk.is_whole {
             desk.problems.push(
                 Diagnostic::error(code::KEEP_NOTHING, "`keep` has no rule: it would keep nothing but the newest sets")
@@ -121,22 +124,5 @@ fn count(desk: &mut Desk<'_>, key: &str, at: &At<i64>) -> Option<Chosen<u32>> {
             .at(at.span.clone(), bound)
             .help(help),
     );
-    None
-}
-
-/// Returns the age that is kept.
-fn span(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Span>> {
-    let problem = match at.value.parse::<Span>() {
-        Ok(span) if span.0.is_zero() => {
-            Diagnostic::error(code::TOO_SMALL, format!("a `within` of `{}` keeps nothing", at.value))
-                .at(at.span.clone(), "at least `1s`")
-                .help("leave the key out for a rule that keeps nothing")
-        }
-        Ok(span) => return Some(desk.chosen(span, &at.span)),
-        Err(reason) => Diagnostic::error(code::INVALID_SPAN, format!("{} is not a span of time", written(&at.value)))
-            .at(at.span.clone(), "not a span")
-            .help(reason.to_string()),
-    };
-    desk.problems.push(problem);
     None
 }

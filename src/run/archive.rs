@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::capture::{Captures, Reading};
-use super::series::Note;
+use super::series::{Heading, Note, blank};
 use super::{Cause, Failure, Gauge, Outside, exit, files, make_private_folder};
 use crate::duck::archive::{self, Cut, Outcome, Wanted};
 use crate::duck::{Database, DuckError};
@@ -16,8 +16,8 @@ use crate::event::Event;
 use crate::measure::{Bytes, Content, Grouped, counted};
 use crate::name::{DatabaseId, Key, Name};
 use crate::record::{
-    ArchiveRecord, ArchivedFile, FORMAT, Failed, FileRecord, Kind, Ledger, LeftOut, PartId, PartRecord, RunRecord,
-    SiteRecord, Status, Verification,
+    ArchiveRecord, ArchivedFile, Failed, FileRecord, Kind, Ledger, LeftOut, PartId, PartRecord, RunRecord, SiteRecord,
+    Status, Verification,
 };
 use crate::store::Store;
 use crate::work::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, Origin, Task};
@@ -362,23 +362,19 @@ impl Walk<'_> {
         let codes = progress.failures.iter().map(|failure| failure.cause.exit_code());
         let differs = codes.filter(|code| *code == exit::VERIFICATION);
         let lease = self.outside.leases.get(&series.seal.action.destination);
-        RunRecord {
-            format: FORMAT,
+        let heading = Heading {
             run: self.work.run,
-            plan: self.outside.about.plan.clone(),
             job: self.work.job.clone(),
             destination: series.seal.action.destination.clone(),
             kind: Kind::Archive,
             snapshot: self.work.snapshot,
+            started_at: self.started_at,
+        };
+        RunRecord {
             status,
             exit_code: differs.fold(code, exit::worse),
-            started_at: self.started_at,
-            finished_at: (self.outside.clock)(),
-            host: self.outside.about.host.clone(),
-            tool: self.outside.about.tool.clone(),
             expected: self.work.expected.clone(),
             captured: progress.archived.iter().copied().collect(),
-            snapshots: Vec::new(),
             archive: Some(ArchiveRecord {
                 at: self.work.snapshot.moment(),
                 layout: self.work.layout,
@@ -389,13 +385,12 @@ impl Walk<'_> {
                 deleted: BTreeMap::new(),
             }),
             verification: Verification::Checksum,
-            spread_seconds: 0,
             lease: lease.map(|lease| lease.generation),
-            guards: None,
             warnings: self.work.warnings.iter().chain(lease.and_then(|lease| lease.caveat.as_ref())).cloned().collect(),
             failures: self.failures(progress),
             previous_set: series.seal.action.previous.map(|(set, _)| set),
             previous: series.seal.action.previous.map(|(_, digest)| digest),
+            ..blank(self.outside, heading)
         }
     }
 

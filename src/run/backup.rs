@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::capture::{Captures, Reading, Taken};
-use super::series::Note;
+use super::series::{Heading, Note, blank};
 use super::{Cause, Failure, Gauge, Outside, adopt, exit, files, make_private_folder};
 use crate::duck::export::{self, Exported};
 use crate::duck::{Database, compare};
@@ -18,7 +18,6 @@ use crate::name::{DatabaseId, Key, Name, RunId, SnapshotId};
 use crate::plan::{Destination, Job};
 use crate::record::{
     ContentRecord, FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord,
-    Verification,
 };
 use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Series, Take, Task, There};
 
@@ -92,48 +91,6 @@ pub fn unbegun(
         RunRecord { exit_code, failures: vec![failed()], ..blank }
     };
     job.to().iter().map(record).collect()
-}
-
-/// Which run's record it is, at which destination.
-struct Heading {
-    run: RunId,
-    job: Name,
-    destination: Name,
-    kind: Kind,
-    snapshot: SnapshotId,
-    started_at: Timestamp,
-}
-
-/// Returns the record of a run that ends now and has done nothing.
-fn blank(outside: &Outside, heading: Heading) -> RunRecord {
-    let Heading { run, job, destination, kind, snapshot, started_at } = heading;
-    RunRecord {
-        format: FORMAT,
-        run,
-        plan: outside.about.plan.clone(),
-        job,
-        destination,
-        kind,
-        snapshot,
-        status: Status::Failed,
-        exit_code: exit::DONE,
-        started_at,
-        finished_at: (outside.clock)(),
-        host: outside.about.host.clone(),
-        tool: outside.about.tool.clone(),
-        expected: Vec::new(),
-        captured: Vec::new(),
-        snapshots: Vec::new(),
-        archive: None,
-        verification: Verification::None,
-        spread_seconds: 0,
-        lease: None,
-        guards: None,
-        warnings: Vec::new(),
-        failures: Vec::new(),
-        previous_set: None,
-        previous: None,
-    }
 }
 
 /// A backup on its way.

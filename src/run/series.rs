@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
-use super::{Cause, Failure, Gauge, Outside};
-use crate::name::{Key, Name, RunId};
-use crate::record::{FORMAT, RunRecord};
+use super::{Cause, Failure, Gauge, Outside, exit};
+use crate::name::{Key, Name, RunId, SnapshotId};
+use crate::record::{FORMAT, Kind, RunRecord, Status, Verification};
 use crate::store::{Body, Mode, Part, StoreError};
 use crate::work::{Announce, Clear, Seal, Task};
 
@@ -15,6 +15,48 @@ pub(super) struct Note<'n> {
     pub(super) run: RunId,
     pub(super) job: &'n Name,
     pub(super) started_at: Timestamp,
+}
+
+/// Which run's record it is, at which destination.
+pub(super) struct Heading {
+    pub(super) run: RunId,
+    pub(super) job: Name,
+    pub(super) destination: Name,
+    pub(super) kind: Kind,
+    pub(super) snapshot: SnapshotId,
+    pub(super) started_at: Timestamp,
+}
+
+/// Returns the record of a run that ends now and has done nothing.
+pub(super) fn blank(outside: &Outside, heading: Heading) -> RunRecord {
+    let Heading { run, job, destination, kind, snapshot, started_at } = heading;
+    RunRecord {
+        format: FORMAT,
+        run,
+        plan: outside.about.plan.clone(),
+        job,
+        destination,
+        kind,
+        snapshot,
+        status: Status::Failed,
+        exit_code: exit::DONE,
+        started_at,
+        finished_at: (outside.clock)(),
+        host: outside.about.host.clone(),
+        tool: outside.about.tool.clone(),
+        expected: Vec::new(),
+        captured: Vec::new(),
+        snapshots: Vec::new(),
+        archive: None,
+        verification: Verification::None,
+        spread_seconds: 0,
+        lease: None,
+        guards: None,
+        warnings: Vec::new(),
+        failures: Vec::new(),
+        previous_set: None,
+        previous: None,
+    }
 }
 
 impl Outside {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::backup::{
     BackupWork, Chain, Delivery, Files, Missing, Room, Series, Take, There, announce, check_destination, delivery,
-    newest_record, seal, unknown, unused, verification,
+    unknown, unused, verification,
 };
 use super::facts::{AdoptFacts, DestinationFact, Place, TheirFiles, TheirSnapshot};
 use super::{Announce, Clear, Numbering, Refusal, Task};
@@ -76,14 +76,10 @@ pub fn adopt(job: &Backup, facts: &AdoptFacts, run: RunId) -> Result<BackupWork,
     let (present, missing) = if targets.is_empty() { (Vec::new(), Vec::new()) } else { (present, missing) };
     let chains =
         present.iter().map(|(fact, files)| chain(job, fact, files, &targets, snapshot, &mut numbering)).collect();
-    let series = targets.iter().zip(begun).map(|((fact, _), (clear, announce))| Series {
-        at: fact.place.at.clone(),
-        clear,
-        announce,
-        seal: numbering.task(seal("set", &fact.name, &fact.place, snapshot, newest_record(fact))),
-        unreachable: fact.reached.as_ref().err().cloned(),
-        before: fact.reached.as_ref().ok().and_then(|reached| reached.newest_complete),
-    });
+    let series = targets
+        .iter()
+        .zip(begun)
+        .map(|((fact, _), (clear, announce))| Series::ending(fact, clear, announce, snapshot, &mut numbering));
     let series = series.collect();
     Ok(BackupWork {
         run,

@@ -195,6 +195,26 @@ pub struct Series {
     pub before: Option<Before>,
 }
 
+impl Series {
+    /// Returns what is done at a destination after what has been planned for it: the set is sealed.
+    pub(super) fn ending(
+        fact: &DestinationFact,
+        clear: Option<Task<Clear>>,
+        announce: Task<Announce>,
+        snapshot: SnapshotId,
+        numbering: &mut Numbering,
+    ) -> Self {
+        Self {
+            at: fact.place.at.clone(),
+            clear,
+            announce,
+            seal: numbering.task(seal("set", &fact.name, &fact.place, snapshot, newest_record(fact))),
+            unreachable: fact.reached.as_ref().err().cloned(),
+            before: fact.reached.as_ref().ok().and_then(|reached| reached.newest_complete),
+        }
+    }
+}
+
 /// A destination that holds the set already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct There {
@@ -240,15 +260,9 @@ pub fn backup(
         chain(job, fact, from, facts, staging, snapshot, &mut numbering)
     };
     let chains = present.iter().map(chain).collect();
-    let series = facts.destinations.iter().zip(announces).map(|(fact, announce)| Series {
-        at: fact.place.at.clone(),
-        clear: None,
-        announce,
-        seal: numbering.task(seal("set", &fact.name, &fact.place, snapshot, newest_record(fact))),
-        unreachable: fact.reached.as_ref().err().cloned(),
-        before: fact.reached.as_ref().ok().and_then(|reached| reached.newest_complete),
-    });
-    let series = series.collect();
+    let series = facts.destinations.iter().zip(announces);
+    let series =
+        series.map(|(fact, announce)| Series::ending(fact, None, announce, snapshot, &mut numbering)).collect();
     Ok(BackupWork {
         run,
         job: job.name().clone(),
@@ -418,7 +432,7 @@ pub(super) fn delivery(
     }
 }
 
-pub(super) fn newest_record(fact: &DestinationFact) -> Option<(SnapshotId, Sha256)> {
+fn newest_record(fact: &DestinationFact) -> Option<(SnapshotId, Sha256)> {
     fact.reached.as_ref().ok().and_then(|reached| reached.newest_record)
 }
 
