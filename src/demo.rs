@@ -213,7 +213,7 @@ impl Demo {
             format!("ATTACH '{quoted}' AS demo (STORAGE_VERSION 'v1.0.0', BLOCK_SIZE {blocks}); USE demo; BEGIN;");
         engine.execute_batch(&attach)?;
         fill()?;
-        engine.execute_batch("COMMIT; CHECKPOINT demo;")?;
+        engine.execute_batch("COMMIT; FORCE CHECKPOINT demo;")?;
         let rows = count_rows(engine)?;
         engine.execute_batch("USE memory; DETACH demo;")?;
         let size = seal_file(&path)?;

@@ -81,6 +81,10 @@ fn volatile(rest: &str) -> Option<(usize, &'static str)> {
     if moment.len() > 18 && moment.parse::<jiff::Timestamp>().is_ok() {
         return Some((moment.len(), "[TIME]"));
     }
+    if rest.get(8..).is_some_and(|after| after.starts_with('/')) && rest[..8].bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Some((8, "[DAY]"));
+    }
     if let Some(number) = rest.strip_prefix("PID ") {
         let digits = number.find(|c: char| !c.is_ascii_digit())?;
         return Some((rest.len() - number.len() + digits, "PID [PID]"));

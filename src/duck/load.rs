@@ -81,7 +81,8 @@ pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> R
     at("indexes");
     order.late.iter().try_for_each(|late| late.build(session, &alias))?;
     let tables = count_rows(session, &copies)?;
-    session.run("writing the new database", &format!("CHECKPOINT {alias}; USE memory; DETACH {alias}"))?;
+    checkpoint(session, "writing the new database", &alias)?;
+    session.run("leaving the new database", &format!("USE memory; DETACH {alias}"))?;
     make_durable(into)?;
     Ok(Loaded { tables, left_out })
 }
@@ -153,7 +154,8 @@ impl Late<'_> {
     /// Builds it and writes it to the file: until then it fills memory that nobody else can have.
     fn build(&self, session: &Session, alias: &str) -> Result<(), DuckError> {
         let _taken = session.take(self.rows.saturating_mul(MEMORY_PER_INDEXED_ROW));
-        session.run("defining", &format!("{}; CHECKPOINT {alias}", self.statement))
+        session.run("defining", &self.statement)?;
+        checkpoint(session, "writing an index", alias)
     }
 }
 
@@ -249,10 +251,16 @@ fn load_table(session: &Session, source: &Source<'_>, pace: Pace, at: &dyn Fn(&s
         session
             .run(&doing, &format!("INSERT INTO {} SELECT * FROM read_parquet({file}) WHERE {within}", copy.table))?;
         // What is not checkpointed is in the way of what comes next.
-        session.run(&doing, &format!("CHECKPOINT {alias}"))?;
+        checkpoint(session, &doing, alias)?;
         first = beyond;
     }
     Ok(())
+}
+
+/// Writes to the file what is committed. `FORCE` waits for what the engine still winds up of the statements before;
+/// without it a checkpoint is refused now and then, for a write that nobody else makes.
+fn checkpoint(session: &Session, doing: &str, alias: &str) -> Result<(), DuckError> {
+    session.run(doing, &format!("FORCE CHECKPOINT {alias}"))
 }
 
 /// Reads from its footer how many rows a file holds; none of one that is not Parquet, which is loaded in one piece.
