@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod coverage;
 mod demo;
 mod desk;
 mod doctor;
@@ -16,6 +17,7 @@ mod next;
 mod pin;
 mod prune;
 mod restore;
+mod rows;
 mod run;
 mod schema;
 mod show;
@@ -92,6 +94,7 @@ enum Verb {
     Status(status::Status),
     List(list::List),
     Verify(verify::Verify),
+    Coverage(coverage::Coverage),
     Restore(restore::Restore),
     Prune(prune::Prune),
     Pin(pin::PinSet),
@@ -118,6 +121,7 @@ impl Verb {
             Self::Status(status) => status.carry_out(voice).await,
             Self::List(list) => list.carry_out().await,
             Self::Verify(verify) => verify.carry_out(voice).await,
+            Self::Coverage(coverage) => coverage.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,
             Self::Prune(prune) => prune.carry_out(voice).await,
             Self::Pin(pin) => pin.carry_out(voice).await,

@@ -27,6 +27,9 @@ pub struct ArchiveRecord {
     pub sites: Vec<SiteRecord>,
     /// Every file.
     pub files: Vec<ArchivedFile>,
+    /// The tables that hold rows by time, as they were when these were archived.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schemas: Vec<SchemaRecord>,
     /// The tables that have sites and times and are in no archive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
@@ -94,6 +97,28 @@ pub struct PartRecord {
     pub content: String,
 }
 
+/// A table that rows are archived of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SchemaRecord {
+    /// The table.
+    pub table: String,
+    /// The databases in which it is like this.
+    #[schemars(with = "Vec<String>")]
+    pub databases: Vec<DatabaseId>,
+    /// Its columns, in order.
+    pub columns: Vec<ColumnRecord>,
+}
+
+/// A column of such a table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct ColumnRecord {
+    /// Its name.
+    pub name: String,
+    /// Its type, in DuckDB's words.
+    #[serde(rename = "type")]
+    pub data_type: String,
+}
+
 /// A table that is in no archive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
@@ -114,6 +139,12 @@ impl ArchiveRecord {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.files.iter().map(ArchivedFile::rows).sum()
+    }
+
+    /// Returns the tables of a database as they were.
+    #[must_use]
+    pub fn schemas_of(&self, database: DatabaseId) -> Vec<SchemaRecord> {
+        self.schemas.iter().filter(|schema| schema.databases.contains(&database)).cloned().collect()
     }
 }
 
