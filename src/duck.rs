@@ -16,10 +16,11 @@ mod room;
 mod script;
 pub mod snapshot;
 
+use std::fmt;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use duckdb::{Config, Connection, InterruptHandle};
@@ -60,12 +61,17 @@ pub enum Database {
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
+    interrupters: Interrupters,
     room: Arc<Room>,
     /// How many work with the engine at the same time.
     abreast: usize,
     /// Which connection of the engine this is: what is attached needs a name that no other has.
     number: usize,
 }
+
+/// What interrupts each connection of an engine.
+#[derive(Clone, Default)]
+struct Interrupters(Arc<Mutex<Vec<Arc<InterruptHandle>>>>);
 
 /// Why DuckDB did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +158,7 @@ impl Session {
         };
         let connection = open().map_err(|error| refused("opening an engine", &error))?;
         let room = Arc::new(Room::new(limits.memory, limits.most));
-        Ok(Self { connection, room, abreast: 1, number: 0 })
+        Ok(Self::over(connection, Interrupters::default(), room))
     }
 
     /// Opens one engine and `count` connections to it, of which `abreast` work at the same time: they share its limits.
@@ -160,19 +166,19 @@ impl Session {
     /// # Errors
     /// When the engine refuses its settings.
     pub fn open_several(limits: &Limits, count: usize, abreast: usize) -> Result<Vec<Self>, DuckError> {
-        let engine = Self { abreast: abreast.min(count).max(1), ..Self::open(limits)? };
-        (0..count).map(|number| engine.another(number)).collect()
+        let (engine, abreast) = (Self::open(limits)?, abreast.min(count).max(1));
+        (0..count).map(|number| Ok(Self { abreast, number, ..engine.another()? })).collect()
     }
 
-    fn another(&self, number: usize) -> Result<Self, DuckError> {
+    /// Returns another connection to the same engine: it sees what is attached, and is interrupted with this one.
+    fn another(&self) -> Result<Self, DuckError> {
         let connection = self.connection.try_clone().map_err(|error| refused("connecting to an engine", &error))?;
-        Ok(Self { connection, room: Arc::clone(&self.room), abreast: self.abreast, number })
+        Ok(Self::over(connection, self.interrupters.clone(), Arc::clone(&self.room)))
     }
 
-    /// Returns what another thread needs to interrupt a call of this session.
-    #[must_use]
-    pub fn interrupter(&self) -> Arc<InterruptHandle> {
-        self.connection.interrupt_handle()
+    fn over(connection: Connection, interrupters: Interrupters, room: Arc<Room>) -> Self {
+        interrupters.add(connection.interrupt_handle());
+        Self { connection, interrupters, room, abreast: 1, number: 0 }
     }
 
     /// Returns how much memory the engine may use.
@@ -250,6 +256,22 @@ impl Session {
     }
 }
 
+impl Interrupters {
+    fn add(&self, interrupter: Arc<InterruptHandle>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(interrupter);
+    }
+
+    fn interrupt(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|one| one.interrupt());
+    }
+}
+
+impl fmt::Debug for Interrupters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interrupters")
+    }
+}
+
 /// Opens an engine and calls it on a thread that may wait, as [`call`] does.
 ///
 /// # Errors
@@ -274,13 +296,13 @@ pub async fn call<T: Send + 'static>(
     stop: impl Future<Output = ()>,
     work: impl FnOnce(&Session) -> Result<T, DuckError> + Send + 'static,
 ) -> Result<T, DuckError> {
-    let interrupter = session.interrupter();
+    let interrupters = session.interrupters.clone();
     let mut call = spawn_blocking(move || work(&session));
     let ended = tokio::select! {
         ended = &mut call => ended,
         () = stop => loop {
             // An interruption that comes between two statements is forgotten by the next.
-            interrupter.interrupt();
+            interrupters.interrupt();
             if let Ok(ended) = tokio::time::timeout(AGAIN, &mut call).await {
                 break ended;
             }

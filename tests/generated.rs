@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,9 +14,10 @@ use snapbox::{Data, assert_data_eq};
 use crate::fixture::{Outcome, Site, minimal, read_tree};
 use crate::redact::{self, golden};
 
-const VERBS: [&str; 17] = [
+const VERBS: &[&str] = &[
     "run",
     "check",
+    "doctor",
     "show",
     "status",
     "list",
@@ -26,6 +28,8 @@ const VERBS: [&str; 17] = [
     "pin",
     "unpin",
     "explain",
+    "next",
+    "units",
     "init",
     "demo",
     "schema",
@@ -166,6 +170,24 @@ fn completions_of_every_shell_and_the_manual_know_every_verb() {
         );
     }
     assert_eq!(site.run(&["man", "backup"]).code, 2);
+}
+
+#[test]
+fn the_whole_manual_is_written_into_a_directory() {
+    let site = bare();
+    fs::create_dir(site.path("man1")).unwrap();
+    site.succeed(&["man", "--to", "man1"]);
+    let pages: BTreeSet<String> =
+        fs::read_dir(site.path("man1")).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
+    let verbs = VERBS.iter().map(|verb| format!("hitkeep-plan-{verb}.1"));
+    assert_eq!(pages, verbs.chain(["hitkeep-plan.1".to_owned()]).collect());
+    let page = fs::read_to_string(site.path("man1/hitkeep-plan-run.1")).unwrap();
+    assert_eq!(page, site.succeed(&["man", "run"]).stdout);
+    assert!(
+        page.contains(concat!(".TH hitkeep-plan-run 1  \"hitkeep-plan ", env!("CARGO_PKG_VERSION"), "\"")),
+        "{page}"
+    );
+    assert_eq!(site.run(&["man", "--to", "man1"]).code, 2, "what is there is not overwritten");
 }
 
 #[test]

@@ -23,32 +23,45 @@ pub struct Content {
 /// types that Parquet changes (`INTERVAL`, `TIME WITH TIME ZONE`) are left out.
 pub const ALGORITHM: &str = "row-hash-xor-sum";
 
-/// Digests the rows of tables of an attached database, whatever their order.
-pub(super) fn digest_tables(session: &Session, alias: &str, tables: &mut [Table]) -> Result<(), DuckError> {
-    let columns = steady_columns(session, alias)?;
-    for table in tables {
-        let schema = table.schema.as_deref().unwrap_or("main");
-        let Some(columns) = columns.get(&(schema.to_owned(), table.name.clone())) else { continue };
-        let sql = format!(
-            "SELECT coalesce(bit_xor(row_hash), 0)::UBIGINT, coalesce(sum(row_hash), 0)::HUGEINT \
-             FROM (SELECT hash({}) AS row_hash FROM {alias}.{}.{})",
-            columns.join(", "),
-            identifier(schema),
-            identifier(&table.name)
-        );
-        let doing = format!("digesting `{}`", table.name);
-        let found: Vec<(u64, i128)> = session.rows(&doing, &sql, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        table.digest = found.first().map(|(xor, sum)| format!("{xor:016x}{sum:032x}"));
+/// The digests of tables, by schema and name: of those that have a column which they can be made of.
+pub(super) struct Digests(BTreeMap<(String, String), String>);
+
+impl Digests {
+    /// Digests the rows of every table of an attached database, whatever their order.
+    pub(super) fn of(session: &Session, alias: &str) -> Result<Self, DuckError> {
+        let mut digests = BTreeMap::new();
+        for (table, columns) in steady_columns(session, alias)? {
+            let (schema, name) = &table;
+            let sql = format!(
+                "SELECT coalesce(bit_xor(row_hash), 0)::UBIGINT, coalesce(sum(row_hash), 0)::HUGEINT \
+                 FROM (SELECT hash({}) AS row_hash FROM {alias}.{}.{})",
+                columns.join(", "),
+                identifier(schema),
+                identifier(name)
+            );
+            let doing = format!("digesting `{name}`");
+            let found: Vec<(u64, i128)> = session.rows(&doing, &sql, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            digests.extend(found.first().map(|(xor, sum)| (table, format!("{xor:016x}{sum:032x}"))));
+        }
+        Ok(Self(digests))
     }
-    Ok(())
+
+    /// Adds its digest to each table.
+    pub(super) fn add_to(&self, tables: &mut [Table]) {
+        for table in tables {
+            let schema = table.schema.as_deref().unwrap_or("main");
+            table.digest = self.0.get(&(schema.to_owned(), table.name.clone())).cloned();
+        }
+    }
 }
 
 /// Returns the columns of each table, by schema and name, that come back from an export as they were: as SQL, in order.
 fn steady_columns(session: &Session, alias: &str) -> Result<BTreeMap<(String, String), Vec<String>>, DuckError> {
     let sql = format!(
-        "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = {} \
-         ORDER BY schema_name, table_name, column_index",
-        literal(alias)
+        "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() \
+         SEMI JOIN (SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = {alias}) \
+         USING (schema_name, table_name) WHERE database_name = {alias} ORDER BY schema_name, table_name, column_index",
+        alias = literal(alias)
     );
     let listed: Vec<[String; 4]> =
         session.rows("listing columns", &sql, |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;

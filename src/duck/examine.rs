@@ -9,8 +9,9 @@ use std::path::Path;
 use duckdb::Statement;
 use duckdb::arrow::datatypes::DataType;
 
+use super::compare::Digests;
 use super::export::Table;
-use super::{DuckError, Limits, Session, compare, identifier, literal, refused};
+use super::{DuckError, Limits, Session, identifier, literal, refused};
 
 const ALIAS: &str = "hitkeep_plan_restored";
 
@@ -31,7 +32,7 @@ pub struct Examined {
 /// When it cannot be opened or read; [`DuckError::Differs`] where a key refers to nothing.
 pub fn examine(session: &Session, path: &Path, mut tables: Vec<Table>) -> Result<Examined, DuckError> {
     session.attach_source(path, ALIAS)?;
-    compare::digest_tables(session, ALIAS, &mut tables)?;
+    Digests::of(session, ALIAS)?.add_to(&mut tables);
     let keys = foreign_keys(session)?;
     keys.iter().try_for_each(|key| key.follow(session))?;
     let engine = session.value("asking for the version", "SELECT version()")?;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::compare::Digests;
 use super::script::{self, Copy};
-use super::{Database, DuckError, Session, compare, literal, quoted};
+use super::{Database, DuckError, Session, literal, quoted};
 use crate::hitkeep;
 use crate::plan::Codec;
 
@@ -39,19 +40,20 @@ pub struct Table {
 
 /// Exports a database into the folder `into`, which exists and is empty.
 ///
-/// The export, the counting, the digests and the look at what gets lost happen in one transaction: they see one state. Every
-/// table's rows are compared with the footer of its file.
+/// The export, the counting and the look at what gets lost happen in one transaction, and nobody else writes to what is
+/// attached: they and the digests, which are made at the same time, see one state. Every table's rows are compared with
+/// the footer of its file.
 ///
 /// # Errors
 /// When the database cannot be opened, the folder cannot be written, or the counts differ.
 pub fn export(session: &Session, database: &Database, into: &Path, codec: Codec) -> Result<Exported, DuckError> {
     session.attach_database(database, ALIAS)?;
     session.run("beginning a transaction", &format!("USE {ALIAS}; BEGIN TRANSACTION READ ONLY"))?;
-    write_files(session, into, codec)?;
+    let digests = beside(session, |other| Digests::of(other, ALIAS), || write_files(session, into, codec))?;
     let load_script = read_script(into, hitkeep::LOAD_FILE)?;
     let copies = script::statements(&load_script).into_iter().filter_map(script::copy).collect::<Vec<_>>();
     let mut tables = count_rows(session, &copies)?;
-    compare::digest_tables(session, ALIAS, &mut tables)?;
+    digests.add_to(&mut tables);
     let migration = last_migration(session, &tables)?;
     let mut lost = lost_in_export(session)?;
     session.run("ending the transaction", &format!("COMMIT; USE memory; DETACH {ALIAS}"))?;
@@ -59,6 +61,21 @@ pub fn export(session: &Session, database: &Database, into: &Path, codec: Codec)
     compare_with_files(session, into, &copies, &tables)?;
     lost.extend(try_schema(session, into)?);
     Ok(Exported { engine: session.value("asking for the version", "SELECT version()")?, migration, tables, lost })
+}
+
+/// Does `work`, and at the same time `other` on another connection to the engine. An error of `work` comes first.
+fn beside<T: Send>(
+    session: &Session,
+    other: impl FnOnce(&Session) -> Result<T, DuckError> + Send,
+    work: impl FnOnce() -> Result<(), DuckError>,
+) -> Result<T, DuckError> {
+    let connection = session.another()?;
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || other(&connection));
+        let worked = work();
+        let made = other.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked));
+        worked.and(made)
+    })
 }
 
 fn write_files(session: &Session, into: &Path, codec: Codec) -> Result<(), DuckError> {
