@@ -22,7 +22,7 @@ pub use adopt::{Adopt, adopt};
 pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, archive};
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, Take, There, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
-pub use coverage::{Coverage, MonthCoverage, Share, SiteCoverage};
+pub use coverage::{Coverage, CoveringSet, MonthCoverage, Share, SiteCoverage};
 pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};
 pub use due::due;
 pub use facts::{

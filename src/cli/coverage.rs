@@ -24,8 +24,9 @@ use crate::work::{self, At};
 /// The number of the JSON document's format.
 const FORMAT: u32 = 1;
 
-/// Prove where the rows are that are archived: for each site and month how many are live, in the archive, in the newest
-/// snapshot; and how many were archived and are nowhere any more.
+/// Prove where archived rows are: live, in the archive, in the newest snapshot, or nowhere any more.
+///
+/// Of each site and month, how many rows there are of which kind.
 ///
 /// Databases are read, or copied where HitKeep runs; of the newest complete set the tables are fetched that hold rows by
 /// time, and of the archive the files of months that are archived in part. Exit code 8 says that rows are nowhere.

@@ -82,7 +82,7 @@ async fn choose_spot(subject: &Subject) -> Result<(&Spot, ArchiveReached), CliEr
     let (mut first, mut refusal) = (None, None);
     for spot in &subject.spots {
         match survey::archived(spot.store.as_ref(), &spot.place.prefix).await {
-            Ok(archived) if archived.lost.is_empty() => return Ok((spot, archived)),
+            Ok(archived) if archived.missed().next().is_none() => return Ok((spot, archived)),
             Ok(archived) => first = first.or(Some((spot, archived))),
             Err(cause) => refusal = refusal.or(Some(cause)),
         }

@@ -193,6 +193,19 @@ impl Ledger {
         rows(self) == rows(other)
     }
 
+    /// Tells whether a file of these holds the same rows of a table and month as another does, or did.
+    #[must_use]
+    pub fn has_twin(&self, of: &ArchivedFile, part: &PartRecord) -> bool {
+        let comparable = |file: &&ArchivedFile| file.site == of.site && file.duckdb == of.duckdb;
+        self.files.iter().filter(comparable).any(|file| file.parts.contains(part))
+    }
+
+    /// Tells whether these hold all rows again that another file holds, or did.
+    #[must_use]
+    pub fn holds_all_of(&self, file: &ArchivedFile) -> bool {
+        file.parts.iter().all(|part| self.has_twin(file, part))
+    }
+
     /// Returns the files that hold rows of a part, and what they hold of it together; no content where any of them was
     /// written by an engine whose digests do not compare with those of `engine`.
     #[must_use]

@@ -2,13 +2,13 @@
 
 use super::table::columns;
 use crate::measure::{Grouped, counted};
-use crate::work::{Coverage, MonthCoverage, Share, SiteCoverage};
+use crate::work::{Coverage, CoveringSet, MonthCoverage, Share, SiteCoverage};
 
 /// Draws where the rows are that a job archives, and says what that means.
 #[must_use]
 pub fn coverage(coverage: &Coverage) -> String {
     let snapshot = match &coverage.snapshot {
-        Some((set, at)) => format!("snapshot {set} in {at}"),
+        Some(CoveringSet { set, at }) => format!("snapshot {set} in {at}"),
         None => "no snapshot: no complete set of this source is anywhere".to_owned(),
     };
     let rows = coverage.sites.iter().flat_map(|site| site.months.iter().map(move |month| row(site, month)));
@@ -34,29 +34,26 @@ fn remark(share: &Share) -> String {
 
 fn verdict(coverage: &Coverage) -> String {
     let total = coverage.total();
-    let whole = match coverage.sites.len() {
-        0 => "no rows are known of".to_owned(),
-        sites => {
-            format!("every row that is known of, {} of {}, is somewhere", Grouped(total.rows), counted(sites, "site"))
-        }
+    let sites = counted(coverage.sites.len(), "site");
+    let whole = match total.rows {
+        0 => "no row is known of".to_owned(),
+        rows => format!("every row that is known of is somewhere: {} of {sites}", Grouped(rows)),
     };
+    let lost = "a file that held them is lost, and nothing proves that they are anywhere else";
     let lines = [
-        (coverage.is_whole()).then_some(whole),
-        (total.nowhere > 0).then(|| {
-            format!(
-                "{} rows are nowhere: a file that they were archived in is lost, and nothing proves that they are anywhere else",
-                Grouped(total.nowhere)
-            )
-        }),
-        (total.only_snapshot > 0).then(|| {
-            let rows = Grouped(total.only_snapshot);
-            format!("{rows} rows are in the snapshot only: neither live nor archived, they go when it goes")
-        }),
-        (total.only_live > 0).then(|| {
-            let rows = Grouped(total.only_live);
-            format!("{rows} rows are live only: they came or changed after the snapshot, and no backup has them yet")
-        }),
+        coverage.is_whole().then_some(whole),
+        are(total.nowhere).map(|are| format!("{are} nowhere: {lost}")),
+        are(total.only_snapshot).map(|are| format!("{are} in the snapshot only, and gone when that is")),
+        are(total.only_live).map(|are| format!("{are} live only, as whatever came or changed after the snapshot")),
     ];
-    let problems = coverage.problems.iter().cloned();
-    lines.into_iter().flatten().chain(problems).map(|line| line + "\n").collect()
+    lines.into_iter().flatten().chain(coverage.problems.iter().cloned()).map(|line| line + "\n").collect()
+}
+
+/// Begins a sentence about so many rows; nothing where there are none.
+fn are(rows: u64) -> Option<String> {
+    match rows {
+        0 => None,
+        1 => Some("1 row is".to_owned()),
+        rows => Some(format!("{} rows are", Grouped(rows))),
+    }
 }

@@ -14,7 +14,7 @@ use crate::name::{DatabaseId, Name, SiteId, SnapshotId};
 use crate::plan::Archive;
 use crate::record::{self, ArchivedFile, FileRecord, Manifest, PartId, RunRecord};
 use crate::store::Part;
-use crate::work::{self, ArchiveFacts, ArchiveReached, Coverage, DatabaseFact, Place, Share};
+use crate::work::{self, ArchiveFacts, ArchiveReached, Coverage, CoveringSet, DatabaseFact, Place, Share};
 
 /// The newest complete set of a source.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ pub async fn coverage(
     Ok(Coverage {
         job: job.name().to_string(),
         archives: facts.destinations.iter().map(|fact| fact.place.at.clone()).collect(),
-        snapshot: newest.map(|newest| (newest.set, newest.place.at.clone())),
+        snapshot: newest.map(|newest| CoveringSet { set: newest.set, at: newest.place.at.clone() }),
         sites: Coverage::sites(parts, &domains),
         problems: problems(facts),
     })

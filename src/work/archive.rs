@@ -153,7 +153,7 @@ pub fn archive(
     let reached = || facts.destinations.iter().filter_map(|fact| fact.reached.as_ref().ok());
     let (snapshot, mut warnings) = choose_snapshot(&reached().map(|reached| &reached.taken).collect::<Vec<_>>(), now);
     let again = |lost: &LostFile| format!("{lost}: what of its rows is still in the source is archived again");
-    warnings.extend(reached().flat_map(|reached| reached.lost.iter().map(again)));
+    warnings.extend(reached().flat_map(|reached| reached.missed().map(again)));
     let (sites, kept) = cut(job.older_than(), &facts.sites, snapshot.moment());
     let has_sites = |fact: &DatabaseFact| sites.iter().any(|site| site.database == fact.id);
     let databases: Vec<DatabaseFact> = facts.databases.iter().filter(|fact| has_sites(fact)).cloned().collect();

@@ -47,11 +47,20 @@ pub struct Coverage {
     /// The places that it archives at.
     pub archives: Vec<String>,
     /// The newest complete set of the same source, and where it was read.
-    pub snapshot: Option<(SnapshotId, String)>,
+    pub snapshot: Option<CoveringSet>,
     /// The sites, in the order of their domains.
     pub sites: Vec<SiteCoverage>,
     /// What stands in the way of a proof.
     pub problems: Vec<String>,
+}
+
+/// The set that rows were looked for in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CoveringSet {
+    /// Its name.
+    pub set: SnapshotId,
+    /// The place that it is in, for people.
+    pub at: String,
 }
 
 /// Where the rows of a site are.

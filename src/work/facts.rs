@@ -212,6 +212,11 @@ pub struct ArchiveReached {
 }
 
 impl ArchiveReached {
+    /// Returns the lost files whose rows have not all been archived again.
+    pub fn missed(&self) -> impl Iterator<Item = &LostFile> {
+        self.lost.iter().filter(|lost| !self.ledger.holds_all_of(&lost.file))
+    }
+
     /// Returns the tables that a file's rows are of, as they were; none where its record does not say.
     #[must_use]
     pub fn schemas(&self, file: &ArchivedFile) -> Vec<SchemaRecord> {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::facts::{Place, RowsFacts};
+use super::facts::{LostFile, Place, RowsFacts};
 use super::{Numbering, Refusal, Task};
 use crate::hitkeep;
 use crate::measure::{Bytes, Grouped, counted};
@@ -251,10 +251,10 @@ fn check_space(fetches: &[FetchRows], free: Bytes) -> Result<(), Refusal> {
 
 /// Says which files are lost that hold rows of what is wanted.
 fn lost(wanted: &RowsWanted, facts: &RowsFacts, sites: &BTreeMap<SiteId, DatabaseId>) -> Vec<String> {
-    let lost = facts.archived.lost.iter();
     let is_needed = |file: &ArchivedFile| sites.contains_key(&file.site) && touched(file, wanted.period) > 0;
-    let lost = lost.filter(|lost| is_needed(&lost.file));
-    lost.map(|lost| format!("{lost}: {} rows are not brought back from it", Grouped(lost.file.rows()))).collect()
+    let missed = facts.archived.missed().filter(|lost| is_needed(&lost.file));
+    let rows = |lost: &LostFile| Grouped(touched(&lost.file, wanted.period));
+    missed.map(|lost| format!("{lost}: up to {} of its rows do not come back", rows(lost))).collect()
 }
 
 /// Says of which sites there are archived rows and that these are not there.

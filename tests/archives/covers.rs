@@ -68,7 +68,7 @@ fn what_is_lost_and_live_is_somewhere() {
             fs::remove_file(file).unwrap();
         }
         let covered = world.site.succeed(&["coverage", "plan.toml"]);
-        assert!(covered.stdout.contains("every row that is known of, 10 of 2 sites, is somewhere"), "{covered:?}");
+        assert!(covered.stdout.contains("every row that is known of is somewhere: 10 of 2 sites"), "{covered:?}");
         // What came since is not taken for what was lost.
         world.insert(&[Row { payload: 2, ..rows()[1] }], 9000);
         assert_eq!(world.site.run(&["coverage", "plan.toml"]).code, i32::from(exit::OBJECTIVE));
@@ -92,7 +92,7 @@ fn a_hitkeep_that_runs_is_covered_from_copies() {
     let covered = world.site.run(&["coverage", "plan.toml"]);
     drop(other);
     assert_eq!(covered.code, 0, "{covered:?}");
-    assert!(covered.stdout.contains("every row that is known of, 10 of 2 sites, is somewhere"), "{covered:?}");
+    assert!(covered.stdout.contains("every row that is known of is somewhere: 10 of 2 sites"), "{covered:?}");
     assert_eq!(read_tree(&world.site.path("staging")).len(), 0, "nothing stays behind");
 }
 

@@ -260,13 +260,9 @@ impl<'c> Covering<'c> {
 
     /// Tells whether another file has the same rows of a part as a lost one.
     fn has_twin(&self, lost: &ArchivedFile, id: &PartId) -> bool {
-        let part = |file: &ArchivedFile| {
-            let is_it = |part: &&crate::record::PartRecord| part.table == id.table && part.month == id.month;
-            file.parts.iter().find(is_it).map(|part| (part.rows, part.content.clone()))
-        };
-        let is_twin =
-            |file: &&ArchivedFile| file.site == lost.site && file.duckdb == lost.duckdb && part(file) == part(lost);
-        self.sources.archives.iter().any(|reached| reached.ledger.files.iter().any(|file| is_twin(&file)))
+        let part = lost.parts.iter().find(|part| part.table == id.table && part.month == id.month);
+        let ledgers = || self.sources.archives.iter().map(|reached| &reached.ledger);
+        part.is_some_and(|part| ledgers().any(|ledger| ledger.has_twin(lost, part)))
     }
 
     /// Tells whether what is anywhere of the rows that were past for the run that lost file is of, is just what had been
