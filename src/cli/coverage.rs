@@ -11,12 +11,14 @@ use serde::Serialize;
 use super::error::CliError;
 use super::subject::plan_spots;
 use super::{Voice, desk, print};
+use crate::event::{Event, Listener};
 use crate::name::{Name, RunId};
 use crate::plan::{Archive, Job, Plan};
 use crate::record::State;
 use crate::report;
 use crate::run::staging::Staging;
 use crate::run::{self, Newest, exit};
+use crate::stop::Stop;
 use crate::store::Store;
 use crate::survey::{self, Asked};
 use crate::work::{self, At};
@@ -58,9 +60,9 @@ impl Coverage {
                 help: "add an `[archive.…]` to the plan, or name one".to_owned(),
             });
         }
-        let (mut all, mut code) = (Vec::new(), exit::DONE);
+        let (mut all, mut code, stop) = (Vec::new(), exit::DONE, desk::stop_at_signals()?);
         for job in jobs {
-            let (coverage, answered) = look(&plan, job, voice).await?;
+            let (coverage, answered) = look(&plan, job, voice.listener(), &stop).await?;
             code = exit::worse(code, if answered { exit::DONE } else { exit::DESTINATION });
             code = exit::worse(code, if coverage.is_whole() { exit::DONE } else { exit::OBJECTIVE });
             all.push(coverage);
@@ -77,28 +79,43 @@ impl Coverage {
 }
 
 /// Looks where the rows of a job are; and tells whether every destination has answered.
-async fn look(plan: &Plan, job: &Archive, voice: Voice) -> Result<(work::Coverage, bool), CliError> {
+async fn look(
+    plan: &Plan,
+    job: &Archive,
+    tell: Arc<dyn Listener>,
+    stop: &Stop,
+) -> Result<(work::Coverage, bool), CliError> {
     let staging = Staging::for_a_look(plan.local().staging(), RunId::fresh(Timestamp::now()))?;
     let spots = plan_spots(Job::Archive(job));
     let own: Vec<Arc<dyn Store>> = spots.iter().map(|spot| Arc::clone(&spot.store)).collect();
     let mut stores: BTreeMap<Name, Arc<dyn Store>> =
         spots.iter().map(|spot| (spot.destination.clone(), Arc::clone(&spot.store))).collect();
-    let newest = newest(plan, job, &mut stores).await;
+    let newest = newest(plan, job, &mut stores, tell.as_ref()).await;
     let limits = desk::limits(plan, staging.path().join("spill"));
-    let (tell, stop) = (voice.listener(), desk::stop_at_signals()?);
-    let outside = desk::outside(stores, limits, tell, stop, desk::about(Some(plan)));
+    let outside = desk::outside(stores, limits, tell, stop.clone(), desk::about(Some(plan)));
     let facts = survey::archive(job, &own, &BTreeMap::new(), &outside.means(staging.path())).await?;
     let has_answered = facts.destinations.iter().all(|fact| fact.reached.is_ok());
     Ok((run::coverage(job, &facts, newest.as_ref(), staging.path(), &outside).await?, has_answered))
 }
 
 /// Finds the newest complete set of the job's source; the store that has it comes to the others.
-async fn newest(plan: &Plan, job: &Archive, stores: &mut BTreeMap<Name, Arc<dyn Store>>) -> Option<Newest> {
+async fn newest(
+    plan: &Plan,
+    job: &Archive,
+    stores: &mut BTreeMap<Name, Arc<dyn Store>>,
+    tell: &dyn Listener,
+) -> Option<Newest> {
     let mut newest: Option<Newest> = None;
     for backup in plan.backups().iter().filter(|backup| backup.source().name() == job.source().name()) {
         for spot in plan_spots(Job::Backup(backup)) {
-            // A place that does not answer has no newest set to compare with.
-            let Ok(catalogue) = spot.catalogue(Asked::At(At::Latest)).await else { continue };
+            let catalogue = match spot.catalogue(Asked::At(At::Latest)).await {
+                Ok(catalogue) => catalogue,
+                Err(cause) => {
+                    let message = format!("the snapshots of {} are not looked at: {cause}", spot.title());
+                    tell.hear(&Event::Warned { message });
+                    continue;
+                }
+            };
             let latest = catalogue.latest().filter(|set| set.state == State::Complete);
             let Some((set, (record, _))) = latest.and_then(|set| Some((set.id, set.record.clone()?))) else { continue };
             if newest.as_ref().is_none_or(|newest| newest.set < set) {

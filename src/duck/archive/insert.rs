@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::ALIAS;
 use super::reread::{SOURCE, columns_of_file};
 use super::table::{Table, rows_of_file, tables};
+use crate::duck::load::memory_to_index;
 use crate::duck::{DuckError, Session, identifier, literal, quoted, refused};
 use crate::hitkeep::Column;
 use crate::name::SiteId;
@@ -62,6 +63,7 @@ fn insert_within(session: &Session, files: &[AtHand], period: Period) -> Result<
              HitKeep that has it"
         )));
     }
+    session.enlarge(memory_to_index(files.iter().map(|at| at.file.rows()).sum()))?;
     let mut returned = Returned::default();
     for table in tables.iter().filter(|table| names.contains(table.name.as_str())) {
         let into = Into { session, table, key: primary_key(session, &table.name)?, period };
