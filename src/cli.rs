@@ -1,5 +1,6 @@
 //! Who asks: one file per verb, one rendering of errors, and the exit codes.
 
+mod around;
 mod check;
 mod completions;
 mod demo;
@@ -70,7 +71,8 @@ Exit codes:
   2 usage, or the plan is rejected   7 another run holds the lock
   3 partial: something is missing    8 an objective is broken
   4 source unavailable               9 refused rather than risk what is there
-  5 destination failed             130 interrupted, 143 terminated";
+  5 destination failed              75 skipped on purpose
+                                   130 interrupted, 143 terminated";
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Args)]

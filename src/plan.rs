@@ -8,10 +8,12 @@ mod archive;
 mod backup;
 mod bucket;
 mod code;
+mod command;
 mod destination;
 mod document;
 mod endpoint;
 pub mod environment;
+mod hooks;
 mod job;
 mod keep;
 mod local;
@@ -42,7 +44,9 @@ pub use self::archive::{Archive, Layout, OlderThan};
 pub use self::backup::{Backup, Codec, Selection, Verify};
 pub use self::bucket::{Bucket, Checksum, Encryption, Keys};
 pub use self::code::CODES;
+pub use self::command::Command;
 pub use self::destination::{Destination, Store};
+pub use self::hooks::{Hooks, When};
 pub use self::job::Job;
 pub use self::keep::{Keep, Rule};
 pub use self::local::Local;
@@ -95,6 +99,7 @@ struct Parts {
     destinations: Vec<Arc<Destination>>,
     backups: Vec<Backup>,
     archives: Vec<Archive>,
+    hooks: Hooks,
     local: Local,
 }
 
@@ -173,6 +178,17 @@ impl Plan {
     pub fn jobs(&self) -> impl Iterator<Item = Job<'_>> {
         let backups = self.parts.backups.iter().map(Job::Backup);
         backups.chain(self.parts.archives.iter().map(Job::Archive))
+    }
+
+    /// Returns the commands that are run around every job.
+    #[must_use]
+    pub fn hooks(&self) -> &Hooks {
+        &self.parts.hooks
+    }
+
+    /// Returns where the secrets that the plan speaks of are found.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.parts.destinations.iter().flat_map(|destination| destination.secrets())
     }
 
     /// Returns what the host provides for the work.

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod archive;
+mod around;
 mod backup;
 mod capture;
 mod drill;
@@ -18,6 +19,7 @@ mod verify;
 
 pub use adopt::{Adopt, adopt};
 pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, archive};
+pub use around::Around;
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, Take, There, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
 pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};

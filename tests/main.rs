@@ -8,6 +8,7 @@ mod crash;
 mod drills;
 mod fixture;
 mod generated;
+mod hooks;
 mod kill;
 mod layers;
 mod leases;

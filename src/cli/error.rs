@@ -59,6 +59,9 @@ pub(super) enum CliError {
     /// A task failed.
     #[error("{}", .0.cause)]
     Failure(#[from] Failure),
+    /// A command around a job failed.
+    #[error("{0}")]
+    Hook(String),
     /// The demo could not be made.
     #[error(transparent)]
     Demo(#[from] DemoError),
@@ -97,9 +100,12 @@ impl CliError {
                 exit::REFUSED
             }
             Self::Cause(cause) | Self::Failure(Failure { cause, .. }) => cause.exit_code(),
-            Self::Demo(_) | Self::Survey(_) | Self::File { .. } | Self::Output(_) | Self::Runtime(_) => {
-                exit::UNEXPECTED
-            }
+            Self::Hook(_)
+            | Self::Demo(_)
+            | Self::Survey(_)
+            | Self::File { .. }
+            | Self::Output(_)
+            | Self::Runtime(_) => exit::UNEXPECTED,
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::Timestamp;
 
+use super::around::{Around, Unbegun};
 use super::error::{CliError, remedy, tell_problems};
 use super::subject::Spot;
 use super::{Voice, desk, drill, print, prune};
@@ -138,6 +139,7 @@ impl JobDesk<'_> {
                 (!work.missing.is_empty(), work.series.iter().any(|series| series.unreachable.is_some()))
             }
         };
+        print(&work::Around(self.plan).to_string())?;
         let missing = if is_partial { exit::PARTIAL } else { exit::DONE };
         Ok(if is_unreachable { exit::DESTINATION } else { missing })
     }
@@ -154,7 +156,7 @@ impl JobDesk<'_> {
         let mut locks = Locks::default();
         let ended = match self.lock_all(&stores, run, now, &mut locks).await {
             Ok(()) => match self.is_due(&stores, now).await {
-                Ok(true) => self.work(&stores, &locks, run, now, voice, json).await,
+                Ok(true) => self.work_around(&stores, &locks, run, now, voice, json).await,
                 // Another host has done it meanwhile.
                 is_due => is_due.map(|_| exit::DONE),
             },
@@ -176,8 +178,8 @@ impl JobDesk<'_> {
         Local::new(self.plan.local().state().to_owned())
     }
 
-    /// Looks, plans, does, and writes down what happened.
-    async fn work(
+    /// Does the job between the commands that the plan has around it, and writes down how everything ended.
+    async fn work_around(
         &self,
         stores: &[Arc<dyn Store>],
         locks: &Locks,
@@ -186,7 +188,61 @@ impl JobDesk<'_> {
         voice: Voice,
         json: bool,
     ) -> Result<u8, CliError> {
-        let staging = Staging::make(self.plan.local().staging(), run)?;
+        let mut around = Around::new(self.plan, self.job.name(), run, self.tell, self.stop);
+        let (mut records, ended) = match around.before().await {
+            Ok(()) => self.work(stores, locks, run, now, voice, json).await,
+            Err(unbegun) => self.leave(unbegun, stores, run, now, voice, json).await,
+        };
+        let code = ended.unwrap_or_else(|error| error.tell());
+        let code = around.after(code).await;
+        let is_more = code != worst(&records);
+        if is_more || !around.ran.is_empty() {
+            for record in &mut records {
+                record.hooks.clone_from(&around.ran);
+                record.ended_with = is_more.then_some(code);
+            }
+            self.keep_records(&records, Mode::Replace).await;
+        }
+        Ok(code)
+    }
+
+    /// Writes down that a job was not begun.
+    async fn leave(
+        &self,
+        unbegun: Unbegun,
+        stores: &[Arc<dyn Store>],
+        run: RunId,
+        now: Timestamp,
+        voice: Voice,
+        json: bool,
+    ) -> (Vec<RunRecord>, Result<u8, CliError>) {
+        let outside = self.outside(stores, self.plan.local().staging());
+        let (cause, ended) = match unbegun {
+            Unbegun::Failed(error) => (error.to_string(), Err(error)),
+            Unbegun::Skipped(why) if json => (why, Ok(exit::SKIPPED)),
+            Unbegun::Skipped(why) => {
+                let said = voice.say(&format!("{}: skipped: {why}\n", self.job.name()));
+                (why, said.map(|()| exit::SKIPPED))
+            }
+        };
+        let code = ended.as_ref().map_or_else(CliError::exit_code, |code| *code);
+        (self.note_unbegun(run, now, &outside, "get ready for the job", (&cause, code)).await, ended)
+    }
+
+    /// Looks, plans, does, and writes down what happened at the destinations.
+    async fn work(
+        &self,
+        stores: &[Arc<dyn Store>],
+        locks: &Locks,
+        run: RunId,
+        now: Timestamp,
+        voice: Voice,
+        json: bool,
+    ) -> (Vec<RunRecord>, Result<u8, CliError>) {
+        let staging = match Staging::make(self.plan.local().staging(), run) {
+            Ok(staging) => staging,
+            Err(error) => return (Vec::new(), Err(error.into())),
+        };
         let outside = Outside { leases: locks.leases(), ..self.outside(stores, staging.path()) };
         self.limit_time(&outside);
         let look = Look { stores, silent: &locks.unlocked, means: outside.means(staging.path()) };
@@ -196,23 +252,41 @@ impl JobDesk<'_> {
         };
         let (records, summary) = match ended {
             Ok(ended) => ended,
-            Err(error) => return Err(self.note_unbegun(run, now, &outside, error).await),
+            Err(error) => {
+                let cause = (&*error.to_string(), error.exit_code());
+                return (self.note_unbegun(run, now, &outside, "look at the installation", cause).await, Err(error));
+            }
         };
-        self.keep_records(&records).await;
+        self.keep_records(&records, Mode::Create).await;
         self.tell_failures(&records);
-        if !json {
-            voice.say(&summary)?;
-        }
-        let mut code = records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse);
+        let said = if json { Ok(()) } else { voice.say(&summary) };
+        let ended = match said {
+            Ok(()) => self.go_on(stores, &records, staging.path(), &outside, voice, json).await,
+            Err(error) => Err(error),
+        };
+        (records, ended)
+    }
+
+    /// Does what follows a backup: proves the set, and deletes what is not kept.
+    async fn go_on(
+        &self,
+        stores: &[Arc<dyn Store>],
+        records: &[RunRecord],
+        staging: &Path,
+        outside: &Outside,
+        voice: Voice,
+        json: bool,
+    ) -> Result<u8, CliError> {
+        let mut code = worst(records);
         let Job::Backup(job) = self.job else { return Ok(code) };
         if job.verify() == Verify::Restore {
             let voice = if json { Voice { quiet: true, ..voice } } else { voice };
-            code = exit::worse(code, self.drill_all(job, stores, &records, voice, staging.path(), &outside).await?);
+            code = exit::worse(code, self.drill_all(job, stores, records, voice, staging, outside).await?);
         }
         if code != exit::DONE {
             return Ok(code);
         }
-        self.prune(job, stores, &records, &outside, voice, json).await
+        self.prune(job, stores, records, outside, voice, json).await
     }
 
     /// Drills the set at each destination that has it complete.
@@ -353,21 +427,28 @@ impl JobDesk<'_> {
         }
     }
 
-    /// Writes down that a run ended before it began, and hands the error back.
-    async fn note_unbegun(&self, run: RunId, now: Timestamp, outside: &Outside, error: CliError) -> CliError {
-        let records = run::unbegun(self.job, run, now, outside, &error.to_string(), error.exit_code());
-        self.keep_records(&records).await;
-        error
+    /// Writes down that a run ended before it began, while `task` was done.
+    async fn note_unbegun(
+        &self,
+        run: RunId,
+        now: Timestamp,
+        outside: &Outside,
+        task: &str,
+        cause: (&str, u8),
+    ) -> Vec<RunRecord> {
+        let records = run::unbegun(self.job, run, now, outside, task, cause);
+        self.keep_records(&records, Mode::Create).await;
+        records
     }
 
     /// Keeps each record in the state directory too: also those of runs that sealed nothing.
-    async fn keep_records(&self, records: &[RunRecord]) {
+    async fn keep_records(&self, records: &[RunRecord], mode: Mode) {
         let state = self.state();
         for record in records {
             // Of two runs in one second, one may have failed before there was a set of that name.
             let RunRecord { snapshot, job, destination, run, .. } = record;
             let key = Key::of(format!("runs/{snapshot}.{job}.{destination}.{run}.json"));
-            let kept = state.put(&key, Body::Bytes(record.write()), Mode::Create, &Meter::default()).await;
+            let kept = state.put(&key, Body::Bytes(record.write()), mode, &Meter::default()).await;
             if let Err(cause) = kept {
                 let message = format!("the run's record could not be kept: {cause}");
                 self.tell.hear(&Event::Warned { message });
@@ -388,6 +469,11 @@ impl JobDesk<'_> {
             records.iter().flat_map(|record| record.failures.iter().map(move |failed| problem(record, failed)));
         tell_problems(&self.plan.problems(problems.collect()));
     }
+}
+
+/// Returns the exit code that the worst of a run's destinations asks for.
+fn worst(records: &[RunRecord]) -> u8 {
+    records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse)
 }
 
 /// What a job is looked at with.

@@ -87,6 +87,8 @@ codes! {
     DELETE_LIVE = "plan::delete-live";
     /// An assertion that is no query.
     INVALID_ASSERT = "plan::invalid-assert";
+    /// A command line in one text, where no shell takes it apart.
+    NO_SHELL = "plan::no-shell";
     /// A text that is not a span of time.
     INVALID_SPAN = "plan::invalid-span";
     /// A text that is not a share of a hundred.

@@ -121,6 +121,8 @@ pub(super) struct Document {
     /// Jobs: which source's old rows are kept at which destinations, each under a name of your choice.
     #[schemars(extend("minProperties" = 1))]
     pub(super) archive: Option<Named<Archive>>,
+    /// Commands that are run around every job.
+    pub(super) hooks: Option<Hooks>,
     /// What this host provides for the work.
     pub(super) local: Option<Local>,
 }
@@ -400,6 +402,32 @@ pub(super) struct Upload {
     pub(super) bandwidth: Option<At<String>>,
 }
 
+/// Commands that are run around every job, without a shell: each is a program and its arguments.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hooks {
+    /// Before the job looks at anything, one after the other. Where one exits with 75, the job is skipped (exit code 75);
+    /// where one fails otherwise, it is not run.
+    #[serde(default)]
+    #[schemars(schema_with = "commands")]
+    pub(super) before: Option<At<Commands>>,
+    /// When the job has ended, however it did: also where a command before it failed, and where a signal ended it.
+    #[serde(default)]
+    #[schemars(schema_with = "commands")]
+    pub(super) after: Option<At<Commands>>,
+    /// Last, where the exit code is neither 0 nor 75, be it for a command of `after`.
+    #[serde(default)]
+    #[schemars(schema_with = "commands")]
+    pub(super) failure: Option<At<Commands>>,
+    /// How long each command may take until it is stopped, with all that it has started. Once a signal has ended the job,
+    /// at most a minute.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("default" = "5m"))]
+    pub(super) timeout: Option<At<String>>,
+}
+
+/// Commands, each a program and its arguments.
+pub(super) type Commands = Vec<At<Vec<At<String>>>>;
+
 /// What this host provides for the work.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -486,5 +514,15 @@ fn variables(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "patternProperties": { "^[A-Za-z_][A-Za-z0-9_]*$": { "type": "string" } },
         "additionalProperties": false,
+    })
+}
+
+/// Returns the schema of a list of commands.
+fn commands(_: &mut SchemaGenerator) -> Schema {
+    let example = ["systemctl", "stop", "hitkeep"];
+    json_schema!({
+        "type": "array",
+        "items": { "type": "array", "items": { "type": "string" }, "minItems": 1, "examples": [example] },
+        "examples": [[example]],
     })
 }

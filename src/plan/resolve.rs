@@ -10,7 +10,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use super::raw::{At, Document, Named};
 use super::trees::Trees;
 use super::words::{nearest, quoted, written};
-use super::{Archive, Backup, Chosen, Destination, Local, Origin, Parts, Source, Surroundings, code};
+use super::{Archive, Backup, Chosen, Destination, Hooks, Local, Origin, Parts, Source, Surroundings, code};
 use crate::diagnose::{Diagnostic, position};
 use crate::measure::{Bytes, Span};
 use crate::name::Name;
@@ -257,6 +257,7 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         variables: variables(desk, document.vars),
         trees: Trees::default(),
     };
+    let hooks = Hooks::resolve(desk, document.hooks.unwrap_or_default());
     let local = Local::resolve(desk, &document.local.unwrap_or_default());
     let backup_tables = document.backup.map(|named| named.0).unwrap_or_default();
     let archive_tables = document.archive.map(|named| named.0).unwrap_or_default();
@@ -282,6 +283,7 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         destinations: destinations.into_values(),
         backups,
         archives,
+        hooks: hooks?,
         local: local?,
     })
 }

@@ -75,6 +75,13 @@ pub struct RunRecord {
     /// What failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failed>,
+    /// The commands that were run around the job, in order; in the record that the host keeps in its state directory only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRecord>,
+    /// The exit code of the whole run, with its drill, its deletions and its commands, where that is not the worst of its
+    /// destinations; in the record that the host keeps only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_with: Option<u8>,
     /// The set that was the newest with a run record before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -167,6 +174,25 @@ pub enum Verification {
     None,
     /// Every file was read back from the destination and its SHA-256 compared.
     Checksum,
+}
+
+/// One command that was run around a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HookRecord {
+    /// `before`, `after` or `failure`.
+    pub when: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How it ended, in words.
+    pub ended: String,
+    /// Its exit code; none where it was stopped, or could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// The end of what it wrote to its standard output and standard error, without secrets of the plan.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
 }
 
 /// One failure of a run.

@@ -46,6 +46,9 @@ impl Listener for Lines {
             Event::TaskDone { task, result, took } if self.loudness == Loudness::Tasks => {
                 format!("{:>4}  {}", task.0, done(result, took.as_secs_f64()))
             }
+            Event::HookEnded { when, command, result, took } if self.loudness == Loudness::Tasks => {
+                format!("{when}: {command}: {result} in {:.1} s", took.as_secs_f64())
+            }
             _ => return,
         };
         // Nobody is left to tell when standard error is gone.
