@@ -18,6 +18,7 @@ mod job;
 mod keep;
 mod local;
 mod mistakes;
+mod notify;
 mod objective;
 mod raw;
 mod resolve;
@@ -50,6 +51,7 @@ pub use self::hooks::{Hooks, When};
 pub use self::job::Job;
 pub use self::keep::{Keep, Rule};
 pub use self::local::Local;
+pub use self::notify::{Message, Notice, Occasion, Way};
 pub use self::objective::Objective;
 pub use self::schedule::{Schedule, ScheduleError, Slot};
 pub use self::schema::{reference, schema};
@@ -100,6 +102,7 @@ struct Parts {
     backups: Vec<Backup>,
     archives: Vec<Archive>,
     hooks: Hooks,
+    notices: Vec<Notice>,
     local: Local,
 }
 
@@ -186,9 +189,16 @@ impl Plan {
         &self.parts.hooks
     }
 
+    /// Returns who is told how runs begin and end, in the order of the text.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.parts.notices
+    }
+
     /// Returns where the secrets that the plan speaks of are found.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.parts.destinations.iter().flat_map(|destination| destination.secrets())
+        let of_destinations = self.parts.destinations.iter().flat_map(|destination| destination.secrets());
+        of_destinations.chain(self.parts.notices.iter().filter_map(|notice| notice.way().secret()))
     }
 
     /// Returns what the host provides for the work.

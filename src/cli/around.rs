@@ -1,15 +1,20 @@
-//! What happens around a job: the commands of its plan, before it and when it has ended.
+//! What happens around a job: the commands of its plan, before it and when it has ended, and who is told.
 
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use jiff::Timestamp;
+
+use super::desk;
 use super::error::CliError;
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener as _};
 use crate::measure::Span;
 use crate::name::{Name, RunId};
-use crate::plan::{Command, Plan, When};
+use crate::plan::{Command, Message, Occasion, Plan, When};
 use crate::record::HookRecord;
+use crate::report::{Tail, notify};
 use crate::run::{Ended, Hook, Outcome, Ran, exit};
 use crate::secret::{self, Hidden};
 use crate::stop::Stop;
@@ -20,7 +25,10 @@ const HURRY: Span = Span(Duration::from_mins(1));
 /// What happens around one run of a job.
 pub(super) struct Around<'r> {
     plan: &'r Plan,
-    tell: &'r Arc<dyn Listener>,
+    job: &'r Name,
+    run: RunId,
+    started_at: Timestamp,
+    tell: &'r Arc<Tail>,
     stop: &'r Stop,
     environment: Vec<(OsString, OsString)>,
     hidden: Hidden,
@@ -37,9 +45,18 @@ pub(super) enum Unbegun {
 }
 
 impl<'r> Around<'r> {
-    pub(super) fn new(plan: &'r Plan, job: &Name, run: RunId, tell: &'r Arc<dyn Listener>, stop: &'r Stop) -> Self {
+    pub(super) fn new(
+        plan: &'r Plan,
+        job: &'r Name,
+        (run, started_at): (RunId, Timestamp),
+        tell: &'r Arc<Tail>,
+        stop: &'r Stop,
+    ) -> Self {
         let mut around = Self {
             plan,
+            job,
+            run,
+            started_at,
             tell,
             stop,
             environment: secret::environment_without(plan),
@@ -99,6 +116,69 @@ impl<'r> Around<'r> {
             }
         }
         code
+    }
+
+    /// Tells everyone who is to hear that the run begins, and returns who could not be told.
+    pub(super) async fn tell_start(&mut self) -> Vec<String> {
+        self.notify(Occasion::Start, None, &[]).await
+    }
+
+    /// Tells everyone who is to hear how the run ended, and returns who could not be told. One that was skipped is not told of:
+    /// whoever waits for a run goes on waiting.
+    pub(super) async fn tell_end(&mut self, code: u8, was_bad: bool, failures: &[String]) -> Vec<String> {
+        let occasion = match Outcome::of(code) {
+            Outcome::Success if was_bad => Occasion::Recovery,
+            Outcome::Success => Occasion::Success,
+            Outcome::Partial => Occasion::Partial,
+            Outcome::Failure => Occasion::Failure,
+            Outcome::Skipped => return Vec::new(),
+        };
+        self.notify(occasion, Some(code), failures).await
+    }
+
+    async fn notify(&mut self, occasion: Occasion, code: Option<u8>, failures: &[String]) -> Vec<String> {
+        let message = self.message(occasion, code, failures);
+        self.say("EVENT", occasion);
+        self.say("SUMMARY", &message.summary);
+        let (message, environment, hidden) = (&message, &self.environment, &self.hidden);
+        let told = self.plan.notices().iter().filter(|notice| notice.hears(occasion)).map(async |notice| {
+            let untold = notify::notify(notice, message, environment, hidden).await.err()?;
+            Some(hidden.hide(&format!("`notify.{}` could not be told of the {occasion}: {untold}", notice.name())))
+        });
+        let warnings: Vec<String> = join_all(told).await.into_iter().flatten().collect();
+        for message in warnings.iter().cloned() {
+            self.tell.hear(&Event::Warned { message });
+        }
+        warnings
+    }
+
+    fn message(&self, occasion: Occasion, code: Option<u8>, failures: &[String]) -> Message {
+        let host = desk::host();
+        let hide = |texts: &[String]| texts.iter().map(|text| self.hidden.hide(text)).collect::<Vec<_>>();
+        let failures = hide(failures);
+        let what = match occasion {
+            Occasion::Start => "begins",
+            Occasion::Success => "succeeded",
+            Occasion::Partial => "is partial",
+            Occasion::Failure => "failed",
+            Occasion::Recovery => "succeeded again",
+        };
+        let with_code = code.filter(|code| *code != exit::DONE).map(|code| format!(" with exit code {code}"));
+        let why = failures.first().map(|first| format!(": {first}"));
+        Message {
+            event: occasion,
+            plan: self.plan.name().to_owned(),
+            job: self.job.to_string(),
+            run: self.run.to_string(),
+            status: code.map_or_else(|| "started".to_owned(), |code| Outcome::of(code).to_string()),
+            exit_code: code,
+            started_at: self.started_at.to_string(),
+            finished_at: code.map(|_| Timestamp::now().to_string()),
+            summary: format!("{} {what} on {host}{}{}", self.job, with_code.unwrap_or_default(), why.unwrap_or_default()),
+            host,
+            failures,
+            log: hide(&self.tell.lines()),
+        }
     }
 
     async fn run(&mut self, when: When, command: &Command, limit: Span, stop: &Stop) -> Ran {

@@ -18,7 +18,8 @@ use crate::name::{Key, Name, RunId};
 use crate::plan::{Archive, Backup, Job, Plan, Schedule, SourceKind, Verify};
 use crate::record::{RunRecord, Status};
 use crate::run::staging::Staging;
-use crate::run::{self, Cause, Outside, exit};
+use crate::report::Tail;
+use crate::run::{self, Cause, Outcome, Outside, exit};
 use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
@@ -64,6 +65,7 @@ impl Run {
                 return Ok(exit::worse(code, Cause::from(stopped).exit_code()));
             }
             let schedule = job.schedule().filter(|_| self.due);
+            let tell = Arc::new(Tail::before(Arc::clone(&tell)));
             let desk = JobDesk { plan: &plan, job, schedule, tell: &tell, stop: &stop };
             let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
             // One job that fails must not keep the next from its backup.
@@ -104,7 +106,7 @@ struct JobDesk<'r> {
     job: Job<'r>,
     /// The schedule that the job waits for, unless it is to run at once.
     schedule: Option<&'r Schedule>,
-    tell: &'r Arc<dyn Listener>,
+    tell: &'r Arc<Tail>,
     stop: &'r Stop,
 }
 
@@ -188,22 +190,37 @@ impl JobDesk<'_> {
         voice: Voice,
         json: bool,
     ) -> Result<u8, CliError> {
-        let mut around = Around::new(self.plan, self.job.name(), run, self.tell, self.stop);
+        let was_bad = self.was_bad().await;
+        let mut around = Around::new(self.plan, self.job.name(), (run, now), self.tell, self.stop);
+        let mut untold = Vec::new();
         let (mut records, ended) = match around.before().await {
-            Ok(()) => self.work(stores, locks, run, now, voice, json).await,
+            Ok(()) => {
+                untold.extend(around.tell_start().await);
+                self.work(stores, locks, run, now, voice, json).await
+            }
             Err(unbegun) => self.leave(unbegun, stores, run, now, voice, json).await,
         };
+        let error = ended.as_ref().err().map(ToString::to_string);
         let code = ended.unwrap_or_else(|error| error.tell());
         let code = around.after(code).await;
+        untold.extend(around.tell_end(code, was_bad, &failures(&records, error)).await);
         let is_more = code != worst(&records);
-        if is_more || !around.ran.is_empty() {
+        if is_more || !around.ran.is_empty() || !untold.is_empty() {
             for record in &mut records {
                 record.hooks.clone_from(&around.ran);
                 record.ended_with = is_more.then_some(code);
+                record.warnings.extend(untold.iter().cloned());
             }
             self.keep_records(&records, Mode::Replace).await;
         }
         Ok(code)
+    }
+
+    /// Tells whether the last run of the job that was not skipped did not end well, as far as this host knows.
+    async fn was_bad(&self) -> bool {
+        let is_attempt = |records: &[RunRecord]| Outcome::of(ended_with(records)) != Outcome::Skipped;
+        let last = survey::last_records_of(&self.state(), self.job.name(), is_attempt).await.unwrap_or_default();
+        Outcome::of(ended_with(&last)).is_bad()
     }
 
     /// Writes down that a job was not begun.
@@ -414,7 +431,7 @@ impl JobDesk<'_> {
         let stores = names.zip(stores.iter().map(Arc::clone)).collect();
         let limits = desk::limits(self.plan, staging.join("spill"));
         // The time that this job has is none of the next one's business.
-        desk::outside(stores, limits, Arc::clone(self.tell), self.stop.part(), desk::about(Some(self.plan)))
+        desk::outside(stores, limits, Arc::<Tail>::clone(self.tell), self.stop.part(), desk::about(Some(self.plan)))
     }
 
     fn limit_time(&self, outside: &Outside) {
@@ -474,6 +491,19 @@ impl JobDesk<'_> {
 /// Returns the exit code that the worst of a run's destinations asks for.
 fn worst(records: &[RunRecord]) -> u8 {
     records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse)
+}
+
+/// Returns the exit code that the run of these records ended with.
+fn ended_with(records: &[RunRecord]) -> u8 {
+    records.iter().filter_map(|record| record.ended_with).fold(worst(records), exit::worse)
+}
+
+/// Returns what failed in a run, in a sentence each; where no record tells of it, the error that ended it.
+fn failures(records: &[RunRecord], error: Option<String>) -> Vec<String> {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failed = records.iter().flat_map(|record| &record.failures);
+    let failed: BTreeSet<String> = failed.map(|failed| format!("{}: {}", words(&failed.task), failed.cause)).collect();
+    if failed.is_empty() { error.into_iter().collect() } else { failed.into_iter().collect() }
 }
 
 /// What a job is looked at with.

@@ -16,6 +16,7 @@ use toml::Spanned;
 use super::archive::Layout;
 use super::backup::{Codec, Verify};
 use super::bucket::{Checksum, Cipher, UrlStyle};
+use super::notify::Occasion;
 use super::source::Capture;
 
 /// A value and the place of its text.
@@ -123,6 +124,8 @@ pub(super) struct Document {
     pub(super) archive: Option<Named<Archive>>,
     /// Commands that are run around every job.
     pub(super) hooks: Option<Hooks>,
+    /// Who is told how runs begin and end, each under a name of your choice.
+    pub(super) notify: Option<Named<Notice>>,
     /// What this host provides for the work.
     pub(super) local: Option<Local>,
 }
@@ -427,6 +430,39 @@ pub(super) struct Hooks {
 
 /// Commands, each a program and its arguments.
 pub(super) type Commands = Vec<At<Vec<At<String>>>>;
+
+/// Who is told how runs begin and end, in one of three ways.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("allOf" = [{ "oneOf": [
+    { "required": ["healthchecks"] },
+    { "required": ["webhook"] },
+    { "required": ["command"] },
+] }]))]
+pub(super) struct Notice {
+    /// What is told: `start`, `success`, `partial`, `failure`, `recovery` (a success after a run that had none). Unless set,
+    /// `partial`, `failure` and `recovery`; with `healthchecks` all but `recovery`, which is a success there.
+    #[schemars(length(min = 1), extend("uniqueItems" = true, "examples" = [["failure", "partial", "recovery"]]))]
+    pub(super) on: Option<At<Vec<At<Occasion>>>>,
+    /// Where the address of a check is found that speaks the protocol of healthchecks.io: it is told `/start` and `/EXIT_CODE`
+    /// with the id of the run and the last lines of the log.
+    #[schemars(extend("examples" = [{ "env": "HC_PING_URL" }]))]
+    pub(super) healthchecks: Option<At<Secret>>,
+    /// Where the address is found that a JSON document is sent to.
+    #[schemars(extend("examples" = [{ "env": "OPS_WEBHOOK_URL" }]))]
+    pub(super) webhook: Option<At<Secret>>,
+    /// A program and its arguments, without a shell. It has the variables of `[hooks]`, and `$HITKEEP_PLAN_EVENT` and
+    /// `$HITKEEP_PLAN_SUMMARY`.
+    #[schemars(length(min = 1), extend("examples" = [["/usr/local/bin/page", "hitkeep"]]))]
+    pub(super) command: Option<At<Vec<At<String>>>>,
+    /// The document of a `webhook`: a template that must make JSON, of `event`, `plan`, `job`, `run`, `host`, `status`,
+    /// `exit_code`, `started_at`, `finished_at`, `summary`, `failures` and `log`. All of them unless set.
+    #[schemars(length(min = 1), extend("examples" = ["{ \"text\": {{ summary | tojson }} }"]))]
+    pub(super) template: Option<At<String>>,
+    /// How long telling may take, with all that is tried again. What cannot be told is a warning.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("default" = "10s"))]
+    pub(super) timeout: Option<At<String>>,
+}
 
 /// What this host provides for the work.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use super::raw::{At, Document, Named};
+use super::raw::{self, At, Document, Named};
 use super::trees::Trees;
 use super::words::{nearest, quoted, written};
-use super::{Archive, Backup, Chosen, Destination, Hooks, Local, Origin, Parts, Source, Surroundings, code};
+use super::{Archive, Backup, Chosen, Destination, Hooks, Local, Notice, Origin, Parts, Source, Surroundings, code};
 use crate::diagnose::{Diagnostic, position};
 use crate::measure::{Bytes, Span};
 use crate::name::Name;
@@ -258,6 +258,7 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         trees: Trees::default(),
     };
     let hooks = Hooks::resolve(desk, document.hooks.unwrap_or_default());
+    let notices = notices(desk, document.notify);
     let local = Local::resolve(desk, &document.local.unwrap_or_default());
     let backup_tables = document.backup.map(|named| named.0).unwrap_or_default();
     let archive_tables = document.archive.map(|named| named.0).unwrap_or_default();
@@ -284,8 +285,21 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         backups,
         archives,
         hooks: hooks?,
+        notices: notices?,
         local: local?,
     })
+}
+
+/// Reads every `[notify.NAME]`; returns nothing when one was refused.
+fn notices(desk: &mut Desk<'_>, tables: Option<Named<raw::Notice>>) -> Option<Vec<Notice>> {
+    let tables = tables.map(|named| named.0).unwrap_or_default();
+    let asked = tables.len();
+    let mut notices = Vec::new();
+    for (at, table) in tables {
+        let named = desk.name(&at);
+        notices.extend(named.and_then(|(name, sound)| Notice::resolve(desk, name, table).filter(|_| sound)));
+    }
+    (notices.len() == asked).then_some(notices)
 }
 
 /// Reads every job of a kind with `read`; leaves out those that were refused.

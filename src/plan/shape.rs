@@ -44,13 +44,13 @@ impl<'p> Shape<'p> {
             }
             DeValue::Array(items) if kind == "array" => {
                 let name = format!("an item of `{}`", key_of(path));
-                items.iter().filter(|item| !self.check_item(item, &schema["items"], &name)).count() == 0
+                items.iter().filter(|item| !self.check_item(item, &schema["items"], path, &name)).count() == 0
             }
             DeValue::String(word) if kind == "string" => self.check_word(word, schema, path, span),
             DeValue::Integer(_) if kind == "integer" => true,
             DeValue::Boolean(_) if kind == "boolean" => true,
             DeValue::String(_) if is_secret(schema) => {
-                self.plain_secret(key_of(path), span);
+                self.plain_secret(key_of(path), schema, span);
                 false
             }
             other => {
@@ -96,13 +96,13 @@ impl<'p> Shape<'p> {
         }
     }
 
-    fn check_item(&mut self, item: &Spanned<DeValue<'_>>, schema: &Value, name: &str) -> bool {
+    fn check_item(&mut self, item: &Spanned<DeValue<'_>>, schema: &Value, path: &str, name: &str) -> bool {
         match item.get_ref() {
             DeValue::Array(words) if schema["type"] == "array" => {
                 let name = format!("a word in {name}");
-                words.iter().filter(|word| !self.check_item(word, &schema["items"], &name)).count() == 0
+                words.iter().filter(|word| !self.check_item(word, &schema["items"], path, &name)).count() == 0
             }
-            DeValue::String(_) if schema["type"] != "array" => true,
+            DeValue::String(word) if schema["type"] != "array" => self.check_word(word, schema, path, item.span()),
             other => {
                 self.wrong_type(other, name, schema, item.span());
                 false
@@ -146,8 +146,9 @@ impl<'p> Shape<'p> {
     }
 
     /// Reports a secret that stands where its place should; the message does not repeat it.
-    fn plain_secret(&mut self, key: &str, span: Range<usize>) {
-        let variable = format!("HITKEEP_S3_{}", key.to_uppercase());
+    fn plain_secret(&mut self, key: &str, schema: &Value, span: Range<usize>) {
+        let own = schema["examples"][0]["env"].as_str();
+        let variable = own.map_or_else(|| format!("HITKEEP_S3_{}", key.to_uppercase()), str::to_owned);
         self.problems.push(
             Diagnostic::error(code::PLAIN_SECRET, format!("`{key}` stands in the plan itself"))
                 .at(span, "not shown")

@@ -10,8 +10,8 @@ use super::bucket::Credentials;
 use super::keep::Keeping;
 use super::upload::Uploading;
 use super::{
-    Archive, Backup, Bucket, Chosen, Command, Destination, Encryption, Hooks, Installation, Local, Origin, Plan,
-    Secret, Selection, Snapshots, Source, SourceKind, Store,
+    Archive, Backup, Bucket, Chosen, Command, Destination, Encryption, Hooks, Installation, Local, Notice, Origin, Plan,
+    Secret, Selection, Snapshots, Source, SourceKind, Store, Way,
 };
 use crate::measure::{Bytes, Span};
 use crate::name::Prefix;
@@ -30,6 +30,7 @@ pub(super) fn show(plan: &Plan) -> String {
     if !parts.hooks.is_empty() {
         tables.push(hooks(&parts.hooks));
     }
+    tables.extend(parts.notices.iter().map(notice));
     tables.push(local(&parts.local));
     let tables: Vec<String> = tables.iter().map(Table::text).collect();
     tables.join("\n")
@@ -218,6 +219,21 @@ fn hooks(hooks: &Hooks) -> Table {
         table.add(key, Value::Array(commands.value.iter().map(command).collect()), commands);
     }
     table.add("timeout", quoted(&hooks.timeout.value.to_string()), &hooks.timeout);
+    table
+}
+
+fn notice(notice: &Notice) -> Table {
+    let mut table = Table::new(format!("[notify.{}]  # line {}\n", notice.name, notice.line));
+    table.add("on", list(notice.on.value.iter().map(ToString::to_string)), &notice.on);
+    let way = match notice.way() {
+        Way::Healthchecks(found) | Way::Webhook(found) => secret(found),
+        Way::Command(held) => command(held).to_string(),
+    };
+    table.add(notice.way().as_str(), way, &notice.way);
+    if let Some(template) = &notice.template {
+        table.add("template", quoted(&template.value), template);
+    }
+    table.add("timeout", quoted(&notice.timeout.value.to_string()), &notice.timeout);
     table
 }
 

@@ -18,6 +18,10 @@ impl fmt::Display for Around<'_> {
                 writeln!(f, "      {when:<8} {command}")?;
             }
         }
+        for notice in self.0.notices() {
+            let on = notice.on().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            writeln!(f, "      notify   {} by {}: {on}", notice.name(), notice.way().as_str())?;
+        }
         Ok(())
     }
 }
