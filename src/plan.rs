@@ -17,6 +17,7 @@ mod hooks;
 mod job;
 mod keep;
 mod local;
+mod metrics;
 mod mistakes;
 mod notify;
 mod objective;
@@ -51,6 +52,7 @@ pub use self::hooks::{Hooks, When};
 pub use self::job::Job;
 pub use self::keep::{Keep, Rule};
 pub use self::local::Local;
+pub use self::metrics::Metrics;
 pub use self::notify::{Message, Notice, Occasion, Way};
 pub use self::objective::Objective;
 pub use self::schedule::{Schedule, ScheduleError, Slot};
@@ -103,6 +105,7 @@ struct Parts {
     archives: Vec<Archive>,
     hooks: Hooks,
     notices: Vec<Notice>,
+    metrics: Option<Metrics>,
     local: Local,
 }
 
@@ -193,6 +196,12 @@ impl Plan {
     #[must_use]
     pub fn notices(&self) -> &[Notice] {
         &self.parts.notices
+    }
+
+    /// Returns what is written for a monitoring system, if anything is.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.parts.metrics.as_ref()
     }
 
     /// Returns where the secrets that the plan speaks of are found.

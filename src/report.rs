@@ -2,6 +2,7 @@
 
 mod json;
 mod lines;
+pub mod metrics;
 pub mod notify;
 mod progress;
 pub mod status;

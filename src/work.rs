@@ -12,6 +12,7 @@ mod capture;
 mod drill;
 mod due;
 mod facts;
+mod held;
 mod prune;
 mod restore;
 mod status;
@@ -28,6 +29,7 @@ pub use facts::{
     AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, Before, DatabaseFact, DestinationFact,
     Place, Reached, RestoreFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
 };
+pub use held::held;
 pub use prune::{
     Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,
     Worth, explain, judge, prune,

@@ -16,15 +16,18 @@ use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
 use crate::plan::{Archive, Backup, Job, Plan, Schedule, SourceKind, Verify};
-use crate::record::{RunRecord, Status};
+use crate::record::{PlaceRecord, RunRecord, Status};
 use crate::run::staging::Staging;
-use crate::report::Tail;
+use crate::report::{Tail, metrics};
 use crate::run::{self, Cause, Outcome, Outside, exit};
 use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
-use crate::survey::{self, Means};
+use crate::survey::{self, Asked, Means};
 use crate::work::{self, ArchiveFacts, ArchiveWork, At, BackupWork, PruneFacts, Retention};
+
+/// How many sets are looked at for metrics, where nothing is deleted.
+const NEWEST: usize = 20;
 
 /// Do the jobs of a plan: those that back up, then those that archive.
 #[derive(Debug, Args)]
@@ -205,15 +208,38 @@ impl JobDesk<'_> {
         let code = around.after(code).await;
         untold.extend(around.tell_end(code, was_bad, &failures(&records, error)).await);
         let is_more = code != worst(&records);
-        if is_more || !around.ran.is_empty() || !untold.is_empty() {
+        if is_more || !around.ran.is_empty() || !untold.is_empty() || self.plan.metrics().is_some() {
             for record in &mut records {
+                record.place = self.held(stores, &record.destination).await;
                 record.hooks.clone_from(&around.ran);
                 record.ended_with = is_more.then_some(code);
                 record.warnings.extend(untold.iter().cloned());
             }
             self.keep_records(&records, Mode::Replace).await;
         }
+        self.measure().await;
         Ok(code)
+    }
+
+    /// Looks at what one of the destinations holds, where that is wanted for metrics; one that does not answer says nothing.
+    async fn held(&self, stores: &[Arc<dyn Store>], destination: &Name) -> Option<PlaceRecord> {
+        self.plan.metrics()?;
+        let (_, store) = self.job.to().iter().zip(stores).find(|(to, _)| to.name() == destination)?;
+        // Who deletes has looked at every set anyway; nobody else needs to.
+        let is_kept = self.job.backup().is_some_and(|job| job.keep().is_some());
+        let asked = if is_kept { Asked::All } else { Asked::Newest(NEWEST) };
+        let facts = survey::series(store.as_ref(), self.job.prefix(), asked).await.ok()?;
+        Some(work::held(&facts))
+    }
+
+    /// Writes the metrics of all jobs, where the plan wants them.
+    async fn measure(&self) {
+        let Some(metrics) = self.plan.metrics() else { return };
+        let records = survey::kept_records(self.plan.local().state()).await;
+        if let Err(cause) = metrics::write(metrics.textfile(), &metrics::text(self.plan, &records)) {
+            let message = format!("the metrics could not be written to `{}`: {cause}", metrics.textfile().display());
+            self.tell.hear(&Event::Warned { message });
+        }
     }
 
     /// Tells whether the last run of the job that was not skipped did not end well, as far as this host knows.

@@ -89,6 +89,8 @@ codes! {
     INVALID_ASSERT = "plan::invalid-assert";
     /// A notice that says in no way, or in several, how somebody is told.
     NOTICE_WAY = "plan::notice-way";
+    /// A file of metrics with a name that nobody reads (a warning).
+    TEXTFILE = "plan::textfile";
     /// A command line in one text, where no shell takes it apart.
     NO_SHELL = "plan::no-shell";
     /// A text that is not a span of time.

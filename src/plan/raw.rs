@@ -126,6 +126,8 @@ pub(super) struct Document {
     pub(super) hooks: Option<Hooks>,
     /// Who is told how runs begin and end, each under a name of your choice.
     pub(super) notify: Option<Named<Notice>>,
+    /// What is written for a monitoring system.
+    pub(super) metrics: Option<Metrics>,
     /// What this host provides for the work.
     pub(super) local: Option<Local>,
 }
@@ -462,6 +464,16 @@ pub(super) struct Notice {
     /// How long telling may take, with all that is tried again. What cannot be told is a warning.
     #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("default" = "10s"))]
     pub(super) timeout: Option<At<String>>,
+}
+
+/// What is written for a monitoring system.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    /// The file that is written after each run, for the textfile collector of Prometheus' node exporter: a name that ends with
+    /// `.prom`, in a directory that is there. Everyone may read it.
+    #[schemars(required, length(min = 1), extend("examples" = ["/var/lib/node_exporter/hitkeep_plan.prom"]))]
+    pub(super) textfile: Option<At<String>>,
 }
 
 /// What this host provides for the work.

@@ -10,7 +10,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use super::raw::{self, At, Document, Named};
 use super::trees::Trees;
 use super::words::{nearest, quoted, written};
-use super::{Archive, Backup, Chosen, Destination, Hooks, Local, Notice, Origin, Parts, Source, Surroundings, code};
+use super::{Archive, Backup, Chosen, Destination, Hooks, Local, Metrics, Notice, Origin, Parts, Source, Surroundings, code};
 use crate::diagnose::{Diagnostic, position};
 use crate::measure::{Bytes, Span};
 use crate::name::Name;
@@ -259,6 +259,7 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
     };
     let hooks = Hooks::resolve(desk, document.hooks.unwrap_or_default());
     let notices = notices(desk, document.notify);
+    let metrics = document.metrics.map(|metrics| Metrics::resolve(desk, metrics));
     let local = Local::resolve(desk, &document.local.unwrap_or_default());
     let backup_tables = document.backup.map(|named| named.0).unwrap_or_default();
     let archive_tables = document.archive.map(|named| named.0).unwrap_or_default();
@@ -286,6 +287,7 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         archives,
         hooks: hooks?,
         notices: notices?,
+        metrics: metrics.map_or(Some(None), |metrics| metrics.map(Some))?,
         local: local?,
     })
 }

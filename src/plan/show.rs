@@ -10,7 +10,7 @@ use super::bucket::Credentials;
 use super::keep::Keeping;
 use super::upload::Uploading;
 use super::{
-    Archive, Backup, Bucket, Chosen, Command, Destination, Encryption, Hooks, Installation, Local, Notice, Origin, Plan,
+    Archive, Backup, Bucket, Chosen, Command, Destination, Encryption, Hooks, Installation, Local, Metrics, Notice, Origin, Plan,
     Secret, Selection, Snapshots, Source, SourceKind, Store, Way,
 };
 use crate::measure::{Bytes, Span};
@@ -31,6 +31,7 @@ pub(super) fn show(plan: &Plan) -> String {
         tables.push(hooks(&parts.hooks));
     }
     tables.extend(parts.notices.iter().map(notice));
+    tables.extend(parts.metrics.as_ref().map(metrics));
     tables.push(local(&parts.local));
     let tables: Vec<String> = tables.iter().map(Table::text).collect();
     tables.join("\n")
@@ -234,6 +235,12 @@ fn notice(notice: &Notice) -> Table {
         table.add("template", quoted(&template.value), template);
     }
     table.add("timeout", quoted(&notice.timeout.value.to_string()), &notice.timeout);
+    table
+}
+
+fn metrics(metrics: &Metrics) -> Table {
+    let mut table = Table::new("[metrics]\n".to_owned());
+    table.add("textfile", path(&metrics.textfile.value), &metrics.textfile);
     table
 }
 

@@ -82,6 +82,9 @@ pub struct RunRecord {
     /// destinations; in the record that the host keeps only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_with: Option<u8>,
+    /// What the destination held when the run had ended; in the record that the host keeps only, for its metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<PlaceRecord>,
     /// The set that was the newest with a run record before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -174,6 +177,39 @@ pub enum Verification {
     None,
     /// Every file was read back from the destination and its SHA-256 compared.
     Checksum,
+}
+
+/// What a job's place held at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlaceRecord {
+    /// How many complete and how many partial sets; nothing where not all of them were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sets: Option<SetsRecord>,
+    /// The newest complete set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub newest_complete: Option<SnapshotId>,
+    /// When the run ended that made the newest set whose files were compared after they were stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub verified_at: Option<Timestamp>,
+    /// When the newest restore drill that passed had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub drilled_at: Option<Timestamp>,
+}
+
+/// All sets of a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SetsRecord {
+    /// How many are complete.
+    pub complete: u64,
+    /// How many are partial.
+    pub partial: u64,
+    /// The oldest complete set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub oldest_complete: Option<SnapshotId>,
 }
 
 /// One command that was run around a job.

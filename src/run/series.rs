@@ -56,6 +56,7 @@ pub(super) fn blank(outside: &Outside, heading: Heading) -> RunRecord {
         failures: Vec::new(),
         hooks: Vec::new(),
         ended_with: None,
+        place: None,
         previous_set: None,
         previous: None,
     }

@@ -22,6 +22,9 @@ impl fmt::Display for Around<'_> {
             let on = notice.on().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             writeln!(f, "      notify   {} by {}: {on}", notice.name(), notice.way().as_str())?;
         }
+        if let Some(metrics) = self.0.metrics() {
+            writeln!(f, "      metrics  in {}", metrics.textfile().display())?;
+        }
         Ok(())
     }
 }
