@@ -2,6 +2,7 @@
 
 mod json;
 mod lines;
+pub mod log;
 pub mod metrics;
 pub mod notify;
 mod progress;

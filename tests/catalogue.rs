@@ -207,7 +207,7 @@ impl World {
             failures: Vec::new(),
             hooks: Vec::new(),
             ended_with: None,
-        place: None,
+            place: None,
             previous_set: self.newest.map(|(id, _)| id),
             previous: self.newest.map(|(_, digest)| digest),
         }

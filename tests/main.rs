@@ -15,6 +15,7 @@ mod leases;
 mod licences;
 mod live;
 mod lock;
+mod logs;
 mod metrics;
 mod notify;
 mod oracle;

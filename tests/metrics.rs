@@ -44,7 +44,9 @@ fn parsed(file: &Path) -> Option<String> {
 /// Returns the values of a file's only series, by name.
 fn values(text: &str) -> BTreeMap<String, i64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| (line.split('{').next().unwrap().to_owned(), line.rsplit(' ').next().unwrap().parse().unwrap())).collect()
+    lines
+        .map(|line| (line.split('{').next().unwrap().to_owned(), line.rsplit(' ').next().unwrap().parse().unwrap()))
+        .collect()
 }
 
 /// A run record that was once written, of another time and another end.
@@ -65,9 +67,11 @@ fn record(id: u8, time: &str, status: Status, exit_code: u8) -> RunRecord {
 #[test]
 fn the_whole_file_says_what_the_records_say() {
     let site = Site::with(minimal());
-    let far = "[destination.far]\nurl = \"far\"\n\n[backup.nightly]\nobjective = { rpo = \"26h\", drill_every = \"7d\" }";
+    let far =
+        "[destination.far]\nurl = \"far\"\n\n[backup.nightly]\nobjective = { rpo = \"26h\", drill_every = \"7d\" }";
     let second = "[backup.unrun]\nsource = \"main\"\nto = [\"disk\"]\nprefix = \"unrun\"\n\n[local]";
-    let text = plan().replace("[backup.nightly]", far).replace("[\"disk\"]", "[\"disk\", \"far\"]").replace("[local]", second);
+    let text =
+        plan().replace("[backup.nightly]", far).replace("[\"disk\"]", "[\"disk\", \"far\"]").replace("[local]", second);
     let plan = site.read_plan(&text);
     let complete = record(1, "2026-03-06T12:00:00Z", Status::Complete, 0);
     let mut drilled = record(2, "2026-03-07T12:00:00Z", Status::Complete, 0);

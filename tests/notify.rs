@@ -169,7 +169,8 @@ fn a_webhook_is_told_of_failures_and_of_the_recovery() {
 #[test]
 fn a_template_makes_the_document() {
     let (site, listener) = (Site::with(minimal()), Listener::that(Answer::Says("200 OK", "ok")));
-    let template = r#"template = '{ "text": {{ summary | tojson }}, "job": "{{ job }}", "lines": {{ failures | length }} }'"#;
+    let template =
+        r#"template = '{ "text": {{ summary | tojson }}, "job": "{{ job }}", "lines": {{ failures | length }} }'"#;
     let on = "on = [\"failure\", \"success\"]";
     let plan = plan_with(&format!("webhook = {{ env = \"ADDRESS\" }}\n{on}\n{template}"));
     let mut all = String::new();
@@ -210,13 +211,21 @@ fn a_dry_run_tells_nobody() {
     let mut command = site.command(&["run", "plan.toml", "--dry-run"]);
     command.env("ADDRESS", listener.address());
     let outcome = Outcome::of(command);
-    assert!(outcome.stdout.ends_with("      notify   oncall by healthchecks: start, success, partial, failure\n"), "{outcome:?}");
+    assert!(
+        outcome.stdout.ends_with("      notify   oncall by healthchecks: start, success, partial, failure\n"),
+        "{outcome:?}"
+    );
     assert_eq!(listener.take(), Vec::<String>::new());
 }
 
 /// Returns the warnings of a run.
 fn warnings(site: &Site, outcome: &Outcome) -> String {
-    outcome.stderr.lines().filter(|line| line.starts_with("warning")).map(|line| redact::text(site, line) + "\n").collect()
+    outcome
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("warning"))
+        .map(|line| redact::text(site, line) + "\n")
+        .collect()
 }
 
 #[test]

@@ -210,10 +210,9 @@ fn the_reference_has_a_line_for_every_key() {
     let reference = hitkeep_plan::plan::reference();
     assert_data_eq!(reference.clone(), snapbox::file!["shown/reference.md"].raw());
     let schema: serde_json::Value = serde_json::from_str(&hitkeep_plan::plan::schema()).unwrap();
-    for key in keys(&schema)
-        .into_iter()
-        .filter(|key| !["vars", "source", "destination", "backup", "archive", "hooks", "notify", "metrics", "local"].contains(&&**key))
-    {
+    for key in keys(&schema).into_iter().filter(|key| {
+        !["vars", "source", "destination", "backup", "archive", "hooks", "notify", "metrics", "local"].contains(&&**key)
+    }) {
         let line = reference.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
         assert!(line.is_some_and(|line| line.split('|').all(|cell| cell != " " && cell != "  ")), "{key}: {line:?}");
     }

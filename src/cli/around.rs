@@ -174,7 +174,12 @@ impl<'r> Around<'r> {
             exit_code: code,
             started_at: self.started_at.to_string(),
             finished_at: code.map(|_| Timestamp::now().to_string()),
-            summary: format!("{} {what} on {host}{}{}", self.job, with_code.unwrap_or_default(), why.unwrap_or_default()),
+            summary: format!(
+                "{} {what} on {host}{}{}",
+                self.job,
+                with_code.unwrap_or_default(),
+                why.unwrap_or_default()
+            ),
             host,
             failures,
             log: hide(&self.tell.lines()),

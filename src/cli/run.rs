@@ -8,7 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::around::{Around, Unbegun};
-use super::error::{CliError, remedy, tell_problems};
+use super::error::{CliError, about, remedy, tell_problems};
 use super::subject::Spot;
 use super::{Voice, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
@@ -17,8 +17,9 @@ use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
 use crate::plan::{Archive, Backup, Job, Plan, Schedule, SourceKind, Verify};
 use crate::record::{PlaceRecord, RunRecord, Status};
+use crate::report::log::Subject;
+use crate::report::{Json, Tail, metrics};
 use crate::run::staging::Staging;
-use crate::report::{Tail, metrics};
 use crate::run::{self, Cause, Outcome, Outside, exit};
 use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
@@ -60,7 +61,6 @@ impl Run {
         if self.preview || voice.verbose {
             tell_problems(&reading.warnings);
         }
-        let tell = voice.listener_or_json(self.json);
         let stop = desk::stop_at_signals()?;
         let mut code = exit::DONE;
         for job in jobs {
@@ -68,11 +68,17 @@ impl Run {
                 return Ok(exit::worse(code, Cause::from(stopped).exit_code()));
             }
             let schedule = job.schedule().filter(|_| self.due);
-            let tell = Arc::new(Tail::before(Arc::clone(&tell)));
-            let desk = JobDesk { plan: &plan, job, schedule, tell: &tell, stop: &stop };
-            let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
+            let now = Timestamp::now();
+            let subject = Subject { run: RunId::fresh(now), job: job.name().clone() };
+            let tell = if self.json { Arc::new(Json) } else { voice.listener_of(Some(subject.clone())) };
+            let tell = Arc::new(Tail::before(tell));
+            let desk = JobDesk { plan: &plan, job, schedule, run: subject.run, now, tell: &tell, stop: &stop };
+            let doing = async {
+                let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
+                ended.unwrap_or_else(|error| error.tell())
+            };
             // One job that fails must not keep the next from its backup.
-            code = exit::worse(code, ended.unwrap_or_else(|error| error.tell()));
+            code = exit::worse(code, about(subject, doing).await);
         }
         Ok(code)
     }
@@ -109,6 +115,9 @@ struct JobDesk<'r> {
     job: Job<'r>,
     /// The schedule that the job waits for, unless it is to run at once.
     schedule: Option<&'r Schedule>,
+    /// The run, and when it began.
+    run: RunId,
+    now: Timestamp,
     tell: &'r Arc<Tail>,
     stop: &'r Stop,
 }
@@ -120,11 +129,11 @@ impl JobDesk<'_> {
 
     /// The dry run: looks, plans, prints.
     async fn show_work(&self) -> Result<u8, CliError> {
-        let (root, now) = (self.plan.local().staging(), Timestamp::now());
-        let run = RunId::fresh(now);
+        let root = self.plan.local().staging();
+        let (run, now) = (self.run, self.now);
         let staging = Staging::for_a_look(root, run)?;
         let stores = self.stores();
-        if !self.is_due(&stores, now).await? {
+        if !self.is_due(&stores).await? {
             return Ok(exit::DONE);
         }
         let outside = self.outside(&stores, staging.path());
@@ -151,17 +160,15 @@ impl JobDesk<'_> {
 
     /// The real run: takes the locks, does what there is to do, and gives the locks back however it ended.
     async fn carry_out(&self, voice: Voice, json: bool) -> Result<u8, CliError> {
-        let now = Timestamp::now();
-        let run = RunId::fresh(now);
         // What this host remembers costs nothing to ask.
-        if !self.is_due(&[], now).await? {
+        if !self.is_due(&[]).await? {
             return Ok(exit::DONE);
         }
         let stores = self.stores();
         let mut locks = Locks::default();
-        let ended = match self.lock_all(&stores, run, now, &mut locks).await {
-            Ok(()) => match self.is_due(&stores, now).await {
-                Ok(true) => self.work_around(&stores, &locks, run, now, voice, json).await,
+        let ended = match self.lock_all(&stores, &mut locks).await {
+            Ok(()) => match self.is_due(&stores).await {
+                Ok(true) => self.work_around(&stores, &locks, voice, json).await,
                 // Another host has done it meanwhile.
                 is_due => is_due.map(|_| exit::DONE),
             },
@@ -173,10 +180,10 @@ impl JobDesk<'_> {
     }
 
     /// Tells whether the job is to run now: at once, or because its time has come since it last ran.
-    async fn is_due(&self, stores: &[Arc<dyn Store>], now: Timestamp) -> Result<bool, CliError> {
+    async fn is_due(&self, stores: &[Arc<dyn Store>]) -> Result<bool, CliError> {
         let Some(schedule) = self.schedule else { return Ok(true) };
         let last = survey::last_run(self.job, stores, &self.state()).await?;
-        Ok(work::due(schedule, self.plan.timezone(), last, now).is_some())
+        Ok(work::due(schedule, self.plan.timezone(), last, self.now).is_some())
     }
 
     fn state(&self) -> Local {
@@ -188,20 +195,18 @@ impl JobDesk<'_> {
         &self,
         stores: &[Arc<dyn Store>],
         locks: &Locks,
-        run: RunId,
-        now: Timestamp,
         voice: Voice,
         json: bool,
     ) -> Result<u8, CliError> {
         let was_bad = self.was_bad().await;
-        let mut around = Around::new(self.plan, self.job.name(), (run, now), self.tell, self.stop);
+        let mut around = Around::new(self.plan, self.job.name(), (self.run, self.now), self.tell, self.stop);
         let mut untold = Vec::new();
         let (mut records, ended) = match around.before().await {
             Ok(()) => {
                 untold.extend(around.tell_start().await);
-                self.work(stores, locks, run, now, voice, json).await
+                self.work(stores, locks, voice, json).await
             }
-            Err(unbegun) => self.leave(unbegun, stores, run, now, voice, json).await,
+            Err(unbegun) => self.leave(unbegun, stores, voice, json).await,
         };
         let error = ended.as_ref().err().map(ToString::to_string);
         let code = ended.unwrap_or_else(|error| error.tell());
@@ -254,8 +259,6 @@ impl JobDesk<'_> {
         &self,
         unbegun: Unbegun,
         stores: &[Arc<dyn Store>],
-        run: RunId,
-        now: Timestamp,
         voice: Voice,
         json: bool,
     ) -> (Vec<RunRecord>, Result<u8, CliError>) {
@@ -269,7 +272,7 @@ impl JobDesk<'_> {
             }
         };
         let code = ended.as_ref().map_or_else(CliError::exit_code, |code| *code);
-        (self.note_unbegun(run, now, &outside, "get ready for the job", (&cause, code)).await, ended)
+        (self.note_unbegun(&outside, "get ready for the job", (&cause, code)).await, ended)
     }
 
     /// Looks, plans, does, and writes down what happened at the destinations.
@@ -277,12 +280,10 @@ impl JobDesk<'_> {
         &self,
         stores: &[Arc<dyn Store>],
         locks: &Locks,
-        run: RunId,
-        now: Timestamp,
         voice: Voice,
         json: bool,
     ) -> (Vec<RunRecord>, Result<u8, CliError>) {
-        let staging = match Staging::make(self.plan.local().staging(), run) {
+        let staging = match Staging::make(self.plan.local().staging(), self.run) {
             Ok(staging) => staging,
             Err(error) => return (Vec::new(), Err(error.into())),
         };
@@ -290,14 +291,14 @@ impl JobDesk<'_> {
         self.limit_time(&outside);
         let look = Look { stores, silent: &locks.unlocked, means: outside.means(staging.path()) };
         let ended = match self.job {
-            Job::Backup(job) => back_up(job, look, staging.path(), run, now, &outside).await,
-            Job::Archive(job) => archive(job, look, staging.path(), run, now, &outside).await,
+            Job::Backup(job) => back_up(job, look, staging.path(), self.run, self.now, &outside).await,
+            Job::Archive(job) => archive(job, look, staging.path(), self.run, self.now, &outside).await,
         };
         let (records, summary) = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 let cause = (&*error.to_string(), error.exit_code());
-                return (self.note_unbegun(run, now, &outside, "look at the installation", cause).await, Err(error));
+                return (self.note_unbegun(&outside, "look at the installation", cause).await, Err(error));
             }
         };
         self.keep_records(&records, Mode::Create).await;
@@ -432,14 +433,14 @@ impl JobDesk<'_> {
     async fn lock_all(
         &self,
         stores: &[Arc<dyn Store>],
-        run: RunId,
-        now: Timestamp,
         locks: &mut Locks,
     ) -> Result<(), CliError> {
         let holder = format!(
-            "process {} on {} since {now} (run {run}, job {})",
+            "process {} on {} since {} (run {}, job {})",
             std::process::id(),
             desk::host(),
+            self.now,
+            self.run,
             self.job.name()
         );
         for (destination, store) in self.job.to().iter().zip(stores) {
@@ -473,13 +474,11 @@ impl JobDesk<'_> {
     /// Writes down that a run ended before it began, while `task` was done.
     async fn note_unbegun(
         &self,
-        run: RunId,
-        now: Timestamp,
         outside: &Outside,
         task: &str,
         cause: (&str, u8),
     ) -> Vec<RunRecord> {
-        let records = run::unbegun(self.job, run, now, outside, task, cause);
+        let records = run::unbegun(self.job, self.run, self.now, outside, task, cause);
         self.keep_records(&records, Mode::Create).await;
         records
     }

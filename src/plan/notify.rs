@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use minijinja::value::Serde;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,18 @@ const LIMIT: Span = Span(Duration::from_secs(10));
 
 /// The names that stand for something in the template of a message.
 const NAMES: [&str; 12] = [
-    "event", "plan", "job", "run", "host", "status", "exit_code", "started_at", "finished_at", "summary", "failures", "log",
+    "event",
+    "plan",
+    "job",
+    "run",
+    "host",
+    "status",
+    "exit_code",
+    "started_at",
+    "finished_at",
+    "summary",
+    "failures",
+    "log",
 ];
 
 /// What there is to tell.
@@ -189,7 +201,8 @@ impl Notice {
         match &self.template {
             Some(template) => {
                 let environment = template::environment();
-                let text = environment.render_str(&template.value, message).map_err(|error| error.to_string())?;
+                let text =
+                    environment.render_str(&template.value, Serde(message)).map_err(|error| error.to_string())?;
                 is_json(&text).map(|()| text)
             }
             None => serde_json::to_string(message).map_err(|error| error.to_string()),
@@ -267,8 +280,10 @@ fn check_ways(desk: &mut Desk<'_>, name: &Name, header: &Range<usize>, ways: [(&
         0 | 1 => {}
         _ => {
             let said = quoted(found.iter().map(|(key, _)| *key));
-            let problem = Diagnostic::error(code::NOTICE_WAY, format!("`[notify.{name}]` has {said}, where one is expected"));
-            let problem = found.into_iter().fold(problem, |problem, (key, place)| problem.at(place, format!("`{key}`")));
+            let problem =
+                Diagnostic::error(code::NOTICE_WAY, format!("`[notify.{name}]` has {said}, where one is expected"));
+            let problem =
+                found.into_iter().fold(problem, |problem, (key, place)| problem.at(place, format!("`{key}`")));
             desk.problems.push(problem.help(format!("{help}, and a table of its own for the other")));
         }
     }
@@ -276,9 +291,10 @@ fn check_ways(desk: &mut Desk<'_>, name: &Name, header: &Range<usize>, ways: [(&
 
 fn occasions(desk: &mut Desk<'_>, at: At<Vec<At<Occasion>>>) -> Option<Chosen<Vec<Occasion>>> {
     let span = at.span.clone();
-    let words: Vec<At<String>> = at.value.iter().map(|item| At { value: item.value.to_string(), span: item.span.clone() }).collect();
+    let words: Vec<At<String>> =
+        at.value.iter().map(|item| At { value: item.value.to_string(), span: item.span.clone() }).collect();
     let help = "leave the key out to be told of what is not as it should be";
-    let is_sound = check_list(desk, "on", &words, span.clone(), help);
+    let is_sound = check_list(desk, "on", span.clone(), &words, help);
     is_sound.then(|| desk.chosen(at.value.into_iter().map(|item| item.value).collect(), &span))
 }
 
@@ -312,14 +328,16 @@ fn problem_of_template(desk: &Desk<'_>, on: &[Occasion], at: &At<String>) -> Opt
         return Some(unknown_name(desk, at, name));
     }
     on.iter().find_map(|occasion| {
-        let text = match template.render(Message::sample(desk, *occasion)) {
+        let text = match template.render(Serde(Message::sample(desk, *occasion))) {
             Ok(text) => text,
             Err(error) => return Some(template::failed(desk, at, &error)),
         };
         let reason = is_json(&text).err()?;
         let message = format!("the template does not make JSON of a `{occasion}`: {reason}");
         let problem = Diagnostic::error(code::TEMPLATE_JSON, message).at(at.span.clone(), "sent as a JSON document");
-        Some(problem.help("write values with `tojson`, which brings quotes along: `{\"text\": {{ summary | tojson }}}`"))
+        Some(
+            problem.help("write values with `tojson`, which brings quotes along: `{\"text\": {{ summary | tojson }}}`"),
+        )
     })
 }
 

@@ -10,7 +10,9 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use super::raw::{self, At, Document, Named};
 use super::trees::Trees;
 use super::words::{nearest, quoted, written};
-use super::{Archive, Backup, Chosen, Destination, Hooks, Local, Metrics, Notice, Origin, Parts, Source, Surroundings, code};
+use super::{
+    Archive, Backup, Chosen, Destination, Hooks, Local, Metrics, Notice, Origin, Parts, Source, Surroundings, code,
+};
 use crate::diagnose::{Diagnostic, position};
 use crate::measure::{Bytes, Span};
 use crate::name::Name;

@@ -157,7 +157,10 @@ fn assigned_secret(text: &str, equals: usize) -> Option<Range<usize>> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let key = &key[key.trim_end_matches(is_part).len()..];
     let key = key.to_ascii_lowercase().replace('-', "_");
-    if ["secret", "token", "password", "passwd", "access_key", "webhook", "healthchecks"].iter().any(|word| key.contains(word)) {
+    if ["secret", "token", "password", "passwd", "access_key", "webhook", "healthchecks"]
+        .iter()
+        .any(|word| key.contains(word))
+    {
         return value(text, equals + 1);
     }
     let is_pasted = |name: &str| looks_pasted(name) || (key == "env" && !is_variable(name));

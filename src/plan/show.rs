@@ -10,8 +10,8 @@ use super::bucket::Credentials;
 use super::keep::Keeping;
 use super::upload::Uploading;
 use super::{
-    Archive, Backup, Bucket, Chosen, Command, Destination, Encryption, Hooks, Installation, Local, Metrics, Notice, Origin, Plan,
-    Secret, Selection, Snapshots, Source, SourceKind, Store, Way,
+    Archive, Backup, Bucket, Chosen, Command, Destination, Encryption, Hooks, Installation, Local, Metrics, Notice,
+    Origin, Plan, Secret, Selection, Snapshots, Source, SourceKind, Store, Way,
 };
 use crate::measure::{Bytes, Span};
 use crate::name::Prefix;

@@ -2,8 +2,7 @@
 //!
 //! Tasks may be under way at the same time: each line begins with the number of its task.
 
-use std::io::Write;
-
+use super::log::{self, Level};
 use crate::event::{Event, Listener};
 
 /// How much is said.
@@ -42,8 +41,7 @@ impl Listener for Lines {
             return;
         }
         if let Some((loudness, line)) = in_words(event).filter(|(loudness, _)| *loudness <= self.loudness) {
-            // Nobody is left to tell when standard error is gone.
-            drop(writeln!(anstream::stderr().lock(), "{line}"));
+            log::write(if loudness == Loudness::Problems { Level::Warning } else { Level::Info }, &line);
         }
     }
 }
@@ -55,7 +53,9 @@ pub(super) fn in_words(event: &Event) -> Option<(Loudness, String)> {
         Event::Warned { message } => problem(format!("warning: {message}")),
         Event::Waiting { message } => task(format!("waiting: {message}")),
         Event::TaskStarted { task: id, title, .. } => task(format!("{:>4}  {title}", id.0)),
-        Event::TaskDone { task: id, result, took } => task(format!("{:>4}  {}", id.0, done(result, took.as_secs_f64()))),
+        Event::TaskDone { task: id, result, took } => {
+            task(format!("{:>4}  {}", id.0, done(result, took.as_secs_f64())))
+        }
         Event::TaskFailed { task: id, cause } => problem(format!("{:>4}  failed: {cause}", id.0)),
         Event::HookEnded { when, command, result, took } => {
             task(format!("{when}: {command}: {result} in {:.1} s", took.as_secs_f64()))

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Url, redirect, retry};
@@ -71,7 +72,11 @@ pub async fn notify(
             Way::Command(command) => {
                 let ran = Hook { command, environment, limit, hidden }.run(&Stop::default()).await;
                 let last = ran.output.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
-                if ran.ended == Ended::Exited(0) { Ok(()) } else { Err(Untold::Command(format!("{}{last}", ran.ended))) }
+                if ran.ended == Ended::Exited(0) {
+                    Ok(())
+                } else {
+                    Err(Untold::Command(format!("{}{last}", ran.ended)))
+                }
             }
         }
     };
@@ -127,7 +132,9 @@ fn client(address: &Url, limit: Span) -> reqwest::Result<Client> {
         .no_budget()
         .max_retries_per_request(AGAIN)
         .classify_fn(|tried| match tried.status() {
-            Some(status) if !status.is_server_error() && status != reqwest::StatusCode::TOO_MANY_REQUESTS => tried.success(),
+            Some(status) if !status.is_server_error() && status != reqwest::StatusCode::TOO_MANY_REQUESTS => {
+                tried.success()
+            }
             _ => tried.retryable(),
         });
     Client::builder()
@@ -141,6 +148,11 @@ fn client(address: &Url, limit: Span) -> reqwest::Result<Client> {
 /// Says why there was no answer, without the address.
 fn unreachable(error: reqwest::Error) -> Untold {
     let error = error.without_url();
-    let causes = std::iter::successors(Some(&error as &dyn Error), |error| error.source());
-    Untold::Unreachable(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(reason, ": {error}");
+        cause = error.source();
+    }
+    Untold::Unreachable(reason)
 }
