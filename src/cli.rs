@@ -1,5 +1,6 @@
 //! Who asks: one file per verb, one rendering of errors, and the exit codes.
 
+mod around;
 mod check;
 mod completions;
 mod coverage;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::event::{Listener, Silence};
+use crate::report::log::{JsonLog, Subject};
 use crate::report::{Json, Lines, Progress};
 use crate::run::exit;
 
@@ -72,7 +74,8 @@ Exit codes:
   2 usage, or the plan is rejected   7 another run holds the lock
   3 partial: something is missing    8 an objective is broken
   4 source unavailable               9 refused rather than risk what is there
-  5 destination failed             130 interrupted, 143 terminated";
+  5 destination failed              75 skipped on purpose
+                                   130 interrupted, 143 terminated";
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Args)]
@@ -83,6 +86,17 @@ struct Voice {
     /// Say each step.
     #[arg(short, long, global = true, display_order = 101)]
     verbose: bool,
+    /// What the log on standard error is made of: lines for people, or one JSON object a line with the id of its run.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        display_order = 102
+    )]
+    log: error::Form,
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,6 +156,14 @@ impl Verb {
 impl Voice {
     /// Returns who hears events: nobody, a log, or a terminal.
     fn listener(self) -> Arc<dyn Listener> {
+        self.listener_of(None)
+    }
+
+    /// Returns who hears the events of a run.
+    fn listener_of(self, subject: Option<Subject>) -> Arc<dyn Listener> {
+        if self.log == error::Form::Json && !self.quiet {
+            return Arc::new(JsonLog { subject });
+        }
         let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
         match (self.quiet, self.verbose, is_terminal) {
             (true, _, _) => Arc::new(Silence),
@@ -181,6 +203,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { exit::REJECTED } else { exit::DONE };
         }
     };
+    error::choose(arguments.voice.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return CliError::Runtime(error).tell(),

@@ -23,7 +23,9 @@ pub use drill::{Assertion, DrillRecord, DrilledDatabase, drill_key, drill_of};
 pub use manifest::{Capture, ContentRecord, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
 pub use pin::{Pin, pin_key, set_of_document};
 pub use prune::{DeletedRecord, PruneRecord};
-pub use run::{Failed, PlanRecord, RunRecord, SnapshotRecord, Status, Verification};
+pub use run::{
+    Failed, HookRecord, PlaceRecord, PlanRecord, RunRecord, SetsRecord, SnapshotRecord, Status, Verification,
+};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -3,11 +3,16 @@
 pub mod coverage;
 mod json;
 mod lines;
+pub mod log;
+pub mod metrics;
+pub mod notify;
 mod progress;
 pub mod status;
 pub mod table;
+mod tail;
 pub mod units;
 
 pub use json::Json;
 pub use lines::Lines;
 pub use progress::Progress;
+pub use tail::Tail;

@@ -12,6 +12,7 @@ mod coverage;
 mod doctor;
 mod drill;
 mod files;
+mod hook;
 mod load;
 mod prune;
 mod restore;
@@ -25,6 +26,7 @@ pub use backup::{backup, unbegun};
 pub use coverage::{Newest, coverage};
 pub use doctor::{Examined, Patient, doctor};
 pub use drill::drill;
+pub use hook::{Ended, Hook, Ran};
 pub use prune::prune;
 pub use restore::restore;
 pub use rows::rows;
@@ -177,17 +179,20 @@ pub mod exit {
     pub const OBJECTIVE: u8 = 8;
     /// Refused rather than put at risk what is there.
     pub const REFUSED: u8 = 9;
+    /// Skipped, since a command before the job said so.
+    pub const SKIPPED: u8 = 75;
     /// Stopped by Ctrl-C.
     pub const INTERRUPTED: u8 = 130;
     /// Stopped by SIGTERM.
     pub const TERMINATED: u8 = 143;
 
     /// Returns the worse of two codes: a signal, then the unexpected, then verification, destination, source, partial,
-    /// an objective.
+    /// an objective, a skip.
     #[must_use]
     pub fn worse(one: u8, other: u8) -> u8 {
-        const ORDER: [u8; 12] = [
+        const ORDER: [u8; 13] = [
             DONE,
+            SKIPPED,
             OBJECTIVE,
             PARTIAL,
             SOURCE,
@@ -202,6 +207,49 @@ pub mod exit {
         ];
         let rank = |code| ORDER.iter().position(|known| *known == code).unwrap_or(ORDER.len());
         if rank(other) > rank(one) { other } else { one }
+    }
+}
+
+/// How a run ended, as whoever stands around it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that was asked for was done.
+    Success,
+    /// Something is missing.
+    Partial,
+    /// It did not end well.
+    Failure,
+    /// It was not begun, since a command before it said so.
+    Skipped,
+}
+
+impl Outcome {
+    /// Returns what an exit code says.
+    #[must_use]
+    pub fn of(code: u8) -> Self {
+        match code {
+            exit::DONE => Self::Success,
+            exit::PARTIAL => Self::Partial,
+            exit::SKIPPED => Self::Skipped,
+            _ => Self::Failure,
+        }
+    }
+
+    /// Tells whether a person should look at it.
+    #[must_use]
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Partial | Self::Failure)
+    }
+}
+
+impl Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Success => "success",
+            Self::Partial => "partial",
+            Self::Failure => "failure",
+            Self::Skipped => "skipped",
+        })
     }
 }
 

@@ -11,7 +11,7 @@ mod theirs;
 
 pub use archive::{archive, archived, rows};
 pub use last::last_run;
-pub use prune::{documents, drilled, last_records, pins, prune};
+pub use prune::{documents, drilled, last_records, last_records_of, pins, prune};
 pub use sets::{Asked, catalogue};
 pub use status::{kept_records, series};
 pub use theirs::{Theirs, Unfinished, adopt, look};

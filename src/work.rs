@@ -6,12 +6,14 @@
 
 mod adopt;
 mod archive;
+mod around;
 mod backup;
 mod capture;
 mod coverage;
 mod drill;
 mod due;
 mod facts;
+mod held;
 mod prune;
 mod restore;
 mod rows;
@@ -20,6 +22,7 @@ mod verify;
 
 pub use adopt::{Adopt, adopt};
 pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, archive};
+pub use around::Around;
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, Take, There, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
 pub use coverage::{Coverage, CoveringSet, MonthCoverage, Share, SiteCoverage};
@@ -29,6 +32,7 @@ pub use facts::{
     AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, Before, DatabaseFact, DestinationFact,
     LostFile, Place, Reached, RestoreFacts, RowsFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
 };
+pub use held::held;
 pub use prune::{
     Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,
     Worth, explain, judge, prune,

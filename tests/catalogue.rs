@@ -205,6 +205,9 @@ impl World {
             guards: None,
             warnings: Vec::new(),
             failures: Vec::new(),
+            hooks: Vec::new(),
+            ended_with: None,
+            place: None,
             previous_set: self.newest.map(|(id, _)| id),
             previous: self.newest.map(|(_, digest)| digest),
         }

@@ -49,7 +49,8 @@ fn written(plan: &Plan) -> Vec<&Path> {
         Store::Directory(path) => Some(path.as_path()),
         Store::Bucket(_) => None,
     });
-    directories.chain(plan.local().chosen()).collect()
+    let metrics = plan.metrics().and_then(|metrics| metrics.textfile().parent());
+    directories.chain(plan.local().chosen()).chain(metrics).collect()
 }
 
 /// Returns how many minutes lie between two questions what is due: five, unless a job may come in between.

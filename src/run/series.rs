@@ -54,6 +54,9 @@ pub(super) fn blank(outside: &Outside, heading: Heading) -> RunRecord {
         guards: None,
         warnings: Vec::new(),
         failures: Vec::new(),
+        hooks: Vec::new(),
+        ended_with: None,
+        place: None,
         previous_set: None,
         previous: None,
     }
