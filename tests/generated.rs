@@ -106,7 +106,9 @@ fn every_format_that_was_ever_written_stays_readable() {
 
 #[test]
 fn records_of_other_runs_that_were_once_written_stay_readable() {
-    for (file, rows, files) in [("run-1-archive.json", 666, Some(5)), ("run-1-skipped.json", 0, None)] {
+    for (file, rows, files) in
+        [("run-1-archive.json", 666, Some(5)), ("run-1-skipped.json", 0, None), ("run-1-hooks.json", 156, None)]
+    {
         let path = root().join("tests/recorded").join(file);
         let record = fs::read(&path).unwrap();
         let read = RunRecord::read(&record).unwrap();
