@@ -231,7 +231,7 @@ mod tests {
             (from..2000).flat_map(|line| ["line ".to_owned(), format!("{line:04}\n")]).collect::<String>()
         };
         let shown = kept(lines(0).as_bytes());
-        assert_eq!(shown, format!("…\n{}", lines(1592).trim_end()));
+        assert_eq!(shown, format!("…\n{}", lines(1591).trim_end()));
         let cut_in_the_secret = format!("{}secret{}\nend\n", "x".repeat(100), "y".repeat(4 * KEPT - 8));
         assert_eq!(kept(cut_in_the_secret.as_bytes()), "…\nend");
         assert_eq!(kept("z".repeat(9 * KEPT).as_bytes()), "…\n");
