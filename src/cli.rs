@@ -86,7 +86,7 @@ struct Voice {
     /// Say each step.
     #[arg(short, long, global = true, display_order = 101)]
     verbose: bool,
-    /// What the log on standard error is made of: lines for people, or one JSON object a line with the id of its run.
+    /// Log on standard error in lines for people, or in JSON: an object a line, with the run's id.
     #[arg(
         long,
         global = true,

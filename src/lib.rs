@@ -16,7 +16,7 @@
 //! | [`store`], [`duck`], [`demo`] | objects in a directory or a bucket; DuckDB databases; a made-up installation | yes |
 //! | [`survey`] | look: outside to facts | yes |
 //! | [`run`] | do: walk the work, send events, seal last | yes |
-//! | [`report`] | tell: events to a terminal, to JSON | yes |
+//! | [`report`] | tell: events to a terminal, to JSON; metrics; notices | yes |
 //! | [`cli`] | who asks: one file per verb, one rendering of errors, exit codes | yes |
 //!
 //! # The walk of one job

@@ -99,7 +99,7 @@ fn a_command_that_takes_too_long_is_stopped_with_all_that_it_started() {
         let record = record(&site);
         let hook = &record["hooks"][0];
         let (ended, output) = (hook["ended"].as_str().unwrap(), hook["output"].as_str().unwrap());
-        assert_eq!((outcome.code, ended, output), (1, "stopped after 1s", "waiting"), "{case}: {outcome:?}");
+        assert_eq!((outcome.code, ended, output), (1, "was stopped after 1s", "waiting"), "{case}: {outcome:?}");
         assert_eq!(log(&site), "before nightly\nafter nightly failure 1\nfailure nightly failure 1\n", "{case}");
         assert_eq!((&record["status"], &record["exit_code"]), (&json!("failed"), &json!(1)), "{case}");
         assert!(!is_alive(&fs::read_to_string(site.path("child")).unwrap()), "{case}");
@@ -160,19 +160,32 @@ fn a_command_before_a_job_is_stopped_by_a_signal_and_followed_all_the_same() {
     let outcome = running.end();
     assert_eq!((outcome.code, outcome.stdout.contains("run-started")), (130, false), "{outcome:?}");
     assert_eq!(log(&site), "before nightly\nafter nightly failure 130\nfailure nightly failure 130\n");
-    assert_eq!(record(&site)["hooks"][0]["ended"], "stopped: interrupted");
+    assert_eq!(record(&site)["hooks"][0]["ended"], "was stopped: interrupted");
 }
 
 #[test]
 fn commands_know_their_run_and_none_of_the_plans_secrets() {
     let site = Site::with(minimal());
     let plan = plan_with(&["env | sort >environment"], &[], &[]);
-    let bucket = "[destination.disk]\nurl = \"backups\"\n\n[destination.bucket]\nurl = \"s3://b/x\"\nregion = \"eu-central-1\"\naccess_key_id = { env = \"KEY_ID\" }\nsecret_access_key = { env = \"KEY_SECRET\" }\n";
-    site.write_plan(&plan.replace("[destination.disk]\nurl = \"backups\"\n", bucket));
+    let buckets = "url = \"backups\"
+
+[destination.bucket]
+url = \"s3://bucket/x\"
+region = \"eu-central-1\"
+access_key_id = { env = \"KEY_ID\" }
+secret_access_key = { env = \"KEY_SECRET\" }
+
+[destination.fallback]
+url = \"s3://another/x\"
+region = \"eu-central-1\"
+";
+    site.write_plan(&plan.replace("url = \"backups\"\n", buckets));
     let mut command = site.command(&["run", "plan.toml"]);
     command
         .env("KEY_ID", "marker-id")
         .env("KEY_SECRET", "marker-secret")
+        .env("HITKEEP_S3_ACCESS_KEY_ID", "marker-id")
+        .env("HITKEEP_S3_SECRET_ACCESS_KEY", "marker-secret")
         .env("PATH", "/usr/bin:/bin")
         .env("OTHER", "theirs");
     let outcome = Outcome::of(command);
@@ -187,5 +200,28 @@ fn commands_know_their_run_and_none_of_the_plans_secrets() {
         state = site.path("state").display(),
     );
     let told = environment.lines().filter(|line| !line.starts_with("SHLVL=") && !line.starts_with("_="));
-    assert_eq!(told.map(|line| format!("{line}\n")).collect::<String>(), expected);
+    assert_eq!(told.flat_map(|line| [line, "\n"]).collect::<String>(), expected);
+}
+
+#[test]
+fn the_service_of_a_plan_may_do_what_stands_around_its_jobs() {
+    let site = Site::with(minimal());
+    let service = |plan: &str| {
+        site.write_plan(&plan.replace("to = [", "schedule = \"@daily\"\nto = ["));
+        let printed = site.succeed(&["units", "plan.toml", "--systemd"]).stdout;
+        printed.lines().map(|line| redact::text(&site, line)).collect::<Vec<_>>()
+    };
+    let plain = service(PLAN);
+    let around = "[notify.watch]\nhealthchecks = { env = \"HC\" }\n\n[metrics]\ntextfile = \"textfiles/x.prom\"\n\n";
+    let whole = service(&plan_with(&["true"], &["true"], &[]).replace("[hooks]", &format!("{around}[hooks]")));
+    let added: Vec<&String> = whole.iter().filter(|line| !plain.contains(line)).collect();
+    let expected = [
+        "After=local-fs.target network-online.target",
+        "Wants=network-online.target",
+        "# A command before a job has skipped it.",
+        "SuccessExitStatus=75",
+        "ReadWritePaths=[SITE]/textfiles",
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    ];
+    assert_eq!(added, expected);
 }

@@ -97,8 +97,8 @@ fn the_whole_file_says_what_the_records_say() {
 
     fs::write(site.path("golden.prom"), &text).unwrap();
     let Some(parsed) = parsed(&site.path("golden.prom")) else { return };
-    let plain = |line: &str| line.replace(['{', '}', ','], " ").replace('"', "");
-    let lines = text.lines().filter(|line| !line.starts_with('#')).map(plain);
+    let bare = |line: &str| line.replace(['{', '}', ','], " ").replace('"', "");
+    let lines = text.lines().filter(|line| !line.starts_with('#')).map(bare);
     let lines: Vec<String> = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(parsed.lines().collect::<Vec<_>>(), lines);
 }

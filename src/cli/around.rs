@@ -63,14 +63,14 @@ impl<'r> Around<'r> {
             hidden: Hidden::of(plan),
             ran: Vec::new(),
         };
-        around.say("RUN", run);
-        around.say("JOB", job);
-        around.say("PLAN", plan.name());
+        around.say("RUN", &run);
+        around.say("JOB", &job);
+        around.say("PLAN", &plan.name());
         around
     }
 
     /// Lets the commands know something of the run.
-    fn say(&mut self, what: &str, value: impl ToString) {
+    fn say(&mut self, what: &str, value: &impl ToString) {
         self.environment.push((format!("HITKEEP_PLAN_{what}").into(), value.to_string().into()));
     }
 
@@ -102,8 +102,8 @@ impl<'r> Around<'r> {
 
     /// Runs the commands of one time after the job, each of them, and tells which of them fail.
     async fn follow(&mut self, when: When, mut code: u8) -> u8 {
-        self.say("STATUS", Outcome::of(code));
-        self.say("EXIT_CODE", code);
+        self.say("STATUS", &Outcome::of(code));
+        self.say("EXIT_CODE", &code);
         let limit = self.plan.hooks().timeout();
         let limit = if self.stop.reason().is_some() { limit.min(HURRY) } else { limit };
         for command in self.plan.hooks().at(when) {
@@ -138,7 +138,7 @@ impl<'r> Around<'r> {
 
     async fn notify(&mut self, occasion: Occasion, code: Option<u8>, failures: &[String]) -> Vec<String> {
         let message = self.message(occasion, code, failures);
-        self.say("EVENT", occasion);
+        self.say("EVENT", &occasion);
         self.say("SUMMARY", &message.summary);
         let (message, environment, hidden) = (&message, &self.environment, &self.hidden);
         let told = self.plan.notices().iter().filter(|notice| notice.hears(occasion)).map(async |notice| {
@@ -166,6 +166,7 @@ impl<'r> Around<'r> {
         let with_code = code.filter(|code| *code != exit::DONE).map(|code| format!(" with exit code {code}"));
         let why = failures.first().map(|first| format!(": {first}"));
         Message {
+            format: Message::FORMAT,
             event: occasion,
             plan: self.plan.name().to_owned(),
             job: self.job.to_string(),

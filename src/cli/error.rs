@@ -240,13 +240,11 @@ tokio::task_local! {
     static SUBJECT: Subject;
 }
 
-/// The forms that the log on standard error has.
+/// The forms that the log on standard error has: lines for people, or one JSON object a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Form {
-    /// Lines for people.
     #[default]
     Text,
-    /// One JSON object a line.
     Json,
 }
 

@@ -16,7 +16,7 @@ use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
 use crate::plan::{Archive, Backup, Job, Plan, Schedule, SourceKind, Verify};
-use crate::record::{PlaceRecord, RunRecord, Status};
+use crate::record::{HookRecord, PlaceRecord, RunRecord, Status};
 use crate::report::log::Subject;
 use crate::report::{Json, Tail, metrics};
 use crate::run::staging::Staging;
@@ -78,7 +78,7 @@ impl Run {
                 ended.unwrap_or_else(|error| error.tell())
             };
             // One job that fails must not keep the next from its backup.
-            code = exit::worse(code, about(subject, doing).await);
+            code = exit::worse(code, Box::pin(about(subject, doing)).await);
         }
         Ok(code)
     }
@@ -209,27 +209,46 @@ impl JobDesk<'_> {
             Err(unbegun) => self.leave(unbegun, stores, voice, json).await,
         };
         let error = ended.as_ref().err().map(ToString::to_string);
+        if let Some(error) = &error {
+            self.tell.add(format!("error: {error}"));
+        }
         let code = ended.unwrap_or_else(|error| error.tell());
         let code = around.after(code).await;
         untold.extend(around.tell_end(code, was_bad, &failures(&records, error)).await);
-        let is_more = code != worst(&records);
-        if is_more || !around.ran.is_empty() || !untold.is_empty() || self.plan.metrics().is_some() {
-            for record in &mut records {
-                record.place = self.held(stores, &record.destination).await;
-                record.hooks.clone_from(&around.ran);
-                record.ended_with = is_more.then_some(code);
-                record.warnings.extend(untold.iter().cloned());
-            }
-            self.keep_records(&records, Mode::Replace).await;
-        }
+        self.complete(&mut records, stores, &around.ran, &untold, code).await;
         self.measure().await;
         Ok(code)
     }
 
-    /// Looks at what one of the destinations holds, where that is wanted for metrics; one that does not answer says nothing.
-    async fn held(&self, stores: &[Arc<dyn Store>], destination: &Name) -> Option<PlaceRecord> {
-        self.plan.metrics()?;
-        let (_, store) = self.job.to().iter().zip(stores).find(|(to, _)| to.name() == destination)?;
+    /// Adds to the records that this host keeps what came after they were first written.
+    async fn complete(
+        &self,
+        records: &mut [RunRecord],
+        stores: &[Arc<dyn Store>],
+        ran: &[HookRecord],
+        untold: &[String],
+        code: u8,
+    ) {
+        let is_more = code != worst(records);
+        if !is_more && ran.is_empty() && untold.is_empty() && self.plan.metrics().is_none() {
+            return;
+        }
+        for record in records.iter_mut() {
+            record.place = self.held(record, stores).await;
+            record.hooks = ran.to_vec();
+            record.ended_with = is_more.then_some(code);
+            record.warnings.extend_from_slice(untold);
+        }
+        self.keep_records(records, Mode::Replace).await;
+    }
+
+    /// Looks at what the destination of a record holds, where that is wanted for metrics and the run may have changed it; one
+    /// that does not answer says nothing.
+    async fn held(&self, record: &RunRecord, stores: &[Arc<dyn Store>]) -> Option<PlaceRecord> {
+        if self.plan.metrics().is_none() || record.status == Status::Failed || self.stop.reason().is_some() {
+            return None;
+        }
+        let (_, store) = self.job.to().iter().zip(stores).find(|(to, _)| *to.name() == record.destination)?;
         // Who deletes has looked at every set anyway; nobody else needs to.
         let is_kept = self.job.backup().is_some_and(|job| job.keep().is_some());
         let asked = if is_kept { Asked::All } else { Asked::Newest(NEWEST) };
@@ -430,11 +449,7 @@ impl JobDesk<'_> {
 
     /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left
     /// to be a fact.
-    async fn lock_all(
-        &self,
-        stores: &[Arc<dyn Store>],
-        locks: &mut Locks,
-    ) -> Result<(), CliError> {
+    async fn lock_all(&self, stores: &[Arc<dyn Store>], locks: &mut Locks) -> Result<(), CliError> {
         let holder = format!(
             "process {} on {} since {} (run {}, job {})",
             std::process::id(),
@@ -472,12 +487,7 @@ impl JobDesk<'_> {
     }
 
     /// Writes down that a run ended before it began, while `task` was done.
-    async fn note_unbegun(
-        &self,
-        outside: &Outside,
-        task: &str,
-        cause: (&str, u8),
-    ) -> Vec<RunRecord> {
+    async fn note_unbegun(&self, outside: &Outside, task: &str, cause: (&str, u8)) -> Vec<RunRecord> {
         let records = run::unbegun(self.job, self.run, self.now, outside, task, cause);
         self.keep_records(&records, Mode::Create).await;
         records

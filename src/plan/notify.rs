@@ -218,6 +218,8 @@ fn is_json(text: &str) -> Result<(), String> {
 /// What is said at an occasion: the names of a template, and the keys of the JSON document that is sent without one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
+    /// The number of this format: 1. Keys may be added, none changes its meaning.
+    pub format: u32,
     /// The occasion.
     pub event: Occasion,
     /// The name of the plan.
@@ -245,11 +247,15 @@ pub struct Message {
 }
 
 impl Message {
+    /// The number of the format.
+    pub const FORMAT: u32 = 1;
+
     /// Returns a message as awkward as one can be: texts that others make hold quotes and ends of lines.
     fn sample(desk: &Desk<'_>, occasion: Occasion) -> Self {
         let awkward = "export shared: \"x\\y\" is not there\n".to_owned();
         let is_start = occasion == Occasion::Start;
         Self {
+            format: Self::FORMAT,
             event: occasion,
             plan: desk.plan.to_owned(),
             job: "nightly".to_owned(),
@@ -330,7 +336,10 @@ fn problem_of_template(desk: &Desk<'_>, on: &[Occasion], at: &At<String>) -> Opt
     on.iter().find_map(|occasion| {
         let text = match template.render(Serde(Message::sample(desk, *occasion))) {
             Ok(text) => text,
-            Err(error) => return Some(template::failed(desk, at, &error)),
+            Err(error) => {
+                let problem = template::failed(desk, at, &error);
+                return Some(problem.help("`failures` and `log` are lists of texts, and each other name is one text"));
+            }
         };
         let reason = is_json(&text).err()?;
         let message = format!("the template does not make JSON of a `{occasion}`: {reason}");

@@ -207,6 +207,7 @@ fn way_out(found: &DeValue<'_>, schema: &Value) -> String {
         (Some("array"), _) => format!("write {}, as in `{}`", expected(schema), schema["examples"][0]),
         (Some("object"), _) if is_secret(schema) => "say where it is found, as in `{ env = \"NAME\" }`".to_owned(),
         (Some("object"), _) => "write a table: a header in brackets, and its keys below".to_owned(),
+        (None, _) if schema["default"].is_null() => format!("write {}", expected(schema)),
         (Some("integer"), _) => "write the number, without quotes".to_owned(),
         (Some("boolean"), _) => "write `true` or `false`, without quotes".to_owned(),
         (Some("string"), _) if is_number && schema["pattern"].is_string() => {

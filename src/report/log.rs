@@ -54,7 +54,7 @@ pub struct Subject {
 
 /// Writes a text for people, of one or more lines.
 pub fn write(level: Level, text: &str) {
-    let marked: String = text.lines().map(|line| format!("{}{line}\n", level.mark())).collect();
+    let marked: String = text.lines().flat_map(|line| [level.mark(), line, "\n"]).collect();
     // Nobody is left to tell when standard error is gone.
     drop(anstream::stderr().lock().write_all(marked.as_bytes()));
 }
@@ -88,9 +88,8 @@ impl Listener for JsonLog {
     fn hear(&self, event: &Event) {
         let level = match event {
             Event::TaskMoved { .. } => return,
-            Event::TaskFailed { .. } => Level::Error,
+            Event::TaskFailed { .. } | Event::RunFinished { exit_code: 1.., .. } => Level::Error,
             Event::Warned { .. } | Event::TaskSkipped { .. } => Level::Warning,
-            Event::RunFinished { exit_code: 1.., .. } => Level::Error,
             _ => Level::Info,
         };
         write_object(level, self.subject.as_ref(), event);

@@ -92,7 +92,7 @@ impl Series<'_> {
 
     /// Returns what the newest record knows of the place that knows it.
     fn place(&self, value: impl Fn(&PlaceRecord) -> Option<i64>) -> Option<i64> {
-        self.records.iter().filter_map(|record| record.place.as_ref()).next().and_then(value)
+        self.records.iter().find_map(|record| record.place.as_ref()).and_then(value)
     }
 }
 
@@ -111,7 +111,9 @@ pub fn text(plan: &Plan, records: &[RunRecord]) -> String {
     for record in records {
         of.entry((record.job.as_str(), record.destination.as_str())).or_default().push(record);
     }
-    of.values_mut().for_each(|records| records.sort_by_key(|record| std::cmp::Reverse(record.run)));
+    for records in of.values_mut() {
+        records.sort_by_key(|record| std::cmp::Reverse(record.run));
+    }
     let series: Vec<Series<'_>> = plan
         .jobs()
         .flat_map(|job| job.to().iter().map(move |destination| (job, destination.name().as_str())))

@@ -75,10 +75,10 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exited with {code}"),
-            Self::Killed(signal) => write!(f, "killed by signal {signal}"),
-            Self::TimedOut(limit) => write!(f, "stopped after {limit}"),
-            Self::Stopped(reason) => write!(f, "stopped: {reason}"),
-            Self::NotStarted(cause) => write!(f, "not started: {cause}"),
+            Self::Killed(signal) => write!(f, "was killed by signal {signal}"),
+            Self::TimedOut(limit) => write!(f, "was stopped after {limit}"),
+            Self::Stopped(reason) => write!(f, "was stopped: {reason}"),
+            Self::NotStarted(cause) => write!(f, "was not started: {cause}"),
         }
     }
 }
@@ -208,14 +208,30 @@ mod tests {
         tail.text(&hidden)
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_part_of_a_secret_is_kept_wherever_the_output_is_cut(
+            before in 0..6 * KEPT,
+            after in 0..6 * KEPT,
+            line in 1..3 * KEPT,
+        ) {
+            let filled = |length| (0..length).map(|at| if at % line == 0 { '\n' } else { 'x' }).collect::<String>();
+            let shown = kept(format!("{}secret{}", filled(before), filled(after)).as_bytes());
+            proptest::prop_assert!(!["secret", "ecret", "cret", "ret", "secre"].iter().any(|part| shown.contains(part)), "{shown}");
+            proptest::prop_assert!(shown.len() <= KEPT + "…\n".len());
+        }
+    }
+
     #[test]
     fn the_end_of_an_output_is_kept_in_whole_lines_without_secrets() {
         assert_eq!(kept(b"one\ntwo secrets\n\n"), "one\ntwo ***s");
         assert_eq!(kept(b"\xff\n"), "\u{fffd}");
         assert_eq!(kept(b""), "");
-        let lines = |from: usize| (from..2000).map(|line| format!("line {line:04}\n")).collect::<String>();
+        let lines = |from: usize| {
+            (from..2000).flat_map(|line| ["line ".to_owned(), format!("{line:04}\n")]).collect::<String>()
+        };
         let shown = kept(lines(0).as_bytes());
-        assert_eq!(shown, format!("…\n{}", lines(1592).trim_end()));
+        assert_eq!(shown, format!("…\n{}", lines(1591).trim_end()));
         let cut_in_the_secret = format!("{}secret{}\nend\n", "x".repeat(100), "y".repeat(4 * KEPT - 8));
         assert_eq!(kept(cut_in_the_secret.as_bytes()), "…\nend");
         assert_eq!(kept("z".repeat(9 * KEPT).as_bytes()), "…\n");

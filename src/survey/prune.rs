@@ -109,7 +109,9 @@ pub async fn last_records_of(
     };
     let mut runs: BTreeMap<String, Vec<Key>> = BTreeMap::new();
     for key in keys {
-        run(&key).into_iter().for_each(|run| runs.entry(run).or_default().push(key.clone()));
+        if let Some(run) = run(&key) {
+            runs.entry(run).or_default().push(key);
+        }
     }
     for keys in runs.into_values().rev() {
         let mut records = Vec::new();
