@@ -3,6 +3,7 @@
 mod around;
 mod check;
 mod completions;
+mod coverage;
 mod demo;
 mod desk;
 mod doctor;
@@ -17,6 +18,7 @@ mod next;
 mod pin;
 mod prune;
 mod restore;
+mod rows;
 mod run;
 mod schema;
 mod show;
@@ -106,6 +108,7 @@ enum Verb {
     Status(status::Status),
     List(list::List),
     Verify(verify::Verify),
+    Coverage(coverage::Coverage),
     Restore(restore::Restore),
     Prune(prune::Prune),
     Pin(pin::PinSet),
@@ -132,6 +135,7 @@ impl Verb {
             Self::Status(status) => status.carry_out(voice).await,
             Self::List(list) => list.carry_out().await,
             Self::Verify(verify) => verify.carry_out(voice).await,
+            Self::Coverage(coverage) => coverage.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,
             Self::Prune(prune) => prune.carry_out(voice).await,
             Self::Pin(pin) => pin.carry_out(voice).await,

@@ -41,7 +41,8 @@
 //!
 //! A job that archives goes the same way, through [`survey::archive`], [`work::archive`] and [`run::archive`]. What it
 //! must not do twice, the run records of its destinations tell ([`record::Ledger`]); what it may delete, only a
-//! comparison in the very transaction that deletes ([`duck::archive::erase`]).
+//! comparison in the very transaction that deletes ([`duck::archive::erase`]). The way back is [`work::rows`] and
+//! [`run::rows`]; where rows are meanwhile, [`run::coverage`] tells.
 
 pub mod cli;
 pub mod demo;

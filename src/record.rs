@@ -13,7 +13,8 @@ mod prune;
 mod run;
 
 pub use archive::{
-    ArchiveLayout, ArchiveRecord, ArchivedFile, Ledger, LeftOut, PartId, PartRecord, SiteRecord, hive_key, run_of,
+    ArchiveLayout, ArchiveRecord, ArchivedFile, ColumnRecord, Ledger, LeftOut, PartId, PartRecord, SchemaRecord,
+    SiteRecord, hive_key, run_of,
 };
 pub use catalogue::{
     Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, manifest_key, record_key, runs_folder,

@@ -1,5 +1,6 @@
 //! Tells: events to a terminal, to a log, to another program.
 
+pub mod coverage;
 mod json;
 mod lines;
 pub mod log;

@@ -8,6 +8,7 @@ mod adopt;
 mod archive;
 mod backup;
 mod capture;
+mod coverage;
 mod doctor;
 mod drill;
 mod files;
@@ -15,17 +16,20 @@ mod hook;
 mod load;
 mod prune;
 mod restore;
+mod rows;
 mod series;
 pub mod staging;
 mod verify;
 
 pub use archive::archive;
 pub use backup::{backup, unbegun};
+pub use coverage::{Newest, coverage};
 pub use doctor::{Examined, Patient, doctor};
 pub use drill::drill;
 pub use hook::{Ended, Hook, Ran};
 pub use prune::prune;
 pub use restore::restore;
+pub use rows::rows;
 pub use verify::{Finding, verify};
 
 use std::collections::BTreeMap;
@@ -107,6 +111,9 @@ pub enum Cause {
     /// What is there is not what was sealed.
     #[error("{0}")]
     Differs(String),
+    /// A database cannot hold everything that rows hold which are to be brought back into it.
+    #[error("{0}")]
+    Unfit(String),
     /// HitKeep has removed what was being read.
     #[error("`{}` is gone: HitKeep has removed this set of its own while it was read", at.display())]
     Vanished {
@@ -257,7 +264,7 @@ impl Cause {
             Self::Duck(_) | Self::Vanished { .. } => exit::SOURCE,
             Self::Store(_) | Self::LeaseLost { .. } => exit::DESTINATION,
             Self::Differs(_) => exit::VERIFICATION,
-            Self::Living(_) => exit::REFUSED,
+            Self::Living(_) | Self::Unfit(_) => exit::REFUSED,
             Self::Before { exit_code, .. } => *exit_code,
             Self::Stopped(Reason::Interrupt) => exit::INTERRUPTED,
             Self::Stopped(Reason::Terminate) => exit::TERMINATED,

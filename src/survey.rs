@@ -9,7 +9,7 @@ mod sets;
 mod status;
 mod theirs;
 
-pub use archive::{archive, archived};
+pub use archive::{archive, archived, rows};
 pub use last::last_run;
 pub use prune::{documents, drilled, last_records, last_records_of, pins, prune};
 pub use sets::{Asked, catalogue};

@@ -67,6 +67,9 @@ pub(super) enum CliError {
     /// The demo could not be made.
     #[error(transparent)]
     Demo(#[from] DemoError),
+    /// What is archived at a place cannot be read.
+    #[error("{0}")]
+    Unread(String),
     /// What was restored is not what was backed up.
     #[error("{0}")]
     Differs(String),
@@ -97,7 +100,9 @@ impl CliError {
             Self::Differs(_) | Self::Refusal(Refusal::Damaged { .. }) => exit::VERIFICATION,
             Self::Survey(SurveyError::Stopped(reason)) => Cause::from(*reason).exit_code(),
             Self::Store(StoreError::Busy { .. } | StoreError::InUse { .. }) => exit::LOCKED,
-            Self::Store(_) | Self::Refusal(Refusal::NoSpace { is_destination: true, .. }) => exit::DESTINATION,
+            Self::Store(_) | Self::Unread(_) | Self::Refusal(Refusal::NoSpace { is_destination: true, .. }) => {
+                exit::DESTINATION
+            }
             Self::Refusal(_) | Self::Survey(SurveyError::Refused(_)) | Self::Demo(DemoError::Occupied(_)) => {
                 exit::REFUSED
             }
