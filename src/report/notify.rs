@@ -63,11 +63,11 @@ pub async fn notify(
         match notice.way() {
             Way::Healthchecks(secret) => {
                 let address = ping(address(secret).await?, message);
-                post(address, "text/plain; charset=utf-8", message.log.join("\n"), limit).await
+                post(address, "text/plain; charset=utf-8", message.log.join("\n")).await
             }
             Way::Webhook(secret) => {
                 let document = notice.document(message).map_err(Untold::Template)?;
-                post(address(secret).await?, "application/json", document, limit).await
+                post(address(secret).await?, "application/json", document).await
             }
             Way::Command(command) => {
                 let ran = Hook { command, environment, limit, hidden }.run(&Stop::default()).await;
@@ -108,8 +108,8 @@ fn ping(mut address: Url, message: &Message) -> Url {
     address
 }
 
-async fn post(address: Url, kind: &'static str, body: String, limit: Span) -> Result<(), Untold> {
-    let client = client(&address, limit).map_err(unreachable)?;
+async fn post(address: Url, kind: &'static str, body: String) -> Result<(), Untold> {
+    let client = client(&address).map_err(unreachable)?;
     let mut answer = client.post(address).header(CONTENT_TYPE, kind).body(body).send().await.map_err(unreachable)?;
     let status = answer.status();
     if status.is_redirection() {
@@ -125,7 +125,7 @@ async fn post(address: Url, kind: &'static str, body: String, limit: Span) -> Re
     }
 }
 
-fn client(address: &Url, limit: Span) -> reqwest::Result<Client> {
+fn client(address: &Url) -> reqwest::Result<Client> {
     // The first that is installed stays, and any is good.
     drop(rustls::crypto::ring::default_provider().install_default());
     let again = retry::for_host(address.host_str().unwrap_or_default().to_owned())
@@ -141,7 +141,6 @@ fn client(address: &Url, limit: Span) -> reqwest::Result<Client> {
         .user_agent(concat!("hitkeep-plan/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .retry(again)
-        .timeout(limit.0)
         .build()
 }
 
