@@ -9,6 +9,7 @@ mod drill;
 mod error;
 mod explain;
 mod init;
+mod lifecycle;
 mod list;
 mod man;
 mod memory;
@@ -99,6 +100,7 @@ enum Verb {
     Explain(explain::Explain),
     Next(next::Next),
     Units(units::Units),
+    Lifecycle(lifecycle::LifecycleRules),
     Init(init::Init),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -125,6 +127,7 @@ impl Verb {
             Self::Explain(explain) => explain.carry_out().await,
             Self::Next(next) => next.carry_out(),
             Self::Units(units) => units.carry_out(voice),
+            Self::Lifecycle(rules) => rules.carry_out(voice).await,
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,
             Self::DemoServer(server) => server.carry_out(),

@@ -12,7 +12,7 @@ mod theirs;
 pub use archive::{archive, archived};
 pub use last::last_run;
 pub use prune::{documents, drilled, last_records, pins, prune};
-pub use sets::{Asked, catalogue};
+pub use sets::{Asked, catalogue, sealed};
 pub use status::{kept_records, series};
 pub use theirs::{Theirs, Unfinished, adopt, look};
 

@@ -11,6 +11,7 @@ mod capture;
 mod drill;
 mod due;
 mod facts;
+mod lifecycle;
 mod prune;
 mod restore;
 mod status;
@@ -25,6 +26,10 @@ pub use due::due;
 pub use facts::{
     AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, Before, DatabaseFact, DestinationFact,
     Place, Reached, RestoreFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
+};
+pub use lifecycle::{
+    BucketRule, BucketRules, Change as RuleChange, Condition, Peril, Territory, Versions, When, difference, effects,
+    merge, peril, wanted_rules,
 };
 pub use prune::{
     Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,

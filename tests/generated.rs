@@ -27,6 +27,7 @@ const VERBS: &[&str] = &[
     "pin",
     "unpin",
     "explain",
+    "lifecycle",
     "next",
     "units",
     "init",

@@ -12,6 +12,7 @@ mod kill;
 mod layers;
 mod leases;
 mod licences;
+mod lifecycle;
 mod live;
 mod lock;
 mod oracle;

@@ -38,6 +38,10 @@ impl<'p> Shape<'p> {
                 self.check_table(table, schema, path, &span);
                 true
             }
+            DeValue::Array(items) if kind == "array" && schema["items"]["type"] == "object" => {
+                items.iter_mut().filter_map(|item| (!self.check(item, &schema["items"], path)).then_some(())).count()
+                    == 0
+            }
             DeValue::Array(items) if kind == "array" => {
                 let name = format!("an item of `{}`", key_of(path));
                 items.iter().filter(|item| !self.check_item(item, &schema["items"], &name)).count() == 0
@@ -178,12 +182,15 @@ fn way_out(found: &DeValue<'_>, schema: &Value) -> String {
         (Some("array"), DeValue::String(text)) => {
             format!("write an array, even of one: `[\"{}\"]`", text.escape_debug())
         }
-        (Some("array"), _) => format!("write an array of strings, as in `{}`", schema["examples"][0]),
+        (Some("array"), DeValue::Table(_)) if schema["items"]["type"] == "object" => {
+            "write an array, even of one: `[{ … }]`".to_owned()
+        }
+        (Some("array"), _) => format!("write {}, as in `{}`", expected(schema), schema["examples"][0]),
         (Some("object"), _) if is_secret(schema) => "say where it is found, as in `{ env = \"NAME\" }`".to_owned(),
         (Some("object"), _) => "write a table: a header in brackets, and its keys below".to_owned(),
         (Some("integer"), _) => "write the number, without quotes".to_owned(),
         (Some("boolean"), _) => "write `true` or `false`, without quotes".to_owned(),
-        (Some("string"), _) if is_number && schema["pattern"].is_string() => {
+        (Some("string"), _) if is_number && schema["pattern"].as_str().is_some_and(|shape| shape.contains("[0-9]")) => {
             let example = schema.get("default").unwrap_or(&schema["examples"][0]);
             format!("write the number with its unit, in quotes, as in `{example}`")
         }

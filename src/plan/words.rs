@@ -46,7 +46,6 @@ mod tests {
             "catch_up",
             "jitter",
             "keep",
-            "lifecycle",
             "archive",
             "hooks",
             "notify",

@@ -58,6 +58,15 @@ pub(super) struct Predecessors {
     /// Which names are taken.
     pub(super) names: Names,
     /// The newest set that has a run record, and that record's digest.
+/// Returns the names of all sets that have a run record.
+///
+/// # Errors
+/// When the place cannot be listed.
+pub async fn sealed(store: &dyn Store, prefix: &Prefix) -> Result<BTreeSet<SnapshotId>, StoreError> {
+    let runs = store.list(&prefix.join(&record::runs_folder())).await?;
+    Ok(Names::derive(runs.keys().filter_map(|key| prefix.strip(key)), BTreeSet::new()).sealed)
+}
+
     pub(super) newest_record: Option<(SnapshotId, Sha256)>,
     /// The newest set whose run was complete.
     pub(super) newest_complete: Option<Before>,
