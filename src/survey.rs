@@ -137,7 +137,7 @@ async fn destinations(
         let place = place(store.as_ref(), job.prefix());
         let reached = match silent.get(destination.name()) {
             Some(cause) => Err(cause.clone()),
-            None => reach(store.as_ref(), job.prefix()).await.map_err(|error| error.to_string()),
+            None => reach(store.as_ref(), job.prefix(), job.name()).await.map_err(|error| error.to_string()),
         };
         destinations.push(DestinationFact { name: destination.name().clone(), place, reached });
     }
@@ -150,8 +150,8 @@ pub fn place(store: &dyn Store, prefix: &Prefix) -> Place {
     Place { prefix: prefix.clone(), at: store.locate(prefix.as_str()) }
 }
 
-async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError> {
-    let sets::Predecessors { names, newest_record, newest_complete } = sets::predecessors(store, prefix).await?;
+async fn reach(store: &dyn Store, prefix: &Prefix, job: &Name) -> Result<Reached, StoreError> {
+    let sets::Predecessors { names, newest_record, newest_complete } = sets::predecessors(store, prefix, job).await?;
     Ok(Reached { names, newest_record, newest_complete, free: store.free_space().await? })
 }
 

@@ -25,7 +25,7 @@ pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Q
 pub use due::due;
 pub use facts::{
     AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, Before, DatabaseFact, DestinationFact,
-    Place, Reached, RestoreFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
+    Place, Predecessor, Reached, RestoreFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
 };
 pub use lifecycle::{
     BucketRule, BucketRules, Change as RuleChange, Condition, Peril, Territory, Versions, When, difference, effects,
@@ -47,7 +47,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::event::TaskId;
-use crate::measure::{Bytes, Sha256, counted};
+use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId};
 use crate::plan::Codec;
 
@@ -221,8 +221,8 @@ pub struct Seal {
     pub announcement: Key,
     /// The run record's place, for people.
     pub at: String,
-    /// The set before it, and the digest of that set's run record.
-    pub previous: Option<(SnapshotId, Sha256)>,
+    /// The set before it.
+    pub previous: Option<Predecessor>,
 }
 
 impl fmt::Display for Seal {

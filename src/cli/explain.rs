@@ -53,7 +53,7 @@ impl Explain {
             _ => Vec::new(),
         };
         let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, last_run).await?;
-        let catalogue = crate::record::Catalogue { sets: facts.sets.clone(), unseen: 0 };
+        let catalogue = crate::record::Catalogue { sets: facts.sets.clone(), ..Default::default() };
         let id = self.set.find(&catalogue, &spot.place)?;
         let pin = facts.pins.get(&id).map(|pin| match pin {
             Some(pin) => format!("  pinned on {} at {:.0}: {}\n", pin.host, pin.pinned_at, pin.reason),

@@ -135,6 +135,8 @@ impl Spot {
         match self.store.mark(&self.place.prefix, Purpose::Reading, &holder).await {
             Ok(mark) => Ok(Some(mark)),
             Err(in_use @ StoreError::InUse { .. }) => Err(in_use.into()),
+            // There is no such folder, and nothing in it.
+            Err(StoreError::Missing { at }) if at == self.place.at => Ok(None),
             Err(cause) => {
                 let message = format!("others cannot be told that sets are being read here: {cause}");
                 tell.hear(&Event::Warned { message });

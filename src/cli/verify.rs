@@ -57,7 +57,7 @@ impl Verify {
         let mut code = exit::DONE;
         for spot in &subject.spots {
             stop.check()?;
-            let findings = match self.verify(spot, &subject, &tell, &stop).await {
+            let findings = match self.verify_marked(spot, &subject, &tell, &stop).await {
                 Ok(findings) => findings,
                 Err(error) => {
                     // One place that cannot be read must not keep the next from being verified.
@@ -123,6 +123,22 @@ impl Verify {
         drilled
     }
 
+    /// Verifies what lies at a place while nobody deletes there.
+    async fn verify_marked(
+        &self,
+        spot: &Spot,
+        subject: &Subject,
+        tell: &Arc<dyn Listener>,
+        stop: &Stop,
+    ) -> Result<Vec<Finding>, CliError> {
+        let mark = spot.mark_reading("verify", tell.as_ref()).await?;
+        let verified = self.verify(spot, subject, tell, stop).await;
+        if let Some(mark) = mark {
+            mark.release().await;
+        }
+        verified
+    }
+
     async fn verify(
         &self,
         spot: &Spot,
@@ -146,6 +162,7 @@ fn line(spot: &Spot, finding: &Finding) -> String {
         (State::Damaged(reason), _) | (_, Some(Failure { cause: Cause::Differs(reason), .. })) => {
             format!("damaged: {reason}")
         }
+        (State::Stranger(reason), None) => format!("a stranger: {reason}"),
         (_, Some(failure)) => format!("not verified: {}", failure.cause),
         (State::Foreign, None) => "readable (a backup of HitKeep's own, which has no digests)".to_owned(),
         (State::Partial, None) => "as sealed, and partial".to_owned(),

@@ -29,7 +29,7 @@ impl Finding {
         let by_state = match self.state {
             State::Complete | State::Foreign => exit::DONE,
             State::Partial => exit::PARTIAL,
-            State::Damaged(_) | State::Orphan => exit::VERIFICATION,
+            State::Damaged(_) | State::Stranger(_) | State::Orphan => exit::VERIFICATION,
         };
         self.failures.iter().map(|failure| failure.cause.exit_code()).fold(by_state, exit::worse)
     }

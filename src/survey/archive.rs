@@ -13,7 +13,7 @@ use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId, TenantId};
 use crate::plan::{self, Archive};
 use crate::record::{self, ArchivedFile, Ledger, Names, RunRecord};
 use crate::store::{Part, Store, StoreError};
-use crate::work::{self, ArchiveDestination, ArchiveFacts, ArchiveReached};
+use crate::work::{self, ArchiveDestination, ArchiveFacts, ArchiveReached, Predecessor};
 
 /// How many run records are read at the same time.
 const ABREAST: usize = 8;
@@ -99,7 +99,11 @@ pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReach
     taken.extend(listed.keys().filter_map(|path| record::run_of(path)));
     let unsealed = names.announced.difference(&names.sealed);
     let leftovers = unsealed.map(|run| (*run, leftovers(*run, &listed, &on_record, prefix))).collect();
-    let newest_record = records.last().map(|(record, digest)| (record.snapshot, *digest));
+    let newest = |(record, digest): &(RunRecord, Sha256)| {
+        let (set, series) = (record.snapshot, record.series);
+        Predecessor { set, digest: *digest, series }
+    };
+    let newest_record = records.last().map(newest);
     Ok(ArchiveReached { taken, newest_record, ledger, leftovers, warnings })
 }
 
