@@ -19,6 +19,7 @@ mod prune;
 mod restore;
 mod run;
 mod schema;
+mod sample;
 mod show;
 mod status;
 mod subject;
@@ -99,8 +100,8 @@ enum Verb {
     Unpin(pin::Unpin),
     Explain(explain::Explain),
     Next(next::Next),
-    Units(units::Units),
     Lifecycle(lifecycle::LifecycleRules),
+    Units(units::Units),
     Init(init::Init),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -126,8 +127,8 @@ impl Verb {
             Self::Unpin(unpin) => unpin.carry_out(voice).await,
             Self::Explain(explain) => explain.carry_out().await,
             Self::Next(next) => next.carry_out(),
-            Self::Units(units) => units.carry_out(voice),
             Self::Lifecycle(rules) => rules.carry_out(voice).await,
+            Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,
             Self::DemoServer(server) => server.carry_out(),

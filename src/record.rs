@@ -11,6 +11,7 @@ mod manifest;
 mod pin;
 mod prune;
 mod run;
+mod sample;
 
 pub use archive::{
     ArchiveLayout, ArchiveRecord, ArchivedFile, Ledger, LeftOut, PartId, PartRecord, SiteRecord, hive_key, run_of,
@@ -23,6 +24,7 @@ pub use manifest::{Capture, ContentRecord, FileRecord, Kind, LiveRecord, Manifes
 pub use pin::{Pin, pin_key, set_of_document};
 pub use prune::{DeletedRecord, PruneRecord};
 pub use run::{Failed, PlanRecord, RunRecord, SnapshotRecord, Status, Verification};
+pub use sample::{SampleRecord, sample_key, sample_of};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -91,6 +93,24 @@ pub fn run_schema() -> String {
 #[must_use]
 pub fn drill_schema() -> String {
     schema_text(&schemars::schema_for!(DrillRecord))
+}
+
+/// Returns the JSON Schema of sample records.
+#[must_use]
+pub fn sample_schema() -> String {
+    schema_text(&schemars::schema_for!(SampleRecord))
+}
+
+/// Returns the JSON Schema of pins.
+#[must_use]
+pub fn pin_schema() -> String {
+    schema_text(&schemars::schema_for!(Pin))
+}
+
+/// Returns the JSON Schema of prune records.
+#[must_use]
+pub fn prune_schema() -> String {
+    schema_text(&schemars::schema_for!(PruneRecord))
 }
 
 fn schema_text(schema: &schemars::Schema) -> String {

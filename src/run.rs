@@ -24,7 +24,7 @@ pub use doctor::{Examined, Patient, doctor};
 pub use drill::drill;
 pub use prune::prune;
 pub use restore::restore;
-pub use verify::{Finding, verify};
+pub use verify::{Finding, Read, verify};
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

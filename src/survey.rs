@@ -5,6 +5,7 @@
 mod archive;
 mod last;
 mod prune;
+mod sample;
 mod sets;
 mod status;
 mod theirs;
@@ -12,6 +13,7 @@ mod theirs;
 pub use archive::{archive, archived};
 pub use last::last_run;
 pub use prune::{documents, drilled, last_records, pins, prune};
+pub use sample::last_sample;
 pub use sets::{Asked, catalogue, sealed};
 pub use status::{kept_records, series};
 pub use theirs::{Theirs, Unfinished, adopt, look};

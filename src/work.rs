@@ -14,6 +14,7 @@ mod facts;
 mod lifecycle;
 mod prune;
 mod restore;
+mod sample;
 mod status;
 mod verify;
 
@@ -36,6 +37,7 @@ pub use prune::{
     Worth, explain, judge, prune,
 };
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
+pub use sample::Sample;
 pub use status::{
     Change, Drilled, FailedDrill, Judgement, Looked, Newest, SeriesFacts, SeriesStatus, Standing, Trend, Trouble,
     status,

@@ -5,9 +5,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hitkeep_plan::measure::Sha256;
+use hitkeep_plan::measure::{Sha256, Share};
+use hitkeep_plan::record::SampleRecord;
 use hitkeep_plan::store::local::Local;
 use hitkeep_plan::store::{Purpose, Store as _};
+use hitkeep_plan::work::Sample;
+use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::fixture::{PLAN, Site, TENANT, Tree, minimal, names, read_tree, write_tree};
@@ -268,6 +271,82 @@ fn nothing_is_deleted_while_sets_are_verified() {
     assert!(refused.code == 7 && refused.stderr.contains("are being deleted: a prune"), "{refused:?}");
     runtime.block_on(mark.release());
     site.succeed(&["verify", "plan.toml"]);
+}
+
+#[test]
+fn as_many_samples_as_there_are_parts_read_every_file_once() {
+    let site = Site::with(minimal());
+    site.succeed(&["run", "plan.toml"]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    site.succeed(&["run", "plan.toml"]);
+    let newest = site.sets().pop().unwrap().0;
+    let hits = site.path(&format!("backups/hitkeep/shared/{newest}/hits.parquet"));
+    let sealed = fs::read(&hits).unwrap();
+    flip(&hits);
+    let (mut codes, mut story) = (Vec::new(), String::new());
+    for _ in 0..4 {
+        let sampled = site.run(&["verify", "plan.toml", "--sample", "30%"]);
+        codes.push(sampled.code);
+        story += &redact::text(&site, &(sampled.stdout + &sampled.stderr));
+    }
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 0, 0, 6], "one of them reads the file that was changed: {story}");
+    assert_eq!(story.matches("hits.parquet` is damaged: it has ").count(), 1, "{story}");
+    for (part, line) in (1..=4).zip(story.lines().filter(|line| line.starts_with("part "))) {
+        assert!(line.starts_with(&format!("part {part} of 4 in [SITE]/backups/hitkeep: ")), "{line}");
+        assert!(line.contains(" of 20 files ([SIZE] of [SIZE]) of 2 sets "), "{line}");
+    }
+    fs::write(&hits, sealed).unwrap();
+    for part in 1..=4 {
+        let again = site.succeed(&["verify", "plan.toml", "--sample", "30%"]).stdout;
+        assert!(again.starts_with(&format!("part {part} of 4 in ")) && again.ends_with(" as sealed\n"), "{again}");
+    }
+
+    let samples = samples(&site);
+    assert_eq!(samples.iter().map(|sample| sample.round).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+    for round in [&samples[..4], &samples[4..]] {
+        let sum = |measure: fn(&SampleRecord) -> u64| round.iter().map(measure).sum::<u64>();
+        let (files, bytes) = (sum(|sample| sample.files), sum(|sample| sample.bytes));
+        assert_eq!((files, bytes), (round[0].of_files, round[0].of_bytes), "four parts are everything: {round:?}");
+        assert!(round.iter().all(|sample| sample.snapshot.to_string() == newest && sample.parts == 4), "{round:?}");
+    }
+    let failed: Vec<&SampleRecord> = samples.iter().filter(|sample| !sample.passed).collect();
+    assert!(matches!(failed[..], [SampleRecord { round: 0..4, .. }]) && failed[0].failures.len() == 1, "{failed:?}");
+    assert_eq!(site.run(&["verify", "plan.toml", "--sample", "0%"]).code, 2);
+    assert_eq!(site.run(&["verify", "plan.toml", "latest", "--sample", "9%"]).code, 2);
+}
+
+/// Returns the sample records beside the sets, in order of their rounds.
+fn samples(site: &Site) -> Vec<SampleRecord> {
+    let runs = site.path("backups/hitkeep/runs");
+    let found = names(&runs).into_iter().filter(|name| name.contains(".sample."));
+    let mut samples: Vec<SampleRecord> =
+        found.map(|name| SampleRecord::read(&fs::read(runs.join(name)).unwrap()).unwrap()).collect();
+    samples.sort_by_key(|sample| sample.round);
+    samples
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_share_successive_samples_are_everything_and_none_is_read_twice(
+        percent in 1..=100_u8,
+        last in proptest::option::of(any::<u64>()),
+        keys in proptest::collection::vec("[a-z]{1,9}/[a-z]{1,9}\\.parquet", 0..60),
+    ) {
+        let share: Share = format!("{percent}%").parse().unwrap();
+        let parts = 100_u64.div_ceil(u64::from(percent));
+        let (mut round, mut read) = (last, vec![0; keys.len()]);
+        for _ in 0..parts {
+            let sample = Sample::next(round, share);
+            prop_assert_eq!(sample.parts, parts);
+            keys.iter().zip(&mut read).for_each(|(key, count)| *count += u64::from(sample.takes(key)));
+            round = Some(sample.round);
+        }
+        // Where the numbers begin anew, after more readings than there will ever be, the parts may begin out of turn.
+        if last.is_none_or(|last| last < u64::MAX - parts) {
+            prop_assert!(read.iter().all(|count| *count == 1), "{:?}", read);
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::hitkeep;
 use crate::measure::{Sha256, counted};
 use crate::name::{Name, SnapshotId};
-use crate::record::{Manifest, SnapshotRecord, State};
+use crate::record::{FileRecord, Manifest, SnapshotRecord, State};
 use crate::store::{Part, Store, StoreError};
 use crate::work::{Sealed, SnapshotCheck, Task, VerifyWork};
 
@@ -20,6 +20,43 @@ pub struct Finding {
     pub state: State,
     /// What is wrong with it; empty when it is what was sealed.
     pub failures: Vec<Failure>,
+    /// What was read of it.
+    pub read: Read,
+}
+
+/// How much was read, of how much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// The files that were read.
+    pub files: u64,
+    /// The files that are there.
+    pub of_files: u64,
+    /// The bytes that were read.
+    pub bytes: u64,
+    /// The bytes that are there.
+    pub of_bytes: u64,
+}
+
+impl Read {
+    /// Returns what is read of these files, which have sizes, and are read or not.
+    fn of(files: impl IntoIterator<Item = (u64, bool)>) -> Self {
+        let add = |sum: Self, (bytes, is_read): (u64, bool)| Self {
+            files: sum.files + u64::from(is_read),
+            of_files: sum.of_files + 1,
+            bytes: sum.bytes + if is_read { bytes } else { 0 },
+            of_bytes: sum.of_bytes + bytes,
+        };
+        files.into_iter().fold(Self::default(), add)
+    }
+}
+
+impl std::ops::AddAssign for Read {
+    fn add_assign(&mut self, other: Self) {
+        self.files += other.files;
+        self.of_files += other.of_files;
+        self.bytes += other.bytes;
+        self.of_bytes += other.of_bytes;
+    }
 }
 
 impl Finding {
@@ -41,11 +78,11 @@ pub async fn verify(work: &VerifyWork, destination: &Name, outside: &Outside) ->
     outside.tell.hear(&Event::RunStarted { title, tasks: work.task_count() });
     let mut findings = Vec::new();
     for (set, state, checks) in &work.sets {
-        let mut failures = Vec::new();
+        let (mut failures, mut read) = (Vec::new(), Read::default());
         for check in checks {
-            failures.extend(snapshot(check, destination, outside).await.err());
+            failures.extend(snapshot(check, destination, outside, &mut read).await.err());
         }
-        findings.push(Finding { set: *set, state: state.clone(), failures });
+        findings.push(Finding { set: *set, state: state.clone(), failures, read });
     }
     let exit_code = findings.iter().map(Finding::exit_code).fold(exit::DONE, exit::worse);
     let good = findings.iter().filter(|finding| finding.exit_code() == exit::DONE).count();
@@ -54,27 +91,58 @@ pub async fn verify(work: &VerifyWork, destination: &Name, outside: &Outside) ->
     findings
 }
 
-async fn snapshot(task: &Task<SnapshotCheck>, destination: &Name, outside: &Outside) -> Result<(), Failure> {
+/// Verifies a snapshot, and adds what is read of it to `sum`.
+async fn snapshot(
+    task: &Task<SnapshotCheck>,
+    destination: &Name,
+    outside: &Outside,
+    sum: &mut Read,
+) -> Result<(), Failure> {
     let (gauge, check) = (Gauge::default(), &task.action);
     let work = async {
         let store = outside.store(destination)?;
         if check.sealed.is_none() && check.files.is_empty() {
-            return archived(store, check, &gauge).await;
+            return archived(store, check, &gauge, sum).await;
         }
         let Some(manifest) = sealed_manifest(store, check).await? else {
-            return foreign(store, check, &gauge).await;
+            return foreign(store, check, &gauge, sum).await;
         };
-        files::check(store, &check.prefix, &manifest.files, &gauge).await?;
-        Ok(((), format!("{} as sealed", counted(manifest.files.len(), "file"))))
+        let (files, read) = taken(check, &manifest.files);
+        *sum += read;
+        files::check(store, &check.prefix, &files, &gauge).await?;
+        Ok(((), said(check, read, "as sealed")))
     };
-    outside.perform(task, Some(check.bytes), &gauge, work).await
+    let bytes = Some(check.bytes).filter(|_| check.sample.is_none());
+    outside.perform(task, bytes, &gauge, work).await
+}
+
+/// Returns the files that are read, and how much that is.
+fn taken(check: &SnapshotCheck, files: &[FileRecord]) -> (Vec<FileRecord>, Read) {
+    let is_read = |file: &&FileRecord| check.takes(&file.path);
+    let read = Read::of(files.iter().map(|file| (file.bytes, is_read(&file))));
+    (files.iter().filter(is_read).cloned().collect(), read)
+}
+
+/// Says what was found of what was read.
+fn said(check: &SnapshotCheck, read: Read, found: &str) -> String {
+    match &check.sample {
+        None => format!("{} {found}", counted(usize::try_from(read.files).unwrap_or(usize::MAX), "file")),
+        Some(_) => format!("{} of {} files {found}", read.files, read.of_files),
+    }
 }
 
 /// Verifies the files of an archive: each was compared with the rows that it holds before it was sealed.
-async fn archived(store: &Arc<dyn Store>, check: &SnapshotCheck, gauge: &Gauge) -> Result<((), String), Cause> {
-    match files::check(store, &check.prefix, &check.archived, gauge).await {
+async fn archived(
+    store: &Arc<dyn Store>,
+    check: &SnapshotCheck,
+    gauge: &Gauge,
+    sum: &mut Read,
+) -> Result<((), String), Cause> {
+    let (files, read) = taken(check, &check.archived);
+    *sum += read;
+    match files::check(store, &check.prefix, &files, gauge).await {
         Err(Cause::Store(StoreError::Missing { at })) => Err(Cause::Differs(format!("`{at}` is gone"))),
-        checked => checked.map(|()| ((), format!("{} as sealed", counted(check.archived.len(), "file")))),
+        checked => checked.map(|()| ((), said(check, read, "as sealed"))),
     }
 }
 
@@ -118,8 +186,14 @@ fn agree(manifest: &Manifest, sealed: &Sealed) -> bool {
 }
 
 /// Verifies a backup of HitKeep's own by the only signs it has: every data file ends as Parquet does.
-async fn foreign(store: &Arc<dyn Store>, check: &SnapshotCheck, gauge: &Gauge) -> Result<((), String), Cause> {
-    for name in &check.files {
+async fn foreign(
+    store: &Arc<dyn Store>,
+    check: &SnapshotCheck,
+    gauge: &Gauge,
+    sum: &mut Read,
+) -> Result<((), String), Cause> {
+    let mut read = Read { of_files: check.files.len() as u64, of_bytes: check.bytes.0, ..Read::default() };
+    for name in check.files.iter().filter(|name| check.takes(name)) {
         gauge.set_place(name);
         let key = files::key(&check.prefix, name)?;
         let moved = store.digest(&key, &gauge.meter).await?;
@@ -127,12 +201,8 @@ async fn foreign(store: &Arc<dyn Store>, check: &SnapshotCheck, gauge: &Gauge) -
         if name.ends_with(".parquet") && (end != hitkeep::PARQUET_END || moved.bytes < hitkeep::PARQUET_SMALLEST) {
             return Err(Cause::Differs(format!("`{}/{name}` does not end as a Parquet file does", check.at)));
         }
+        (read.files, read.bytes) = (read.files + 1, read.bytes + moved.bytes);
     }
-    Ok((
-        (),
-        format!(
-            "{} readable; HitKeep's own backups have no digests to compare with",
-            counted(check.files.len(), "file")
-        ),
-    ))
+    *sum += read;
+    Ok(((), said(check, read, "readable; HitKeep's own backups have no digests to compare with")))
 }

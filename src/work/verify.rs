@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::facts::Place;
-use super::{Numbering, Refusal, Task};
+use super::{Numbering, Refusal, Sample, Task};
 use crate::hitkeep;
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
@@ -35,6 +35,18 @@ pub struct SnapshotCheck {
     pub bytes: Bytes,
     /// The folder's place, for people.
     pub at: String,
+    /// The part of the files that is read, where not all are, and what the keys begin with before it counts.
+    pub sample: Option<(Sample, Prefix)>,
+}
+
+impl SnapshotCheck {
+    /// Tells whether a file of the folder is read, by its name in it.
+    #[must_use]
+    pub fn takes(&self, name: &str) -> bool {
+        let Some((sample, prefix)) = &self.sample else { return true };
+        let below = prefix.strip(&self.prefix.key(&Key::of(name.to_owned()))).map(str::to_owned);
+        sample.takes(&below.unwrap_or_else(|| name.to_owned()))
+    }
 }
 
 /// What a run record says of a snapshot.
@@ -54,11 +66,16 @@ impl fmt::Display for SnapshotCheck {
     }
 }
 
-/// Plans the verification of one set, or of every set that is sealed or whole.
+/// Plans the verification of one set, or of every set that is sealed or whole; of their files, `sample` or all.
 ///
 /// # Errors
 /// When there is no such set, or none at all.
-pub fn verify(place: &Place, catalogue: &Catalogue, one: Option<SnapshotId>) -> Result<VerifyWork, Refusal> {
+pub fn verify(
+    place: &Place,
+    catalogue: &Catalogue,
+    one: Option<SnapshotId>,
+    sample: Option<Sample>,
+) -> Result<VerifyWork, Refusal> {
     let wanted: Vec<&Set> = match one {
         Some(id) => {
             vec![catalogue.find(id).ok_or_else(|| Refusal::NoSet(format!("there is no set {id} in {}", place.at)))?]
@@ -69,7 +86,10 @@ pub fn verify(place: &Place, catalogue: &Catalogue, one: Option<SnapshotId>) -> 
         return Err(Refusal::NoSet(format!("there is no set to verify in {}", place.at)));
     }
     let mut numbering = Numbering::default();
-    let checks = |set: &Set| snapshot_checks(place, set).into_iter().map(|check| numbering.task(check)).collect();
+    let sample = sample.map(|sample| (sample, place.prefix.clone()));
+    let sampled = |check| SnapshotCheck { sample: sample.clone(), ..check };
+    let checks =
+        |set: &Set| snapshot_checks(place, set).into_iter().map(|check| numbering.task(sampled(check))).collect();
     let sets = wanted.into_iter().map({
         let mut checks = checks;
         move |set| (set.id, set.state.clone(), checks(set))
@@ -86,7 +106,7 @@ pub(super) fn snapshot_checks(place: &Place, set: &Set) -> Vec<SnapshotCheck> {
         let bytes = held.map(|held| held.files.values().sum()).unwrap_or_default();
         let at = place.locate(folder.as_str());
         let prefix = place.prefix.join(&folder);
-        SnapshotCheck { database, prefix, sealed, files, archived: Vec::new(), bytes: Bytes(bytes), at }
+        SnapshotCheck { database, prefix, sealed, files, archived: Vec::new(), bytes: Bytes(bytes), at, sample: None }
     };
     match &set.record {
         Some((RunRecord { archive: Some(archive), captured, .. }, _)) => {
@@ -111,7 +131,7 @@ fn archive_check(place: &Place, archive: &ArchiveRecord, database: DatabaseId) -
     let archived: Vec<FileRecord> = files.map(|file| file.file.clone()).collect();
     let bytes = Bytes(archived.iter().map(|file| file.bytes).sum());
     let (prefix, at) = (place.prefix.clone(), place.at.clone());
-    SnapshotCheck { database, prefix, sealed: None, files: Vec::new(), archived, bytes, at }
+    SnapshotCheck { database, prefix, sealed: None, files: Vec::new(), archived, bytes, at, sample: None }
 }
 
 impl fmt::Display for VerifyWork {
