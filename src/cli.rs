@@ -14,12 +14,13 @@ mod list;
 mod man;
 mod memory;
 mod next;
+mod page;
 mod pin;
 mod prune;
 mod restore;
 mod run;
-mod schema;
 mod sample;
+mod schema;
 mod show;
 mod status;
 mod subject;
@@ -99,8 +100,8 @@ enum Verb {
     Pin(pin::PinSet),
     Unpin(pin::Unpin),
     Explain(explain::Explain),
-    Next(next::Next),
     Lifecycle(lifecycle::LifecycleRules),
+    Next(next::Next),
     Units(units::Units),
     Init(init::Init),
     Demo(demo::Demo),
@@ -126,8 +127,8 @@ impl Verb {
             Self::Pin(pin) => pin.carry_out(voice).await,
             Self::Unpin(unpin) => unpin.carry_out(voice).await,
             Self::Explain(explain) => explain.carry_out().await,
-            Self::Next(next) => next.carry_out(),
             Self::Lifecycle(rules) => rules.carry_out(voice).await,
+            Self::Next(next) => next.carry_out(),
             Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),
             Self::Demo(demo) => demo.carry_out(voice).await,

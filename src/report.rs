@@ -2,6 +2,7 @@
 
 mod json;
 mod lines;
+pub mod page;
 mod progress;
 pub mod status;
 pub mod table;

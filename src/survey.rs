@@ -3,6 +3,7 @@
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
 mod archive;
+mod growth;
 mod last;
 mod prune;
 mod sample;
@@ -11,6 +12,7 @@ mod status;
 mod theirs;
 
 pub use archive::{archive, archived};
+pub use growth::growth;
 pub use last::last_run;
 pub use prune::{documents, drilled, last_records, pins, prune};
 pub use sample::last_sample;

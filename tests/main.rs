@@ -17,6 +17,7 @@ mod live;
 mod lock;
 mod oracle;
 mod other_process;
+mod page;
 mod pieces;
 mod plan;
 mod prunes;
