@@ -1,7 +1,9 @@
 //! Who asks: one file per verb, one rendering of errors, and the exit codes.
 
+mod around;
 mod check;
 mod completions;
+mod coverage;
 mod demo;
 mod desk;
 mod doctor;
@@ -18,6 +20,7 @@ mod page;
 mod pin;
 mod prune;
 mod restore;
+mod rows;
 mod run;
 mod sample;
 mod schema;
@@ -34,6 +37,7 @@ use std::sync::Arc;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::event::{Listener, Silence};
+use crate::report::log::{JsonLog, Subject};
 use crate::report::{Json, Lines, Progress};
 use crate::run::exit;
 
@@ -73,7 +77,8 @@ Exit codes:
   2 usage, or the plan is rejected   7 another run holds the lock
   3 partial: something is missing    8 an objective is broken
   4 source unavailable               9 refused rather than risk what is there
-  5 destination failed             130 interrupted, 143 terminated";
+  5 destination failed              75 skipped on purpose
+                                   130 interrupted, 143 terminated";
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Args)]
@@ -84,6 +89,17 @@ struct Voice {
     /// Say each step.
     #[arg(short, long, global = true, display_order = 101)]
     verbose: bool,
+    /// Log on standard error in lines for people, or in JSON: an object a line, with the run's id.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        display_order = 102
+    )]
+    log: error::Form,
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,6 +111,7 @@ enum Verb {
     Status(status::Status),
     List(list::List),
     Verify(verify::Verify),
+    Coverage(coverage::Coverage),
     Restore(restore::Restore),
     Prune(prune::Prune),
     Pin(pin::PinSet),
@@ -122,6 +139,7 @@ impl Verb {
             Self::Status(status) => status.carry_out(voice).await,
             Self::List(list) => list.carry_out().await,
             Self::Verify(verify) => verify.carry_out(voice).await,
+            Self::Coverage(coverage) => coverage.carry_out(voice).await,
             Self::Restore(restore) => restore.carry_out(voice).await,
             Self::Prune(prune) => prune.carry_out(voice).await,
             Self::Pin(pin) => pin.carry_out(voice).await,
@@ -143,6 +161,14 @@ impl Verb {
 impl Voice {
     /// Returns who hears events: nobody, a log, or a terminal.
     fn listener(self) -> Arc<dyn Listener> {
+        self.listener_of(None)
+    }
+
+    /// Returns who hears the events of a run.
+    fn listener_of(self, subject: Option<Subject>) -> Arc<dyn Listener> {
+        if self.log == error::Form::Json && !self.quiet {
+            return Arc::new(JsonLog { subject });
+        }
         let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
         match (self.quiet, self.verbose, is_terminal) {
             (true, _, _) => Arc::new(Silence),
@@ -182,6 +208,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { exit::REJECTED } else { exit::DONE };
         }
     };
+    error::choose(arguments.voice.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return CliError::Runtime(error).tell(),

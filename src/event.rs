@@ -68,6 +68,18 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A command around the job ended.
+    HookEnded {
+        /// When it is run: `before`, `after` or `failure`.
+        when: String,
+        /// The command.
+        command: String,
+        /// How it ended, in words.
+        result: String,
+        /// How long it took, in seconds.
+        #[serde(serialize_with = "seconds")]
+        took: Duration,
+    },
     /// Something deserves attention although nothing failed.
     Warned {
         /// What.

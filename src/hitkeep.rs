@@ -21,9 +21,9 @@ pub const ARCHIVED_QUERY: &str = "SELECT tenant_id::VARCHAR FROM tenant_archives
 /// Lists the ids of the tenants that have sites.
 pub const WITH_SITES_QUERY: &str = "SELECT DISTINCT tenant_id::VARCHAR FROM site_tenants";
 
-/// Lists the sites of the shared database: id, tenant (none stands for the default one), days of retention.
-pub const SITES_QUERY: &str = "SELECT sites.id::VARCHAR, site_tenants.tenant_id::VARCHAR, data_retention_days::BIGINT \
-     FROM sites LEFT JOIN site_tenants ON site_tenants.site_id = sites.id ORDER BY ALL";
+/// Lists the sites of the shared database: id, domain, tenant (none stands for the default one), days of retention.
+pub const SITES_QUERY: &str = "SELECT sites.id::VARCHAR, domain, site_tenants.tenant_id::VARCHAR, \
+     data_retention_days::BIGINT FROM sites LEFT JOIN site_tenants ON site_tenants.site_id = sites.id ORDER BY ALL";
 
 /// Tells whether the default tenant has moved out of the shared database (HitKeep 2.13 and later).
 pub const SPLIT_QUERY: &str = "SELECT count(*) > 0 FROM data_migrations WHERE name = 'default_tenant_split_v1'";
@@ -73,10 +73,12 @@ pub enum Layout {
 }
 
 /// A site as the shared database knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// Its id.
     pub id: SiteId,
+    /// Its domain.
+    pub domain: String,
     /// The tenant that has it; nothing where none is named, which means the default one.
     pub tenant: Option<TenantId>,
     /// How many days its rows are kept; nothing means for ever.

@@ -12,11 +12,11 @@
 //! | [`record`] | what has happened: manifests, run records, the catalogue | no |
 //! | [`event`] | what is said while work is done | no |
 //! | [`work`] | what will be done: plan and facts to tasks | no |
-//! | [`stop`] | the word to stop | yes |
+//! | [`stop`], [`secret`] | the word to stop; secrets, fetched and hidden | yes |
 //! | [`store`], [`duck`], [`demo`] | objects in a directory or a bucket; DuckDB databases; a made-up installation | yes |
 //! | [`survey`] | look: outside to facts | yes |
 //! | [`run`] | do: walk the work, send events, seal last | yes |
-//! | [`report`] | tell: events to a terminal, to JSON | yes |
+//! | [`report`] | tell: events to a terminal, to JSON; metrics; notices | yes |
 //! | [`cli`] | who asks: one file per verb, one rendering of errors, exit codes | yes |
 //!
 //! # The walk of one job
@@ -35,11 +35,14 @@
 //!    A job with `verify = "restore"` then has [`run::drill`] fetch the set, load it into a scratch folder and compare.
 //! 5. A job with `keep` deletes last what no rule keeps: [`survey::prune`] looks at every set of each destination,
 //!    [`work::prune`] gives each its verdict, and [`run::prune`] deletes one set after the other, the run record first.
-//! 6. [`report`] hears every step as an [`event::Event`], and `cli` turns the outcome into an exit code.
+//! 6. Around all of it, [`run::Hook`] runs the plan's commands: those of `before` when the lock is had and nothing has been
+//!    looked at, those of `after` and `failure` when everything else has ended.
+//! 7. [`report`] hears every step as an [`event::Event`], and `cli` turns the outcome into an exit code.
 //!
 //! A job that archives goes the same way, through [`survey::archive`], [`work::archive`] and [`run::archive`]. What it
 //! must not do twice, the run records of its destinations tell ([`record::Ledger`]); what it may delete, only a
-//! comparison in the very transaction that deletes ([`duck::archive::erase`]).
+//! comparison in the very transaction that deletes ([`duck::archive::erase`]). The way back is [`work::rows`] and
+//! [`run::rows`]; where rows are meanwhile, [`run::coverage`] tells.
 
 pub mod cli;
 pub mod demo;
@@ -53,6 +56,7 @@ pub mod plan;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod secret;
 pub mod stop;
 pub mod store;
 pub mod survey;

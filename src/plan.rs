@@ -8,15 +8,19 @@ mod archive;
 mod backup;
 mod bucket;
 mod code;
+mod command;
 mod destination;
 mod document;
 mod endpoint;
 pub mod environment;
+mod hooks;
 mod job;
 mod keep;
 mod lifecycle;
 mod local;
+mod metrics;
 mod mistakes;
+mod notify;
 mod objective;
 mod raw;
 mod resolve;
@@ -43,11 +47,15 @@ pub use self::archive::{Archive, Layout, OlderThan};
 pub use self::backup::{Backup, Codec, Selection, Verify};
 pub use self::bucket::{Bucket, Checksum, Encryption, Keys};
 pub use self::code::CODES;
+pub use self::command::Command;
 pub use self::destination::{Destination, Store};
+pub use self::hooks::{Hooks, When};
 pub use self::job::Job;
 pub use self::keep::{Keep, Rule};
 pub use self::lifecycle::Lifecycle;
 pub use self::local::Local;
+pub use self::metrics::Metrics;
+pub use self::notify::{Message, Notice, Occasion, Way};
 pub use self::objective::Objective;
 pub use self::schedule::{Schedule, ScheduleError, Slot};
 pub use self::schema::{reference, schema};
@@ -97,6 +105,9 @@ struct Parts {
     destinations: Vec<Arc<Destination>>,
     backups: Vec<Backup>,
     archives: Vec<Archive>,
+    hooks: Hooks,
+    notices: Vec<Notice>,
+    metrics: Option<Metrics>,
     local: Local,
 }
 
@@ -175,6 +186,30 @@ impl Plan {
     pub fn jobs(&self) -> impl Iterator<Item = Job<'_>> {
         let backups = self.parts.backups.iter().map(Job::Backup);
         backups.chain(self.parts.archives.iter().map(Job::Archive))
+    }
+
+    /// Returns the commands that are run around every job.
+    #[must_use]
+    pub fn hooks(&self) -> &Hooks {
+        &self.parts.hooks
+    }
+
+    /// Returns who is told how runs begin and end, in the order of the text.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.parts.notices
+    }
+
+    /// Returns what is written for a monitoring system, if anything is.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.parts.metrics.as_ref()
+    }
+
+    /// Returns where the secrets that the plan speaks of are found.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let of_destinations = self.parts.destinations.iter().flat_map(|destination| destination.secrets());
+        of_destinations.chain(self.parts.notices.iter().filter_map(|notice| notice.way().secret()))
     }
 
     /// Returns what the host provides for the work.

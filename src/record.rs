@@ -14,7 +14,8 @@ mod run;
 mod sample;
 
 pub use archive::{
-    ArchiveLayout, ArchiveRecord, ArchivedFile, Ledger, LeftOut, PartId, PartRecord, SiteRecord, hive_key, run_of,
+    ArchiveLayout, ArchiveRecord, ArchivedFile, ColumnRecord, Ledger, LeftOut, PartId, PartRecord, SchemaRecord,
+    SiteRecord, hive_key, run_of,
 };
 pub use catalogue::{
     Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, home_of, manifest_key, record_key, runs_folder,
@@ -23,7 +24,9 @@ pub use drill::{Assertion, DrillRecord, DrilledDatabase, drill_key, drill_of};
 pub use manifest::{Capture, ContentRecord, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
 pub use pin::{Pin, pin_key, set_of_document};
 pub use prune::{DeletedRecord, PruneRecord};
-pub use run::{Failed, PlanRecord, RunRecord, SnapshotRecord, Status, Verification};
+pub use run::{
+    Failed, HookRecord, PlaceRecord, PlanRecord, RunRecord, SetsRecord, SnapshotRecord, Status, Verification,
+};
 pub use sample::{SampleRecord, sample_key, sample_of};
 
 use serde::Serialize;

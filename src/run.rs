@@ -8,22 +8,28 @@ mod adopt;
 mod archive;
 mod backup;
 mod capture;
+mod coverage;
 mod doctor;
 mod drill;
 mod files;
+mod hook;
 mod load;
 mod prune;
 mod restore;
+mod rows;
 mod series;
 pub mod staging;
 mod verify;
 
 pub use archive::archive;
 pub use backup::{backup, unbegun};
+pub use coverage::{Newest, coverage};
 pub use doctor::{Examined, Patient, doctor};
 pub use drill::drill;
+pub use hook::{Ended, Hook, Ran};
 pub use prune::prune;
 pub use restore::restore;
+pub use rows::rows;
 pub use verify::{Finding, Read, verify};
 
 use std::collections::BTreeMap;
@@ -105,6 +111,9 @@ pub enum Cause {
     /// What is there is not what was sealed.
     #[error("{0}")]
     Differs(String),
+    /// A database cannot hold everything that rows hold which are to be brought back into it.
+    #[error("{0}")]
+    Unfit(String),
     /// HitKeep has removed what was being read.
     #[error("`{}` is gone: HitKeep has removed this set of its own while it was read", at.display())]
     Vanished {
@@ -170,17 +179,20 @@ pub mod exit {
     pub const OBJECTIVE: u8 = 8;
     /// Refused rather than put at risk what is there.
     pub const REFUSED: u8 = 9;
+    /// Skipped, since a command before the job said so.
+    pub const SKIPPED: u8 = 75;
     /// Stopped by Ctrl-C.
     pub const INTERRUPTED: u8 = 130;
     /// Stopped by SIGTERM.
     pub const TERMINATED: u8 = 143;
 
     /// Returns the worse of two codes: a signal, then the unexpected, then verification, destination, source, partial,
-    /// an objective.
+    /// an objective, a skip.
     #[must_use]
     pub fn worse(one: u8, other: u8) -> u8 {
-        const ORDER: [u8; 12] = [
+        const ORDER: [u8; 13] = [
             DONE,
+            SKIPPED,
             OBJECTIVE,
             PARTIAL,
             SOURCE,
@@ -198,6 +210,49 @@ pub mod exit {
     }
 }
 
+/// How a run ended, as whoever stands around it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that was asked for was done.
+    Success,
+    /// Something is missing.
+    Partial,
+    /// It did not end well.
+    Failure,
+    /// It was not begun, since a command before it said so.
+    Skipped,
+}
+
+impl Outcome {
+    /// Returns what an exit code says.
+    #[must_use]
+    pub fn of(code: u8) -> Self {
+        match code {
+            exit::DONE => Self::Success,
+            exit::PARTIAL => Self::Partial,
+            exit::SKIPPED => Self::Skipped,
+            _ => Self::Failure,
+        }
+    }
+
+    /// Tells whether a person should look at it.
+    #[must_use]
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Partial | Self::Failure)
+    }
+}
+
+impl Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Success => "success",
+            Self::Partial => "partial",
+            Self::Failure => "failure",
+            Self::Skipped => "skipped",
+        })
+    }
+}
+
 impl Cause {
     /// Returns the exit code that this asks for.
     #[must_use]
@@ -209,7 +264,7 @@ impl Cause {
             Self::Duck(_) | Self::Vanished { .. } => exit::SOURCE,
             Self::Store(_) | Self::LeaseLost { .. } => exit::DESTINATION,
             Self::Differs(_) => exit::VERIFICATION,
-            Self::Living(_) => exit::REFUSED,
+            Self::Living(_) | Self::Unfit(_) => exit::REFUSED,
             Self::Before { exit_code, .. } => *exit_code,
             Self::Stopped(Reason::Interrupt) => exit::INTERRUPTED,
             Self::Stopped(Reason::Terminate) => exit::TERMINATED,

@@ -11,10 +11,10 @@ mod sets;
 mod status;
 mod theirs;
 
-pub use archive::{archive, archived};
+pub use archive::{archive, archived, rows};
 pub use growth::growth;
 pub use last::last_run;
-pub use prune::{documents, drilled, last_records, pins, prune};
+pub use prune::{documents, drilled, last_records, last_records_of, pins, prune};
 pub use sample::last_sample;
 pub use sets::{Asked, catalogue, sealed};
 pub use status::{kept_records, series};

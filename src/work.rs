@@ -6,28 +6,35 @@
 
 mod adopt;
 mod archive;
+mod around;
 mod backup;
 mod capture;
+mod coverage;
 mod drill;
 mod due;
 mod facts;
+mod held;
 mod lifecycle;
 mod prune;
 mod restore;
+mod rows;
 mod sample;
 mod status;
 mod verify;
 
 pub use adopt::{Adopt, adopt};
 pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, archive};
+pub use around::Around;
 pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, Take, There, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
+pub use coverage::{Coverage, CoveringSet, MonthCoverage, Share, SiteCoverage};
 pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};
 pub use due::due;
 pub use facts::{
     AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, Before, DatabaseFact, DestinationFact,
-    Place, Predecessor, Reached, RestoreFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
+    LostFile, Place, Predecessor, Reached, RestoreFacts, RowsFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
 };
+pub use held::held;
 pub use lifecycle::{
     BucketRule, BucketRules, Change as RuleChange, Condition, Peril, Territory, Versions, When, difference, effects,
     merge, peril, wanted_rules,
@@ -37,12 +44,13 @@ pub use prune::{
     Worth, explain, judge, prune,
 };
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
+pub use rows::{FetchRows, InsertRows, Period, RowsChain, RowsWanted, RowsWork, SiteName, rows};
 pub use sample::Sample;
 pub use status::{
     Change, Drilled, FailedDrill, Judgement, Looked, Newest, SeriesFacts, SeriesStatus, Standing, Trend, Trouble,
     status,
 };
-pub use verify::{Sealed, SnapshotCheck, VerifyWork, verify};
+pub use verify::{ArchiveCheck, Sealed, SetCheck, SnapshotCheck, VerifyWork, verify};
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -307,9 +315,11 @@ pub enum Refusal {
         /// How much of that is for copies of databases that are open.
         copies: Bytes,
     },
-    /// Rows are to be deleted from a database that someone has open.
-    #[error("`delete = true` needs the databases to itself, and {database} is open in {holder}: stop HitKeep first")]
+    /// Rows are to be deleted from, or brought back into, a database that someone has open.
+    #[error("{who} needs the databases to itself, and {database} is open in {holder}: stop HitKeep first")]
     Held {
+        /// What is to be done, in words.
+        who: &'static str,
         /// Which database.
         database: DatabaseId,
         /// Who has it.

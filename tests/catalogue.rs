@@ -206,6 +206,9 @@ impl World {
             warnings: Vec::new(),
             failures: Vec::new(),
             series: Some(RunId::fixed([7; 16])),
+            hooks: Vec::new(),
+            ended_with: None,
+            place: None,
             previous_set: self.newest.map(|(id, _)| id),
             previous: self.newest.map(|(_, digest)| digest),
         }

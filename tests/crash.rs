@@ -136,7 +136,7 @@ impl World {
         }
         let work = work::verify(&self.place(store.as_ref()), &catalogue, None, None).unwrap();
         let outside = self.outside(store, Arc::new(Silence), Stop::default());
-        for finding in run::verify(&work, &self.destination(), &outside).await {
+        for finding in run::verify(&work, &self.destination(), &std::env::temp_dir(), &outside).await {
             assert!(finding.failures.is_empty(), "{about}: {finding:?}");
         }
         for (key, bytes) in &self.good {

@@ -22,6 +22,7 @@ const VERBS: &[&str] = &[
     "status",
     "list",
     "verify",
+    "coverage",
     "restore",
     "prune",
     "pin",
@@ -135,7 +136,13 @@ fn every_format_that_was_ever_written_stays_readable() {
 
 #[test]
 fn records_of_other_runs_that_were_once_written_stay_readable() {
-    for (file, rows, files) in [("run-1-archive.json", 666, Some(5)), ("run-1-skipped.json", 0, None)] {
+    let records = [
+        ("run-1-archive.json", 666, Some(5)),
+        ("run-1-archive-schemas.json", 666, Some(5)),
+        ("run-1-skipped.json", 0, None),
+        ("run-1-hooks.json", 156, None),
+    ];
+    for (file, rows, files) in records {
         let path = root().join("tests/recorded").join(file);
         let record = fs::read(&path).unwrap();
         let read = RunRecord::read(&record).unwrap();

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["record"],
     &["event"],
     &["work"],
-    &["stop"],
+    &["stop", "secret"],
     &["store", "duck", "demo"],
     &["survey"],
     &["run"],

@@ -34,7 +34,7 @@ impl Oracle {
         static HITKEEPS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         static NEWESTS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         let made = if version == HITKEEP { &HITKEEPS } else { &NEWESTS };
-        match made.get_or_init(|| environment(version)) {
+        match made.get_or_init(|| duckdb(version)) {
             Ok(python) => Some(Self { python: python.clone() }),
             Err(cause) => {
                 skipped(&format!("DuckDB {version} for Python cannot be had: {cause}"));
@@ -64,19 +64,23 @@ impl Oracle {
 
 /// Returns the Python that has one version of DuckDB; nothing, loudly, where it cannot be had.
 pub(crate) fn python(version: &str) -> Option<PathBuf> {
-    environment(version).map_err(|cause| skipped(&format!("DuckDB {version} for Python cannot be had: {cause}"))).ok()
+    duckdb(version).map_err(|cause| skipped(&format!("DuckDB {version} for Python cannot be had: {cause}"))).ok()
 }
 
-/// Makes a virtual environment with one version of DuckDB, and returns its Python. Other processes wait for it.
-fn environment(version: &str) -> Result<PathBuf, String> {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("oracle-{version}"));
+fn duckdb(version: &str) -> Result<PathBuf, String> {
+    environment(&format!("oracle-{version}"), &format!("duckdb=={version}"))
+}
+
+/// Makes a virtual environment of this name with one package, and returns its Python. Other processes wait for it.
+pub(crate) fn environment(name: &str, requirement: &str) -> Result<PathBuf, String> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let (python, finished) = (folder.join("bin/python"), folder.join("finished"));
     let lock = File::create(folder.with_extension("lock")).map_err(|error| error.to_string())?;
     flock(&lock, FlockOperation::LockExclusive).map_err(|error| error.to_string())?;
     if !finished.exists() {
         call(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
             .map_err(|cause| format!("{cause} (on Debian: apt install python3-venv)"))?;
-        call(Command::new(&python).args(["-m", "pip", "install", "--quiet", &format!("duckdb=={version}")]))?;
+        call(Command::new(&python).args(["-m", "pip", "install", "--quiet", requirement]))?;
         File::create(finished).map_err(|error| error.to_string())?;
     }
     Ok(python)

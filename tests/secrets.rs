@@ -163,6 +163,72 @@ fn fail_in_many_ways(site: &Site) {
     run_discreetly(site, 6, &["restore", "plan.toml", "--to", "other", "--at", oldest]);
 }
 
+/// Hooks and notices that do what they can to tell a secret.
+const TELLTALES: &str = r#"
+[destination.bucket]
+url = "s3://bucket/x"
+region = "eu-central-1"
+access_key_id = { env = "KEY_ID" }
+secret_access_key = { file = "key" }
+
+[hooks]
+before = [["sh", "-c", "env; cat key address; cat key >&2"]]
+after = [["sh", "-c", "cat key; exit 1"]]
+failure = [["sh", "-c", "cat address; kill -9 $$"]]
+
+[notify.closed]
+webhook = { file = "address" }
+on = ["start", "failure"]
+template = '{ "log": {{ log | tojson }}, "failures": {{ failures | tojson }} }'
+
+[notify.none]
+healthchecks = { env = "KEY_ID" }
+
+[notify.told]
+command = ["sh", "-c", "env; cat key; exit 3"]
+on = ["start", "failure"]
+
+[metrics]
+textfile = "metrics.prom"
+"#;
+
+#[test]
+fn what_stands_around_a_job_tells_no_secret() {
+    let site = Site::with(minimal());
+    fs::write(site.path("key"), "marker-hash\n").unwrap();
+    fs::write(site.path("address"), "http://127.0.0.1:1/marker-access-token\n").unwrap();
+    let plan = format!("{PLAN}{TELLTALES}");
+    for (plan, code) in [(&plan, 1), (&plan.replace("\"data\"", "\"nowhere\""), 1)] {
+        site.write_plan(plan);
+        for words in [
+            &["run", "plan.toml", "--dry-run"][..],
+            &["run", "plan.toml", "--verbose"],
+            &["run", "plan.toml", "--json"],
+            &["run", "plan.toml", "--log", "json"],
+            &["show", "plan.toml"],
+            &["check", "plan.toml"],
+            &["list", "plan.toml"],
+        ] {
+            let mut command = site.command(words);
+            command.env("KEY_ID", "marker-environment").env("PATH", "/usr/bin:/bin");
+            let outcome = Outcome::of(command);
+            let said = format!("{}{}", outcome.stdout, outcome.stderr);
+            assert_eq!(markers_in(said.as_bytes()), Vec::<&str>::new(), "{words:?}: {said}");
+            if words == ["run", "plan.toml", "--verbose"] {
+                assert_eq!(outcome.code, code, "{outcome:?}");
+                assert_eq!(said.matches("could not be told").count(), 6, "each of three, twice: {said}");
+            }
+        }
+    }
+    let left = [read_tree(&site.path("state")), read_tree(&site.path("backups"))].into_iter().flatten();
+    let left: Vec<_> = left.chain([("metrics.prom".into(), fs::read(site.path("metrics.prom")).unwrap())]).collect();
+    let hooks = left.iter().filter(|(_, bytes)| String::from_utf8_lossy(bytes).contains("\"hooks\"")).count();
+    assert_eq!(hooks, 6, "the records of six runs tell of hooks");
+    for (name, bytes) in left {
+        assert_eq!(markers_in(&bytes), Vec::<&str>::new(), "{}: {}", name.display(), String::from_utf8_lossy(&bytes));
+    }
+}
+
 /// A backup of HitKeep's own has no digests: what is wrong with its rows is found by the engine, which quotes them.
 #[test]
 fn the_engines_own_words_quote_no_rows() {

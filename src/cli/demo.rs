@@ -9,7 +9,7 @@ use clap::{Args, Parser};
 use jiff::Timestamp;
 
 use super::error::CliError;
-use super::init::make_demo;
+use super::init::{make_demo, write_demo_archive_plan};
 use super::subject::Subject;
 use super::{Arguments, Voice, desk};
 use crate::demo::live::{self, Server};
@@ -30,7 +30,7 @@ const SERVE: &str = "demo-server";
 /// How many batches that process has written before the backup begins: there has been a checkpoint, and there is a log.
 const WRITTEN: u32 = live::BATCHES + 5;
 
-/// Make a HitKeep installation, back it up, list the set, restore it elsewhere and compare.
+/// Make a HitKeep installation, back it up, list the set, restore it elsewhere and compare; archive old rows and bring them back.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     /// The directory, which must not hold an installation yet.
@@ -110,6 +110,25 @@ impl Made {
             counted(compared.databases, "database"),
             counted(compared.tables, "table"),
             Grouped(compared.rows)
+        ))?;
+        self.show_archive(&compared).await
+    }
+
+    /// Archives what is old of what was restored, and brings it back.
+    async fn show_archive(&self, before: &Compared) -> Result<(), CliError> {
+        let plan = write_demo_archive_plan(&self.directory)?;
+        let (plan, restored) = (plan.as_os_str(), self.restored());
+        self.say("\n6. What is older than 300 days there is archived as Parquet, read back, and only then deleted.\n")?;
+        self.step(&["run".as_ref(), plan, "cold".as_ref()]).await?;
+        self.say("\n7. It is brought back from the archive.\n")?;
+        let words: [&std::ffi::OsStr; 5] =
+            ["restore".as_ref(), plan, "--archive".as_ref(), "--to".as_ref(), restored.as_os_str()];
+        self.step(&words).await?;
+        let after = self.compare()?;
+        self.say(&format!(
+            "   {} hold the same {} rows as before again.\n",
+            counted(after.databases, "database"),
+            Grouped(before.rows)
         ))
     }
 

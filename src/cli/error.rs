@@ -1,12 +1,14 @@
 //! The one rendering of everything that can go wrong, and the exit code of each.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::demo::DemoError;
-use crate::diagnose::{Look, Problems, Rejected};
+use crate::diagnose::{Look, Problems, Rejected, Severity};
 use crate::duck::DuckError;
 use crate::plan::environment;
+use crate::report::log::{self, Level, Subject};
 use crate::run::{Cause, Failure, exit};
 use crate::stop::Reason;
 use crate::store::StoreError;
@@ -59,9 +61,15 @@ pub(super) enum CliError {
     /// A task failed.
     #[error("{}", .0.cause)]
     Failure(#[from] Failure),
+    /// A command around a job failed.
+    #[error("{0}")]
+    Hook(String),
     /// The demo could not be made.
     #[error(transparent)]
     Demo(#[from] DemoError),
+    /// What is archived at a place cannot be read.
+    #[error("{0}")]
+    Unread(String),
     /// What was restored is not what was backed up.
     #[error("{0}")]
     Differs(String),
@@ -92,14 +100,19 @@ impl CliError {
             Self::Differs(_) | Self::Refusal(Refusal::Damaged { .. }) => exit::VERIFICATION,
             Self::Survey(SurveyError::Stopped(reason)) => Cause::from(*reason).exit_code(),
             Self::Store(StoreError::Busy { .. } | StoreError::InUse { .. }) => exit::LOCKED,
-            Self::Store(_) | Self::Refusal(Refusal::NoSpace { is_destination: true, .. }) => exit::DESTINATION,
+            Self::Store(_) | Self::Unread(_) | Self::Refusal(Refusal::NoSpace { is_destination: true, .. }) => {
+                exit::DESTINATION
+            }
             Self::Refusal(_) | Self::Survey(SurveyError::Refused(_)) | Self::Demo(DemoError::Occupied(_)) => {
                 exit::REFUSED
             }
             Self::Cause(cause) | Self::Failure(Failure { cause, .. }) => cause.exit_code(),
-            Self::Demo(_) | Self::Survey(_) | Self::File { .. } | Self::Output(_) | Self::Runtime(_) => {
-                exit::UNEXPECTED
-            }
+            Self::Hook(_)
+            | Self::Demo(_)
+            | Self::Survey(_)
+            | Self::File { .. }
+            | Self::Output(_)
+            | Self::Runtime(_) => exit::UNEXPECTED,
         }
     }
 
@@ -138,6 +151,11 @@ impl CliError {
         match self {
             Self::Rejected(rejected) => tell_problems(rejected.problems()),
             other => {
+                if is_json() {
+                    let (code, help) = (self.exit_code(), self.help());
+                    write_object(&serde_json::json!({ "exit_code": code, "message": other.to_string(), "help": help }));
+                    return code;
+                }
                 let bold = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
                 let help = self.help().map(|help| format!(" help: {help}\n"));
                 write_error(&format!("{bold}error:{bold:#} {other}\n{}", help.unwrap_or_default()));
@@ -189,8 +207,15 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
 
 /// Draws problems of a plan on standard error, as wide and as colourful as it is.
 pub(super) fn tell_problems(problems: &Problems) {
-    if !problems.list().is_empty() {
-        write_error(&problems.graphical(look()));
+    if problems.list().is_empty() {
+        return;
+    }
+    if is_json() {
+        // What was written as JSON can be read as such.
+        write_object(&serde_json::from_str::<serde_json::Value>(&problems.json()).unwrap_or_default());
+    } else {
+        let is_error = problems.list().iter().any(|problem| problem.severity() == Severity::Error);
+        log::write(if is_error { Level::Error } else { Level::Warning }, &problems.graphical(look()));
     }
 }
 
@@ -202,7 +227,42 @@ fn look() -> Look {
     Look { width, colour, unicode: !is_terminal || environment::LOCALE.into_iter().any(is_utf8) }
 }
 
-/// Writes to standard error; when that is gone there is nobody left to tell.
+/// Writes an error to standard error.
 pub(super) fn write_error(text: &str) {
-    drop(anstream::stderr().lock().write_all(text.as_bytes()));
+    log::write(Level::Error, text);
+}
+
+/// The form that the log has, chosen once.
+static FORM: OnceLock<Form> = OnceLock::new();
+
+tokio::task_local! {
+    /// The run that errors are about.
+    static SUBJECT: Subject;
+}
+
+/// The forms that the log on standard error has: lines for people, or one JSON object a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Form {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Chooses the form of the log; the first choice stays.
+pub(super) fn choose(form: Form) {
+    FORM.get_or_init(|| form);
+}
+
+fn is_json() -> bool {
+    FORM.get() == Some(&Form::Json)
+}
+
+/// Does the work of a run, which errors are about meanwhile.
+pub(super) async fn about<T>(subject: Subject, work: impl Future<Output = T>) -> T {
+    SUBJECT.scope(subject, work).await
+}
+
+fn write_object(content: &serde_json::Value) {
+    let subject = SUBJECT.try_with(Clone::clone).ok();
+    log::write_object(Level::Error, subject.as_ref(), content);
 }

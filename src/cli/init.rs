@@ -18,6 +18,9 @@ const STARTING_PLAN: &str = include_str!("../../plans/minimal.toml");
 /// The plan of a demo, beside the installation that it is about.
 const DEMO_PLAN: &str = include_str!("demo.toml");
 
+/// The plan that archives what a demo has restored.
+const DEMO_ARCHIVE_PLAN: &str = include_str!("demo-archive.toml");
+
 /// Write a commented plan to start from; or, with --demo, a made-up installation with a plan that runs.
 #[derive(Debug, Args)]
 pub(super) struct Init {
@@ -57,6 +60,13 @@ pub(super) fn make_demo(directory: &Path, hits: u64) -> Result<(PathBuf, Install
     let plan = directory.join("plan.toml");
     write_new(&plan, DEMO_PLAN)?;
     Ok((plan, installation))
+}
+
+/// Writes the plan that archives what a demo has restored beside the demo's own.
+pub(super) fn write_demo_archive_plan(directory: &Path) -> Result<PathBuf, CliError> {
+    let plan = directory.join("archive.toml");
+    write_new(&plan, DEMO_ARCHIVE_PLAN)?;
+    Ok(plan)
 }
 
 /// Writes a file that must not be there yet.

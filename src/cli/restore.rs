@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::error::CliError;
+use super::rows::{self, Rows};
 use super::subject::{Spot, Subject};
 use super::{Voice, desk, print};
 use crate::hitkeep;
@@ -19,6 +20,8 @@ use crate::survey::{self, Asked};
 use crate::work::{self, At, RestoreWork, Wanted};
 
 /// Restore a set, or some of its databases: fetched, compared, loaded, counted, and only then put in place.
+///
+/// With `--archive`, bring archived rows back into databases that are there.
 ///
 /// Into an empty place by default. Where databases are already there, `--yes` sets them aside under the name
 /// `hitkeep.db.pre-restore.<time>`; HitKeep must be stopped then. Whatever fails, they stay in their place.
@@ -49,6 +52,8 @@ pub(super) struct Restore {
     /// Set aside what is there.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    rows: Rows,
     /// Print what would be done, and touch nothing.
     #[arg(long = "dry-run")]
     preview: bool,
@@ -70,6 +75,12 @@ fn parse_at(text: &str) -> Result<At, String> {
 
 impl Restore {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
+        if self.rows.archive {
+            let subject = Subject::read_archives(&self.target, self.job.as_ref(), self.from.as_ref())?;
+            let (shared, data_path) = self.target_paths()?;
+            let wanted = self.rows.wanted(shared, data_path);
+            return rows::bring_back(&subject, &wanted, self.preview, voice, self.json).await;
+        }
         let subject = Subject::read_backups(&self.target, self.job.as_ref(), self.from.as_ref())?;
         let (spot, catalogue) = self.choose_spot(&subject).await?;
         let wanted = self.wanted()?;
@@ -103,13 +114,19 @@ impl Restore {
     }
 
     fn wanted(&self) -> Result<Wanted, CliError> {
+        let (shared, data_path) = self.target_paths()?;
+        Ok(Wanted { set: self.at, databases: self.database.clone(), shared, data_path, replace: self.yes })
+    }
+
+    /// Returns where the shared database is or goes, and the data path.
+    fn target_paths(&self) -> Result<(PathBuf, PathBuf), CliError> {
         let absolute = |path: &PathBuf| {
             std::path::absolute(path).map_err(|cause| CliError::File { doing: "find", path: path.clone(), cause })
         };
         let data_path = absolute(&self.to)?;
         let shared =
             self.db.as_ref().map(absolute).transpose()?.unwrap_or_else(|| data_path.join(hitkeep::DATABASE_FILE));
-        Ok(Wanted { set: self.at, databases: self.database.clone(), shared, data_path, replace: self.yes })
+        Ok((shared, data_path))
     }
 
     /// Chooses the first place that has the set; several jobs must be told apart by the person.

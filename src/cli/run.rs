@@ -7,7 +7,8 @@ use std::sync::Arc;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::error::{CliError, remedy, tell_problems};
+use super::around::{Around, Unbegun};
+use super::error::{CliError, about, remedy, tell_problems};
 use super::subject::Spot;
 use super::{Voice, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
@@ -15,14 +16,19 @@ use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
 use crate::plan::{Archive, Backup, Job, Plan, Schedule, SourceKind, Verify};
-use crate::record::{RunRecord, Status};
+use crate::record::{HookRecord, PlaceRecord, RunRecord, Status};
+use crate::report::log::Subject;
+use crate::report::{Json, Tail, metrics};
 use crate::run::staging::Staging;
-use crate::run::{self, Cause, Outside, exit};
+use crate::run::{self, Cause, Outcome, Outside, exit};
 use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
-use crate::survey::{self, Means};
+use crate::survey::{self, Asked, Means};
 use crate::work::{self, ArchiveFacts, ArchiveWork, At, BackupWork, PruneFacts, Retention};
+
+/// How many sets are looked at for metrics, where nothing is deleted.
+const NEWEST: usize = 20;
 
 /// Do the jobs of a plan: those that back up, then those that archive.
 #[derive(Debug, Args)]
@@ -55,7 +61,6 @@ impl Run {
         if self.preview || voice.verbose {
             tell_problems(&reading.warnings);
         }
-        let tell = voice.listener_or_json(self.json);
         let stop = desk::stop_at_signals()?;
         let mut code = exit::DONE;
         for job in jobs {
@@ -63,10 +68,17 @@ impl Run {
                 return Ok(exit::worse(code, Cause::from(stopped).exit_code()));
             }
             let schedule = job.schedule().filter(|_| self.due);
-            let desk = JobDesk { plan: &plan, job, schedule, tell: &tell, stop: &stop };
-            let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
+            let now = Timestamp::now();
+            let subject = Subject { run: RunId::fresh(now), job: job.name().clone() };
+            let tell = if self.json { Arc::new(Json) } else { voice.listener_of(Some(subject.clone())) };
+            let tell = Arc::new(Tail::before(tell));
+            let desk = JobDesk { plan: &plan, job, schedule, run: subject.run, now, tell: &tell, stop: &stop };
+            let doing = async {
+                let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
+                ended.unwrap_or_else(|error| error.tell())
+            };
             // One job that fails must not keep the next from its backup.
-            code = exit::worse(code, ended.unwrap_or_else(|error| error.tell()));
+            code = exit::worse(code, Box::pin(about(subject, doing)).await);
         }
         Ok(code)
     }
@@ -103,7 +115,10 @@ struct JobDesk<'r> {
     job: Job<'r>,
     /// The schedule that the job waits for, unless it is to run at once.
     schedule: Option<&'r Schedule>,
-    tell: &'r Arc<dyn Listener>,
+    /// The run, and when it began.
+    run: RunId,
+    now: Timestamp,
+    tell: &'r Arc<Tail>,
     stop: &'r Stop,
 }
 
@@ -114,11 +129,11 @@ impl JobDesk<'_> {
 
     /// The dry run: looks, plans, prints.
     async fn show_work(&self) -> Result<u8, CliError> {
-        let (root, now) = (self.plan.local().staging(), Timestamp::now());
-        let run = RunId::fresh(now);
+        let root = self.plan.local().staging();
+        let (run, now) = (self.run, self.now);
         let staging = Staging::for_a_look(root, run)?;
         let stores = self.stores();
-        if !self.is_due(&stores, now).await? {
+        if !self.is_due(&stores).await? {
             return Ok(exit::DONE);
         }
         let outside = self.outside(&stores, staging.path());
@@ -138,23 +153,22 @@ impl JobDesk<'_> {
                 (!work.missing.is_empty(), work.series.iter().any(|series| series.unreachable.is_some()))
             }
         };
+        print(&work::Around(self.plan).to_string())?;
         let missing = if is_partial { exit::PARTIAL } else { exit::DONE };
         Ok(if is_unreachable { exit::DESTINATION } else { missing })
     }
 
     /// The real run: takes the locks, does what there is to do, and gives the locks back however it ended.
     async fn carry_out(&self, voice: Voice, json: bool) -> Result<u8, CliError> {
-        let now = Timestamp::now();
-        let run = RunId::fresh(now);
         // What this host remembers costs nothing to ask.
-        if !self.is_due(&[], now).await? {
+        if !self.is_due(&[]).await? {
             return Ok(exit::DONE);
         }
         let stores = self.stores();
         let mut locks = Locks::default();
-        let ended = match self.lock_all(&stores, run, now, &mut locks).await {
-            Ok(()) => match self.is_due(&stores, now).await {
-                Ok(true) => self.work(&stores, &locks, run, now, voice, json).await,
+        let ended = match self.lock_all(&stores, &mut locks).await {
+            Ok(()) => match self.is_due(&stores).await {
+                Ok(true) => self.work_around(&stores, &locks, voice, json).await,
                 // Another host has done it meanwhile.
                 is_due => is_due.map(|_| exit::DONE),
             },
@@ -166,53 +180,176 @@ impl JobDesk<'_> {
     }
 
     /// Tells whether the job is to run now: at once, or because its time has come since it last ran.
-    async fn is_due(&self, stores: &[Arc<dyn Store>], now: Timestamp) -> Result<bool, CliError> {
+    async fn is_due(&self, stores: &[Arc<dyn Store>]) -> Result<bool, CliError> {
         let Some(schedule) = self.schedule else { return Ok(true) };
         let last = survey::last_run(self.job, stores, &self.state()).await?;
-        Ok(work::due(schedule, self.plan.timezone(), last, now).is_some())
+        Ok(work::due(schedule, self.plan.timezone(), last, self.now).is_some())
     }
 
     fn state(&self) -> Local {
         Local::new(self.plan.local().state().to_owned())
     }
 
-    /// Looks, plans, does, and writes down what happened.
+    /// Does the job between the commands that the plan has around it, and writes down how everything ended.
+    async fn work_around(
+        &self,
+        stores: &[Arc<dyn Store>],
+        locks: &Locks,
+        voice: Voice,
+        json: bool,
+    ) -> Result<u8, CliError> {
+        let was_bad = self.was_bad().await;
+        let mut around = Around::new(self.plan, self.job.name(), (self.run, self.now), self.tell, self.stop);
+        let mut untold = Vec::new();
+        let (mut records, ended) = match around.before().await {
+            Ok(()) => {
+                untold.extend(around.tell_start().await);
+                self.work(stores, locks, voice, json).await
+            }
+            Err(unbegun) => self.leave(unbegun, stores, voice, json).await,
+        };
+        let error = ended.as_ref().err().map(ToString::to_string);
+        if let Some(error) = &error {
+            self.tell.add(format!("error: {error}"));
+        }
+        let code = ended.unwrap_or_else(|error| error.tell());
+        let code = around.after(code).await;
+        untold.extend(around.tell_end(code, was_bad, &failures(&records, error)).await);
+        self.complete(&mut records, stores, &around.ran, &untold, code).await;
+        self.measure().await;
+        Ok(code)
+    }
+
+    /// Adds to the records that this host keeps what came after they were first written.
+    async fn complete(
+        &self,
+        records: &mut [RunRecord],
+        stores: &[Arc<dyn Store>],
+        ran: &[HookRecord],
+        untold: &[String],
+        code: u8,
+    ) {
+        let is_more = code != worst(records);
+        if !is_more && ran.is_empty() && untold.is_empty() && self.plan.metrics().is_none() {
+            return;
+        }
+        for record in records.iter_mut() {
+            record.place = self.held(record, stores).await;
+            record.hooks = ran.to_vec();
+            record.ended_with = is_more.then_some(code);
+            record.warnings.extend_from_slice(untold);
+        }
+        self.keep_records(records, Mode::Replace).await;
+    }
+
+    /// Looks at what the destination of a record holds, where that is wanted for metrics and the run may have changed it; one
+    /// that does not answer says nothing.
+    async fn held(&self, record: &RunRecord, stores: &[Arc<dyn Store>]) -> Option<PlaceRecord> {
+        if self.plan.metrics().is_none() || record.status == Status::Failed || self.stop.reason().is_some() {
+            return None;
+        }
+        let (_, store) = self.job.to().iter().zip(stores).find(|(to, _)| *to.name() == record.destination)?;
+        // Who deletes has looked at every set anyway; nobody else needs to.
+        let is_kept = self.job.backup().is_some_and(|job| job.keep().is_some());
+        let asked = if is_kept { Asked::All } else { Asked::Newest(NEWEST) };
+        let facts = survey::series(store.as_ref(), self.job.prefix(), asked).await.ok()?;
+        Some(work::held(&facts))
+    }
+
+    /// Writes the metrics of all jobs, where the plan wants them.
+    async fn measure(&self) {
+        let Some(metrics) = self.plan.metrics() else { return };
+        let records = survey::kept_records(self.plan.local().state()).await;
+        if let Err(cause) = metrics::write(metrics.textfile(), &metrics::text(self.plan, &records)) {
+            let message = format!("the metrics could not be written to `{}`: {cause}", metrics.textfile().display());
+            self.tell.hear(&Event::Warned { message });
+        }
+    }
+
+    /// Tells whether the last run of the job that was not skipped did not end well, as far as this host knows.
+    async fn was_bad(&self) -> bool {
+        let is_attempt = |records: &[RunRecord]| Outcome::of(ended_with(records)) != Outcome::Skipped;
+        let last = survey::last_records_of(&self.state(), self.job.name(), is_attempt).await.unwrap_or_default();
+        Outcome::of(ended_with(&last)).is_bad()
+    }
+
+    /// Writes down that a job was not begun.
+    async fn leave(
+        &self,
+        unbegun: Unbegun,
+        stores: &[Arc<dyn Store>],
+        voice: Voice,
+        json: bool,
+    ) -> (Vec<RunRecord>, Result<u8, CliError>) {
+        let outside = self.outside(stores, self.plan.local().staging());
+        let (cause, ended) = match unbegun {
+            Unbegun::Failed(error) => (error.to_string(), Err(error)),
+            Unbegun::Skipped(why) if json => (why, Ok(exit::SKIPPED)),
+            Unbegun::Skipped(why) => {
+                let said = voice.say(&format!("{}: skipped: {why}\n", self.job.name()));
+                (why, said.map(|()| exit::SKIPPED))
+            }
+        };
+        let code = ended.as_ref().map_or_else(CliError::exit_code, |code| *code);
+        (self.note_unbegun(&outside, "get ready for the job", (&cause, code)).await, ended)
+    }
+
+    /// Looks, plans, does, and writes down what happened at the destinations.
     async fn work(
         &self,
         stores: &[Arc<dyn Store>],
         locks: &Locks,
-        run: RunId,
-        now: Timestamp,
         voice: Voice,
         json: bool,
-    ) -> Result<u8, CliError> {
-        let staging = Staging::make(self.plan.local().staging(), run)?;
+    ) -> (Vec<RunRecord>, Result<u8, CliError>) {
+        let staging = match Staging::make(self.plan.local().staging(), self.run) {
+            Ok(staging) => staging,
+            Err(error) => return (Vec::new(), Err(error.into())),
+        };
         let outside = Outside { leases: locks.leases(), ..self.outside(stores, staging.path()) };
         self.limit_time(&outside);
         let look = Look { stores, silent: &locks.unlocked, means: outside.means(staging.path()) };
         let ended = match self.job {
-            Job::Backup(job) => back_up(job, look, staging.path(), run, now, &outside).await,
-            Job::Archive(job) => archive(job, look, staging.path(), run, now, &outside).await,
+            Job::Backup(job) => back_up(job, look, staging.path(), self.run, self.now, &outside).await,
+            Job::Archive(job) => archive(job, look, staging.path(), self.run, self.now, &outside).await,
         };
         let (records, summary) = match ended {
             Ok(ended) => ended,
-            Err(error) => return Err(self.note_unbegun(run, now, &outside, error).await),
+            Err(error) => {
+                let cause = (&*error.to_string(), error.exit_code());
+                return (self.note_unbegun(&outside, "look at the installation", cause).await, Err(error));
+            }
         };
-        self.keep_records(&records).await;
+        self.keep_records(&records, Mode::Create).await;
         self.tell_failures(&records);
-        if !json {
-            voice.say(&summary)?;
-        }
-        let mut code = records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse);
+        let said = if json { Ok(()) } else { voice.say(&summary) };
+        let ended = match said {
+            Ok(()) => self.go_on(stores, &records, staging.path(), &outside, voice, json).await,
+            Err(error) => Err(error),
+        };
+        (records, ended)
+    }
+
+    /// Does what follows a backup: proves the set, and deletes what is not kept.
+    async fn go_on(
+        &self,
+        stores: &[Arc<dyn Store>],
+        records: &[RunRecord],
+        staging: &Path,
+        outside: &Outside,
+        voice: Voice,
+        json: bool,
+    ) -> Result<u8, CliError> {
+        let mut code = worst(records);
         let Job::Backup(job) = self.job else { return Ok(code) };
         if job.verify() == Verify::Restore {
             let voice = if json { Voice { quiet: true, ..voice } } else { voice };
-            code = exit::worse(code, self.drill_all(job, stores, &records, voice, staging.path(), &outside).await?);
+            code = exit::worse(code, self.drill_all(job, stores, records, voice, staging, outside).await?);
         }
         if code != exit::DONE {
             return Ok(code);
         }
-        self.prune(job, stores, &records, &outside, voice, json).await
+        self.prune(job, stores, records, outside, voice, json).await
     }
 
     /// Drills the set at each destination that has it complete.
@@ -324,17 +461,13 @@ impl JobDesk<'_> {
 
     /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left
     /// to be a fact.
-    async fn lock_all(
-        &self,
-        stores: &[Arc<dyn Store>],
-        run: RunId,
-        now: Timestamp,
-        locks: &mut Locks,
-    ) -> Result<(), CliError> {
+    async fn lock_all(&self, stores: &[Arc<dyn Store>], locks: &mut Locks) -> Result<(), CliError> {
         let holder = format!(
-            "process {} on {} since {now} (run {run}, job {})",
+            "process {} on {} since {} (run {}, job {})",
             std::process::id(),
             desk::host(),
+            self.now,
+            self.run,
             self.job.name()
         );
         for (destination, store) in self.job.to().iter().zip(stores) {
@@ -352,7 +485,7 @@ impl JobDesk<'_> {
         let stores = names.zip(stores.iter().map(Arc::clone)).collect();
         let limits = desk::limits(self.plan, staging.join("spill"));
         // The time that this job has is none of the next one's business.
-        desk::outside(stores, limits, Arc::clone(self.tell), self.stop.part(), desk::about(Some(self.plan)))
+        desk::outside(stores, limits, Arc::<Tail>::clone(self.tell), self.stop.part(), desk::about(Some(self.plan)))
     }
 
     fn limit_time(&self, outside: &Outside) {
@@ -365,21 +498,21 @@ impl JobDesk<'_> {
         }
     }
 
-    /// Writes down that a run ended before it began, and hands the error back.
-    async fn note_unbegun(&self, run: RunId, now: Timestamp, outside: &Outside, error: CliError) -> CliError {
-        let records = run::unbegun(self.job, run, now, outside, &error.to_string(), error.exit_code());
-        self.keep_records(&records).await;
-        error
+    /// Writes down that a run ended before it began, while `task` was done.
+    async fn note_unbegun(&self, outside: &Outside, task: &str, cause: (&str, u8)) -> Vec<RunRecord> {
+        let records = run::unbegun(self.job, self.run, self.now, outside, task, cause);
+        self.keep_records(&records, Mode::Create).await;
+        records
     }
 
     /// Keeps each record in the state directory too: also those of runs that sealed nothing.
-    async fn keep_records(&self, records: &[RunRecord]) {
+    async fn keep_records(&self, records: &[RunRecord], mode: Mode) {
         let state = self.state();
         for record in records {
             // Of two runs in one second, one may have failed before there was a set of that name.
             let RunRecord { snapshot, job, destination, run, .. } = record;
             let key = Key::of(format!("runs/{snapshot}.{job}.{destination}.{run}.json"));
-            let kept = state.put(&key, Body::Bytes(record.write()), Mode::Create, &Meter::default()).await;
+            let kept = state.put(&key, Body::Bytes(record.write()), mode, &Meter::default()).await;
             if let Err(cause) = kept {
                 let message = format!("the run's record could not be kept: {cause}");
                 self.tell.hear(&Event::Warned { message });
@@ -400,6 +533,24 @@ impl JobDesk<'_> {
             records.iter().flat_map(|record| record.failures.iter().map(move |failed| problem(record, failed)));
         tell_problems(&self.plan.problems(problems.collect()));
     }
+}
+
+/// Returns the exit code that the worst of a run's destinations asks for.
+fn worst(records: &[RunRecord]) -> u8 {
+    records.iter().map(|record| record.exit_code).fold(exit::DONE, exit::worse)
+}
+
+/// Returns the exit code that the run of these records ended with.
+fn ended_with(records: &[RunRecord]) -> u8 {
+    records.iter().filter_map(|record| record.ended_with).fold(worst(records), exit::worse)
+}
+
+/// Returns what failed in a run, in a sentence each; where no record tells of it, the error that ended it.
+fn failures(records: &[RunRecord], error: Option<String>) -> Vec<String> {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failed = records.iter().flat_map(|record| &record.failures);
+    let failed: BTreeSet<String> = failed.map(|failed| format!("{}: {}", words(&failed.task), failed.cause)).collect();
+    if failed.is_empty() { error.into_iter().collect() } else { failed.into_iter().collect() }
 }
 
 /// What a job is looked at with.

@@ -80,6 +80,29 @@ impl Subject {
         Ok(subject)
     }
 
+    /// Reads PLAN or URL as [`Self::read`] does, and keeps the places of one job that archives.
+    pub(super) fn read_archives(
+        target: &Path,
+        job: Option<&Name>,
+        destination: Option<&Name>,
+    ) -> Result<Self, CliError> {
+        let mut subject = Self::read(target, job, destination)?;
+        subject.spots.retain(|spot| spot.is_archive || spot.job.is_none());
+        let Some(first) = subject.spots.first() else {
+            return Err(CliError::Usage {
+                message: "there is no archive: no such job archives".to_owned(),
+                help: "name one that does, with `--job`, or add an `[archive.…]` to the plan".to_owned(),
+            });
+        };
+        match subject.spots.iter().find(|spot| spot.job != first.job) {
+            Some(other) => Err(CliError::Usage {
+                message: "the plan has several jobs that archive".to_owned(),
+                help: format!("say which is meant: `--job`; there is {}, {}", first.title(), other.title()),
+            }),
+            None => Ok(subject),
+        }
+    }
+
     fn bucket(address: &str) -> Result<Self, CliError> {
         let destination = desk::read_address(address)?;
         Ok(Self::place(destination.name().clone(), desk::store(&destination, Upload::default())))

@@ -11,6 +11,7 @@ use super::error::CliError;
 use super::sample::Reading;
 use super::subject::{SetName, Spot, Subject};
 use super::{Voice, desk, drill};
+use crate::duck::Limits;
 use crate::event::Listener;
 use crate::measure::{Share, counted};
 use crate::name::{Name, RunId};
@@ -23,6 +24,8 @@ use crate::survey::{self, Asked};
 use crate::work::{self, At, Sample};
 
 /// Verify sets: read every file back and compare it with what was sealed; or restore one in a drill.
+///
+/// Of an archive every file's columns and rows are read and compared, too.
 ///
 /// A drill fetches the set, loads it into a scratch folder, compares every table with what was captured, asks what the
 /// plan asserts, writes down what came of it next to the set, and throws the databases away.
@@ -126,10 +129,8 @@ impl Verify {
         stop: &Stop,
     ) -> Result<DrillRecord, CliError> {
         let plan = subject.plan.as_ref();
-        let root = plan.map_or_else(std::env::temp_dir, |plan| plan.local().staging().to_owned());
-        let staging = Staging::make(&root, RunId::fresh(Timestamp::now()))?;
-        let spill = staging.path().join("spill");
-        let limits = plan.map_or_else(|| desk::default_limits(spill.clone()), |plan| desk::limits(plan, spill.clone()));
+        let staging = Staging::make(&staging_root(subject), RunId::fresh(Timestamp::now()))?;
+        let limits = limits(subject, staging.path().join("spill"));
         let outside = desk::outside(BTreeMap::new(), limits, Arc::clone(tell), stop.clone(), desk::about(plan));
         let mut jobs = plan.into_iter().flat_map(Plan::backups);
         let job = jobs.find(|job| Some(job.name()) == spot.job.as_ref());
@@ -177,11 +178,26 @@ impl Verify {
         };
         let work = work::verify(&spot.place, &catalogue, one, sample)?;
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
-        let limits = desk::default_limits(std::env::temp_dir());
+        let root = staging_root(subject);
+        let staging = work.rereads().then(|| Staging::make(&root, RunId::fresh(Timestamp::now()))).transpose()?;
+        let scratch = staging.as_ref().map_or(root.as_path(), Staging::path);
+        let limits = limits(subject, scratch.join("spill"));
         let about = desk::about(subject.plan.as_ref());
         let outside = desk::outside(stores, limits, Arc::clone(tell), stop.clone(), about);
-        let findings = run::verify(&work, &spot.destination, &outside).await;
+        let findings = run::verify(&work, &spot.destination, scratch, &outside).await;
         Ok(Verified { findings, sample, started_at, expiring })
+    }
+}
+
+/// Returns the directory that files are fetched into.
+fn staging_root(subject: &Subject) -> PathBuf {
+    subject.plan.as_ref().map_or_else(std::env::temp_dir, |plan| plan.local().staging().to_owned())
+}
+
+fn limits(subject: &Subject, spill: PathBuf) -> Limits {
+    match &subject.plan {
+        Some(plan) => desk::limits(plan, spill),
+        None => desk::default_limits(spill),
     }
 }
 

@@ -4,18 +4,26 @@
 //! table and site, for selecting and for deleting alike. Rows are counted and compared by a digest of all their values,
 //! for each table, site and month. Times are in UTC: the engine has no time zones built in.
 
+mod cover;
+mod insert;
+mod reread;
+mod table;
+
+pub use cover::{Found, Held, Sources, cover, table_names};
+pub use insert::{AtHand, Returned, insert};
+pub use reread::reread;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 
 use super::{Database, DuckError, Session, identifier, literal, quoted};
-use crate::hitkeep::{self, Column, RowSpan, TimeColumn, TimeForm};
+use crate::hitkeep;
 use crate::measure::Content;
 use crate::name::{Month, SiteId, TenantId};
-use crate::record::{self, ArchiveLayout, ArchivedFile, Ledger, LeftOut, PartId};
+use crate::record::{self, ArchiveLayout, ArchivedFile, ColumnRecord, Ledger, LeftOut, PartId};
+use table::{Table, measure, measure_all, rows_of_file, tables};
 
 const ALIAS: &str = "hitkeep_plan_source";
 
@@ -64,6 +72,8 @@ pub struct Extract {
     pub files: Vec<Written>,
     /// Every row that is past and was found, archived before or now.
     pub live: BTreeMap<PartId, Content>,
+    /// The tables that hold such rows, each with its columns.
+    pub schemas: BTreeMap<String, Vec<ColumnRecord>>,
     /// The parts of it of which rows were archived before.
     pub archived: BTreeSet<PartId>,
     /// The tables that have sites and times and are left out.
@@ -79,13 +89,6 @@ pub struct Written {
     pub cut: Cut,
     /// What is in it, as it was read back.
     pub parts: BTreeMap<PartId, Content>,
-}
-
-/// A table that holds rows of a site by time.
-struct Table {
-    name: String,
-    columns: Vec<Column>,
-    time: TimeColumn,
 }
 
 /// Writes every row of a database that is past, and not archived yet, into the folder `into`, and proves that each is
@@ -164,134 +167,6 @@ fn erase_within(session: &Session, cuts: &[Cut], archived: &BTreeMap<PartId, Con
     Ok(erased)
 }
 
-/// Finds the tables that hold rows of a site by time, in the order of HitKeep's archives, and those that are left out.
-fn tables(session: &Session) -> Result<(Vec<Table>, BTreeSet<LeftOut>), DuckError> {
-    let sql = format!(
-        "SELECT table_name, column_name, data_type FROM duckdb_columns() SEMI JOIN (SELECT table_oid FROM \
-         duckdb_tables() WHERE database_name = {alias} AND schema_name = 'main') USING (table_oid) \
-         WHERE database_name = {alias} ORDER BY table_name, column_index",
-        alias = literal(ALIAS)
-    );
-    let listed: Vec<(String, String, String)> =
-        session.rows("listing columns", &sql, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let mut columns: BTreeMap<String, Vec<Column>> = BTreeMap::new();
-    for (table, name, data_type) in listed {
-        columns.entry(table).or_default().push(Column { name, data_type });
-    }
-    let (mut tables, mut left_out) = (Vec::new(), BTreeSet::new());
-    for (name, columns) in columns {
-        match hitkeep::rows_by_time(&name, &columns) {
-            Ok(Some(time)) => tables.push(Table { name, columns, time }),
-            Ok(None) => {}
-            Err(reason) => drop(left_out.insert(LeftOut { table: name, reason })),
-        }
-    }
-    tables.sort_by_key(|table| hitkeep::archive_rank(&table.name));
-    Ok((tables, left_out))
-}
-
-fn measure_all(session: &Session, tables: &[Table], cuts: &[Cut]) -> Result<BTreeMap<PartId, Content>, DuckError> {
-    let mut parts = BTreeMap::new();
-    for table in tables {
-        for cut in cuts {
-            let rows = format!("SELECT {} FROM {} WHERE {}", table.list(), identifier(&table.name), table.past(cut));
-            parts.extend(measure(session, table, cut.site, &rows)?);
-        }
-    }
-    Ok(parts)
-}
-
-/// Measures rows of one site, which a query gives with the table's columns, month by month.
-fn measure(session: &Session, table: &Table, site: SiteId, rows: &str) -> Result<BTreeMap<PartId, Content>, DuckError> {
-    let doing = format!("reading `{}`", table.name);
-    let time = identifier(&table.time.name);
-    // Hashes of 64 bits add up to less than 128.
-    let sql = format!(
-        "SELECT strftime(month, '%Y-%m'), count(*)::UBIGINT, sum(hash)::VARCHAR, bit_xor(hash)::UBIGINT FROM \
-         (SELECT date_trunc('month', {time}::TIMESTAMP) AS month, hash({}) AS hash FROM ({rows})) GROUP BY month",
-        table.list()
-    );
-    let read: Vec<(String, u64, String, u64)> =
-        session.rows(&doing, &sql, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-    let part = |(month, rows, sum, xor): (String, u64, String, u64)| {
-        let odd = |what: &str| DuckError::Differs(format!("{doing}: `{what}` cannot be read"));
-        let month = month.parse().map_err(|_| odd(&month))?;
-        let sum = sum.parse().map_err(|_| odd(&sum))?;
-        Ok((PartId { site, table: table.name.clone(), month }, Content { rows, sum, xor }))
-    };
-    read.into_iter().map(part).collect()
-}
-
-impl Table {
-    /// Lists its columns, as SQL.
-    fn list(&self) -> String {
-        self.columns.iter().map(|column| identifier(&column.name)).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Lists its columns as they come out of a file: with the types that they have in the table.
-    fn list_from_file(&self) -> String {
-        let is_date = |column: &&Column| column.data_type == "DATE";
-        let cast = |column: &Column| {
-            let name = identifier(&column.name);
-            // A date that shares its column with instants has become one, and the engine knows no way straight back.
-            let value = if is_date(&column) { format!("{name}::TIMESTAMP") } else { name.clone() };
-            format!("({value})::{} AS {name}", column.data_type)
-        };
-        self.columns.iter().map(cast).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Returns the condition of a site's rows that are past.
-    fn past(&self, cut: &Cut) -> String {
-        format!(
-            "site_id = '{}' AND {}",
-            cut.site,
-            self.between(DateTime::new(1, 1, 1, 0, 0, 0, 0).ok(), self.bound(cut.cutoff))
-        )
-    }
-
-    /// Returns the condition of times from `from` on and before `to`, in UTC.
-    fn between(&self, from: Option<DateTime>, to: DateTime) -> String {
-        let time = identifier(&self.time.name);
-        let text = |moment: DateTime| match self.time.form {
-            TimeForm::Instant => format!("TIMESTAMPTZ '{}+00'", moment.strftime("%Y-%m-%d %H:%M:%S")),
-            TimeForm::Clock => format!("TIMESTAMP '{}'", moment.strftime("%Y-%m-%d %H:%M:%S")),
-            TimeForm::Date => format!("DATE '{}'", moment.strftime("%Y-%m-%d")),
-        };
-        let from = from.map(|from| format!("{time} >= {} AND ", text(from))).unwrap_or_default();
-        format!("({from}{time} < {})", text(to))
-    }
-
-    /// Returns the moment before which a row has its time if all that it stands for is before `cutoff`.
-    fn bound(&self, cutoff: Timestamp) -> DateTime {
-        let moment = TimeZone::UTC.to_datetime(cutoff);
-        let day = moment.date();
-        let hour = DateTime::from_parts(
-            day,
-            moment.time().with().minute(0).second(0).subsec_nanosecond(0).build().unwrap_or(moment.time()),
-        );
-        match self.time.span {
-            RowSpan::Event => moment,
-            RowSpan::Hour => hour,
-            RowSpan::Day => day.to_datetime(jiff::civil::Time::midnight()),
-            RowSpan::Month => day.first_of_month().to_datetime(jiff::civil::Time::midnight()),
-        }
-    }
-
-    /// Returns the condition of times in any of these months.
-    fn within(&self, months: &BTreeSet<Month>) -> String {
-        let mut runs: Vec<(Month, Month)> = Vec::new();
-        for month in months {
-            match runs.last_mut() {
-                Some((_, end)) if *end == *month => *end = month.next(),
-                _ => runs.push((*month, month.next())),
-            }
-        }
-        let begin = |month: Month| month.first_day().to_datetime(jiff::civil::Time::midnight());
-        let runs: Vec<String> = runs.into_iter().map(|(from, to)| self.between(Some(begin(from)), begin(to))).collect();
-        if runs.is_empty() { "false".to_owned() } else { format!("({})", runs.join(" OR ")) }
-    }
-}
-
 /// What is done with the rows of one table and site.
 #[derive(Default)]
 struct Share {
@@ -341,7 +216,8 @@ impl<'e> Extraction<'e> {
             }
         }
         shares.retain(|_, share| !share.is_empty());
-        let done = Extract { engine, live, archived: before, left_out, ..Extract::default() };
+        let schemas = tables.iter().map(|table| (table.name.clone(), table.record())).collect();
+        let done = Extract { engine, live, schemas, archived: before, left_out, ..Extract::default() };
         Ok(Self { session, wanted, into, tables, shares, done })
     }
 
@@ -485,17 +361,4 @@ fn unarchived(
         queries.push(format!("(({}) EXCEPT ALL ({}))", past(&share.mixed), archived.join(" UNION ALL ")));
     }
     Ok(queries.join(" UNION ALL "))
-}
-
-/// Returns the query of a table's rows in an archived file, with the table's columns.
-fn rows_of_file(table: &Table, layout: ArchiveLayout, path: &Path) -> Result<String, DuckError> {
-    let file = format!("read_parquet({}, hive_partitioning = false)", quoted(path)?);
-    let of_table = match layout {
-        ArchiveLayout::Hitkeep => format!(" WHERE _source = {}", literal(&table.name)),
-        ArchiveLayout::Hive => String::new(),
-    };
-    // A column that the table has got since is empty in older files.
-    let with_all =
-        format!("SELECT * FROM {} WHERE false UNION ALL BY NAME SELECT * FROM {file}", identifier(&table.name));
-    Ok(format!("SELECT {} FROM ({with_all}){of_table}", table.list_from_file()))
 }

@@ -52,14 +52,15 @@ pub fn tenants(session: &Session, shared: &Database) -> Result<(Vec<Tenant>, Lay
 pub fn sites(session: &Session, shared: &Database) -> Result<Vec<Site>, DuckError> {
     reading(session, shared, |session| {
         session.run("reading the sites", &format!("USE {ALIAS}"))?;
-        let listed =
-            session.rows("reading the sites", hitkeep::SITES_QUERY, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let listed = session.rows("reading the sites", hitkeep::SITES_QUERY, |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        });
         session.run("reading the sites", "USE memory")?;
-        let site = |(id, tenant, days): (String, Option<String>, Option<i64>)| {
+        let site = |(id, domain, tenant, days): (String, Option<String>, Option<String>, Option<i64>)| {
             let odd = |error| DuckError::Differs(format!("site `{id}`: {error}"));
             let tenant = tenant.map(|tenant| tenant.parse()).transpose().map_err(odd)?;
             let retention_days = days.and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0);
-            Ok(Site { id: id.parse().map_err(odd)?, tenant, retention_days })
+            Ok(Site { id: id.parse().map_err(odd)?, domain: domain.unwrap_or_default(), tenant, retention_days })
         };
         listed?.into_iter().map(site).collect()
     })

@@ -128,6 +128,11 @@ fn needed(statements: &[&str], sizes: &Sizes) -> Bytes {
     let indexed =
         statements.iter().filter(|statement| script::creates_index(statement)).map(|one| script::indexed_table(one));
     let rows = indexed.filter_map(|table| sizes.get(&table)).max().copied().unwrap_or(0);
+    memory_to_index(rows)
+}
+
+/// Returns how much memory it takes to bring so many rows into an index.
+pub(super) fn memory_to_index(rows: u64) -> Bytes {
     Bytes(MEMORY_PER_KEYED_GROUP + rows.saturating_mul(MEMORY_PER_INDEXED_ROW))
 }
 

@@ -354,7 +354,7 @@ fn resolve_database(desk: &mut Desk<'_>, at: &At<String>) -> Option<DatabaseId> 
 }
 
 /// Returns whether a list holds something, and nothing twice.
-fn check_list(desk: &mut Desk<'_>, key: &str, span: Range<usize>, items: &[At<String>], help: &str) -> bool {
+pub(super) fn check_list(desk: &mut Desk<'_>, key: &str, span: Range<usize>, items: &[At<String>], help: &str) -> bool {
     if items.is_empty() {
         let problem =
             Diagnostic::error(code::EMPTY_ARRAY, format!("`{key}` is empty, where at least one item is expected"));

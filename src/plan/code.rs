@@ -87,6 +87,12 @@ codes! {
     DELETE_LIVE = "plan::delete-live";
     /// An assertion that is no query.
     INVALID_ASSERT = "plan::invalid-assert";
+    /// A notice that says in no way, or in several, how somebody is told.
+    NOTICE_WAY = "plan::notice-way";
+    /// A file of metrics with a name that nobody reads (a warning).
+    TEXTFILE = "plan::textfile";
+    /// A command line in one text, where no shell takes it apart.
+    NO_SHELL = "plan::no-shell";
     /// A text that is not a span of time.
     INVALID_SPAN = "plan::invalid-span";
     /// A text that is not a share of a hundred.
@@ -115,6 +121,10 @@ codes! {
     TEMPLATE_UNSET = "plan::template-unset";
     /// An environment variable in a template that may hold a secret.
     TEMPLATE_SECRET = "plan::template-secret";
+    /// A `template` of something that takes none.
+    TEMPLATE_ALONE = "plan::template-alone";
+    /// A template of a message that makes no JSON.
+    TEMPLATE_JSON = "plan::template-json";
     /// A template that cannot be worked out: an unknown filter, a sum of texts.
     TEMPLATE_RENDER = "plan::template-render";
     /// A rendered template is not a folder below a destination.

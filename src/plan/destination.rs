@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::raw::{self, At};
 use super::resolve::Desk;
 use super::words::{quoted, written};
-use super::{Bucket, Chosen, Surroundings, code, secret, trees};
+use super::{Bucket, Chosen, Secret, Surroundings, code, secret, trees};
 use crate::diagnose::{Diagnostic, Problems, Rejected, Severity};
 use crate::name::Name;
 
@@ -89,6 +89,17 @@ impl Destination {
             Store::Bucket(bucket) => bucket.lifecycle()?.expire_after,
             Store::Directory(_) => None,
         }
+    }
+
+    /// Returns where the secrets that it takes are found.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let keys = match self.store() {
+            Store::Bucket(bucket) => bucket.credentials(),
+            Store::Directory(_) => None,
+        };
+        keys.into_iter().flat_map(|keys| {
+            [&keys.access_key_id, &keys.secret_access_key].into_iter().chain(keys.session_token.as_ref())
+        })
     }
 
     /// Returns where it keeps what it is given.

@@ -31,5 +31,8 @@ pub const TMPDIR: &str = "TMPDIR";
 /// systemd's directory of the credentials of a unit, where a secret is one of them.
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
+/// systemd's word for the stream that it has connected with the journal, by device and inode.
+pub const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+
 /// What says whether a terminal can show more than ASCII.
 pub const LOCALE: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];

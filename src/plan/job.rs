@@ -36,6 +36,15 @@ impl<'p> Job<'p> {
         }
     }
 
+    /// Returns the archive job; nothing where it backs up.
+    #[must_use]
+    pub fn archive(self) -> Option<&'p Archive> {
+        match self {
+            Self::Backup(_) => None,
+            Self::Archive(archive) => Some(archive),
+        }
+    }
+
     /// Returns the name it has in the plan; no other job has it.
     #[must_use]
     pub fn name(self) -> &'p Name {

@@ -16,6 +16,7 @@ use toml::Spanned;
 use super::archive::Layout;
 use super::backup::{Codec, Verify};
 use super::bucket::{Checksum, Cipher, UrlStyle};
+use super::notify::Occasion;
 use super::source::Capture;
 
 /// A value and the place of its text.
@@ -121,6 +122,12 @@ pub(super) struct Document {
     /// Jobs: which source's old rows are kept at which destinations, each under a name of your choice.
     #[schemars(extend("minProperties" = 1))]
     pub(super) archive: Option<Named<Archive>>,
+    /// Commands that are run around every job.
+    pub(super) hooks: Option<Hooks>,
+    /// Who is told how runs begin and end, each under a name of your choice.
+    pub(super) notify: Option<Named<Notice>>,
+    /// What is written for a monitoring system.
+    pub(super) metrics: Option<Metrics>,
     /// What this host provides for the work.
     pub(super) local: Option<Local>,
 }
@@ -435,6 +442,75 @@ pub(super) struct Upload {
     pub(super) bandwidth: Option<At<String>>,
 }
 
+/// Commands that are run around every job, without a shell: each is a program and its arguments.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hooks {
+    /// Before the job looks at anything, one after the other. Where one exits with 75, the job is skipped (exit code 75);
+    /// where one fails otherwise, it is not run.
+    #[serde(default)]
+    #[schemars(schema_with = "commands")]
+    pub(super) before: Option<At<Commands>>,
+    /// When the job has ended, however it did: also where a command before it failed, and where a signal ended it.
+    #[serde(default)]
+    #[schemars(schema_with = "commands")]
+    pub(super) after: Option<At<Commands>>,
+    /// Last, where the exit code is neither 0 nor 75, be it for a command of `after`.
+    #[serde(default)]
+    #[schemars(schema_with = "commands")]
+    pub(super) failure: Option<At<Commands>>,
+    /// How long each command may take until it is stopped, with all that it has started. Once a signal has ended the job,
+    /// at most a minute.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("default" = "5m"))]
+    pub(super) timeout: Option<At<String>>,
+}
+
+/// Commands, each a program and its arguments.
+pub(super) type Commands = Vec<At<Vec<At<String>>>>;
+
+/// Who is told how runs begin and end, in one of three ways.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("allOf" = [{ "oneOf": [
+    { "required": ["healthchecks"] },
+    { "required": ["webhook"] },
+    { "required": ["command"] },
+] }]))]
+pub(super) struct Notice {
+    /// What is told: `start`, `success`, `partial`, `failure`, `recovery` (a success after a run that had none). Unless set,
+    /// `partial`, `failure` and `recovery`; with `healthchecks` all but `recovery`, which is a success there.
+    #[schemars(length(min = 1), extend("uniqueItems" = true, "examples" = [["failure", "partial", "recovery"]]))]
+    pub(super) on: Option<At<Vec<At<Occasion>>>>,
+    /// Where the address of a check is found that speaks the protocol of healthchecks.io: it is told `/start` and `/EXIT_CODE`
+    /// with the id of the run and the last lines of the log.
+    #[schemars(extend("examples" = [{ "env": "HC_PING_URL" }]))]
+    pub(super) healthchecks: Option<At<Secret>>,
+    /// Where the address is found that a JSON document is sent to.
+    #[schemars(extend("examples" = [{ "env": "OPS_WEBHOOK_URL" }]))]
+    pub(super) webhook: Option<At<Secret>>,
+    /// A program and its arguments, without a shell. It has the variables of `[hooks]`, and `$HITKEEP_PLAN_EVENT` and
+    /// `$HITKEEP_PLAN_SUMMARY`.
+    #[schemars(length(min = 1), extend("examples" = [["/usr/local/bin/page", "hitkeep"]]))]
+    pub(super) command: Option<At<Vec<At<String>>>>,
+    /// The document of a `webhook`: a template that must make JSON, of `event`, `plan`, `job`, `run`, `host`, `status`,
+    /// `exit_code`, `started_at`, `finished_at`, `summary`, `failures` and `log`. All of them unless set.
+    #[schemars(length(min = 1), extend("examples" = ["{ \"text\": {{ summary | tojson }} }"]))]
+    pub(super) template: Option<At<String>>,
+    /// How long telling may take, with all that is tried again. What cannot be told is a warning.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("default" = "10s"))]
+    pub(super) timeout: Option<At<String>>,
+}
+
+/// What is written for a monitoring system.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    /// The file that is written after each run, for the textfile collector of Prometheus' node exporter: a name that ends with
+    /// `.prom`, in a directory that is there. Everyone may read it.
+    #[schemars(required, length(min = 1), extend("examples" = ["/var/lib/node_exporter/hitkeep_plan.prom"]))]
+    pub(super) textfile: Option<At<String>>,
+}
+
 /// What this host provides for the work.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -521,5 +597,15 @@ fn variables(_: &mut SchemaGenerator) -> Schema {
         "type": "object",
         "patternProperties": { "^[A-Za-z_][A-Za-z0-9_]*$": { "type": "string" } },
         "additionalProperties": false,
+    })
+}
+
+/// Returns the schema of a list of commands.
+fn commands(_: &mut SchemaGenerator) -> Schema {
+    let example = ["systemctl", "stop", "hitkeep"];
+    json_schema!({
+        "type": "array",
+        "items": { "type": "array", "items": { "type": "string" }, "minItems": 1, "examples": [example] },
+        "examples": [[example]],
     })
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use super::raw::{At, Document, Named};
+use super::raw::{self, At, Document, Named};
 use super::trees::Trees;
 use super::words::{nearest, quoted, written};
-use super::{Archive, Backup, Chosen, Destination, Local, Origin, Parts, Source, Surroundings, code};
+use super::{
+    Archive, Backup, Chosen, Destination, Hooks, Local, Metrics, Notice, Origin, Parts, Source, Surroundings, code,
+};
 use crate::diagnose::{Diagnostic, position};
 use crate::measure::{Bytes, Span};
 use crate::name::Name;
@@ -257,6 +259,9 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         variables: variables(desk, document.vars),
         trees: Trees::default(),
     };
+    let hooks = Hooks::resolve(desk, document.hooks.unwrap_or_default());
+    let notices = notices(desk, document.notify);
+    let metrics = document.metrics.map(|metrics| Metrics::resolve(desk, metrics));
     let local = Local::resolve(desk, &document.local.unwrap_or_default());
     let backup_tables = document.backup.map(|named| named.0).unwrap_or_default();
     let archive_tables = document.archive.map(|named| named.0).unwrap_or_default();
@@ -282,8 +287,23 @@ pub(super) fn resolve(desk: &mut Desk<'_>, document: Document) -> Option<Parts> 
         destinations: destinations.into_values(),
         backups,
         archives,
+        hooks: hooks?,
+        notices: notices?,
+        metrics: metrics.map_or(Some(None), |metrics| metrics.map(Some))?,
         local: local?,
     })
+}
+
+/// Reads every `[notify.NAME]`; returns nothing when one was refused.
+fn notices(desk: &mut Desk<'_>, tables: Option<Named<raw::Notice>>) -> Option<Vec<Notice>> {
+    let tables = tables.map(|named| named.0).unwrap_or_default();
+    let asked = tables.len();
+    let mut notices = Vec::new();
+    for (at, table) in tables {
+        let named = desk.name(&at);
+        notices.extend(named.and_then(|(name, sound)| Notice::resolve(desk, name, table).filter(|_| sound)));
+    }
+    (notices.len() == asked).then_some(notices)
 }
 
 /// Reads every job of a kind with `read`; leaves out those that were refused.

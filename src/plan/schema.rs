@@ -106,6 +106,7 @@ pub(super) fn expected(schema: &Value) -> String {
     match schema["type"].as_str() {
         Some("integer") => "a whole number",
         Some("array") if schema["items"]["type"] == "object" => "an array of tables",
+        Some("array") if schema["items"]["type"] == "array" => "an array of arrays of strings",
         Some("array") => "an array of strings",
         Some("boolean") => "`true` or `false`",
         Some("object") if is_secret(schema) => "a reference to a secret",

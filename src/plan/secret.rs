@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::raw::{self, At};
-use super::resolve::{Desk, absolute};
+use super::resolve::Desk;
 use super::words::{quoted, written};
-use super::{Chosen, code};
+use super::{Chosen, Command, code};
 use crate::diagnose::Diagnostic;
 
 /// Where a secret is found; never the secret itself.
@@ -20,8 +20,8 @@ pub enum Secret {
     Variable(String),
     /// In this file, which holds nothing else; absolute.
     File(PathBuf),
-    /// In what this program prints: the program and its arguments, at least the program.
-    Command(Vec<String>),
+    /// In what this program prints.
+    Command(Command),
     /// In the credential of this name that systemd hands to the unit.
     Credential(String),
 }
@@ -31,7 +31,7 @@ impl fmt::Display for Secret {
         match self {
             Self::Variable(name) => write!(f, "${name}"),
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Command(words) => f.write_str(words.first().map_or("", String::as_str)),
+            Self::Command(command) => f.write_str(command.words().first().map_or("", String::as_str)),
             Self::Credential(name) => write!(f, "the credential {name}"),
         }
     }
@@ -54,7 +54,8 @@ impl Secret {
         }
         let env = env.and_then(|at| variable(desk, at));
         let file = file.and_then(|at| desk.path(&at)).map(|path| Self::File(path.value));
-        let command = command.and_then(|at| program(desk, at));
+        let command = command.and_then(|at| Command::resolve(desk, "command", at, r#"["pass", "show", "s3"]"#));
+        let command = command.map(Self::Command);
         let credential = credential.and_then(|at| named(desk, at));
         let secret = env.or(file).or(command).or(credential)?;
         Some(desk.chosen(secret, &span))
@@ -107,22 +108,6 @@ fn refuse(desk: &mut Desk<'_>, at: &At<String>, what: &str, help: &str) -> Optio
     None
 }
 
-fn program(desk: &mut Desk<'_>, at: At<Vec<At<String>>>) -> Option<Secret> {
-    let mut words: Vec<String> = at.value.into_iter().map(|word| word.value).collect();
-    let Some(program) = words.first_mut().filter(|program| !program.is_empty()) else {
-        desk.problems.push(
-            Diagnostic::error(code::EMPTY_ARRAY, "`command` names no program")
-                .at(at.span, "nothing to be run")
-                .help("write the program and its arguments, as in `[\"pass\", \"show\", \"s3\"]`"),
-        );
-        return None;
-    };
-    if program.contains('/') {
-        *program = absolute(&desk.around.directory, program).to_string_lossy().into_owned();
-    }
-    Some(Secret::Command(words))
-}
-
 fn is_variable(text: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
     text.starts_with(letter) && text.chars().all(|c| letter(c) || c.is_ascii_digit())
@@ -172,7 +157,10 @@ fn assigned_secret(text: &str, equals: usize) -> Option<Range<usize>> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let key = &key[key.trim_end_matches(is_part).len()..];
     let key = key.to_ascii_lowercase().replace('-', "_");
-    if ["secret", "token", "password", "passwd", "access_key"].iter().any(|word| key.contains(word)) {
+    if ["secret", "token", "password", "passwd", "access_key", "webhook", "healthchecks"]
+        .iter()
+        .any(|word| key.contains(word))
+    {
         return value(text, equals + 1);
     }
     let is_pasted = |name: &str| looks_pasted(name) || (key == "env" && !is_variable(name));

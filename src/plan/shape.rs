@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::code;
 use super::schema::{entries, expected, is_required, is_secret, one_of, properties, words};
@@ -39,18 +39,21 @@ impl<'p> Shape<'p> {
                 true
             }
             DeValue::Array(items) if kind == "array" && schema["items"]["type"] == "object" => {
-                items.iter_mut().filter_map(|item| (!self.check(item, &schema["items"], path)).then_some(())).count()
-                    == 0
+                items.iter_mut().fold(true, |sound, item| self.check(item, &schema["items"], path) && sound)
+            }
+            DeValue::Array(items) if is_one_command(items, schema) => {
+                self.bare_command(items, key_of(path), span);
+                false
             }
             DeValue::Array(items) if kind == "array" => {
                 let name = format!("an item of `{}`", key_of(path));
-                items.iter().filter(|item| !self.check_item(item, &schema["items"], &name)).count() == 0
+                items.iter().filter(|item| !self.check_item(item, &schema["items"], path, &name)).count() == 0
             }
             DeValue::String(word) if kind == "string" => self.check_word(word, schema, path, span),
             DeValue::Integer(_) if kind == "integer" => true,
             DeValue::Boolean(_) if kind == "boolean" => true,
             DeValue::String(_) if is_secret(schema) => {
-                self.plain_secret(key_of(path), span);
+                self.plain_secret(key_of(path), schema, span);
                 false
             }
             other => {
@@ -96,12 +99,18 @@ impl<'p> Shape<'p> {
         }
     }
 
-    fn check_item(&mut self, item: &Spanned<DeValue<'_>>, schema: &Value, name: &str) -> bool {
-        let sound = item.get_ref().is_str();
-        if !sound {
-            self.wrong_type(item.get_ref(), name, schema, item.span());
+    fn check_item(&mut self, item: &Spanned<DeValue<'_>>, schema: &Value, path: &str, name: &str) -> bool {
+        match item.get_ref() {
+            DeValue::Array(words) if schema["type"] == "array" => {
+                let name = format!("a word in {name}");
+                words.iter().filter(|word| !self.check_item(word, &schema["items"], path, &name)).count() == 0
+            }
+            DeValue::String(word) if schema["type"] != "array" => self.check_word(word, schema, path, item.span()),
+            other => {
+                self.wrong_type(other, name, schema, item.span());
+                false
+            }
         }
-        sound
     }
 
     fn check_word(&mut self, word: &str, schema: &Value, path: &str, span: Range<usize>) -> bool {
@@ -129,9 +138,20 @@ impl<'p> Shape<'p> {
         self.problems.push(problem.help(way_out(found, schema)));
     }
 
+    /// Reports one command where a list of them is expected, once for all of its words.
+    fn bare_command(&mut self, words: &DeArray<'_>, key: &str, span: Range<usize>) {
+        let message = format!("`{key}` is one command, where an array of commands is expected");
+        let words: Vec<String> =
+            words.iter().filter_map(|word| word.get_ref().as_str()).map(|word| format!("{word:?}")).collect();
+        let problem = Diagnostic::error(code::WRONG_TYPE, message).at(span, "an array of strings");
+        self.problems
+            .push(problem.help(format!("put the command into brackets of its own: `[[{}]]`", words.join(", "))));
+    }
+
     /// Reports a secret that stands where its place should; the message does not repeat it.
-    fn plain_secret(&mut self, key: &str, span: Range<usize>) {
-        let variable = format!("HITKEEP_S3_{}", key.to_uppercase());
+    fn plain_secret(&mut self, key: &str, schema: &Value, span: Range<usize>) {
+        let own = schema["examples"][0]["env"].as_str();
+        let variable = own.map_or_else(|| format!("HITKEEP_S3_{}", key.to_uppercase()), str::to_owned);
         self.problems.push(
             Diagnostic::error(code::PLAIN_SECRET, format!("`{key}` stands in the plan itself"))
                 .at(span, "not shown")
@@ -171,6 +191,11 @@ impl<'p> Shape<'p> {
     }
 }
 
+/// Tells whether the words of one command stand where a list of commands is expected.
+fn is_one_command(items: &DeArray<'_>, schema: &Value) -> bool {
+    schema["items"]["type"] == "array" && !items.is_empty() && items.iter().all(|item| item.get_ref().is_str())
+}
+
 fn is_empty(value: &DeValue<'_>) -> bool {
     value.as_table().is_some_and(DeTable::is_empty)
 }
@@ -179,7 +204,7 @@ fn is_empty(value: &DeValue<'_>) -> bool {
 fn way_out(found: &DeValue<'_>, schema: &Value) -> String {
     let is_number = matches!(found, DeValue::Integer(_) | DeValue::Float(_));
     match (schema["type"].as_str(), found) {
-        (Some("array"), DeValue::String(text)) => {
+        (Some("array"), DeValue::String(text)) if schema["items"]["type"] != "array" => {
             format!("write an array, even of one: `[\"{}\"]`", text.escape_debug())
         }
         (Some("array"), DeValue::Table(_)) if schema["items"]["type"] == "object" => {
@@ -188,6 +213,7 @@ fn way_out(found: &DeValue<'_>, schema: &Value) -> String {
         (Some("array"), _) => format!("write {}, as in `{}`", expected(schema), schema["examples"][0]),
         (Some("object"), _) if is_secret(schema) => "say where it is found, as in `{ env = \"NAME\" }`".to_owned(),
         (Some("object"), _) => "write a table: a header in brackets, and its keys below".to_owned(),
+        (None, _) if schema["default"].is_null() => format!("write {}", expected(schema)),
         (Some("integer"), _) => "write the number, without quotes".to_owned(),
         (Some("boolean"), _) => "write `true` or `false`, without quotes".to_owned(),
         (Some("string"), _) if is_number && schema["pattern"].as_str().is_some_and(|shape| shape.contains("[0-9]")) => {

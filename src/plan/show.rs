@@ -11,8 +11,8 @@ use super::keep::Keeping;
 use super::lifecycle::{Lifecycling, Transition};
 use super::upload::Uploading;
 use super::{
-    Archive, Backup, Bucket, Chosen, Destination, Encryption, Installation, Local, Origin, Plan, Secret, Selection,
-    Snapshots, Source, SourceKind, Store,
+    Archive, Backup, Bucket, Chosen, Command, Destination, Encryption, Hooks, Installation, Local, Metrics, Notice,
+    Origin, Plan, Secret, Selection, Snapshots, Source, SourceKind, Store, Way,
 };
 use crate::measure::{Bytes, Span};
 use crate::name::Prefix;
@@ -28,6 +28,11 @@ pub(super) fn show(plan: &Plan) -> String {
     tables.extend(parts.destinations.iter().map(|item| destination(item)));
     tables.extend(parts.backups.iter().map(backup));
     tables.extend(parts.archives.iter().map(archive));
+    if !parts.hooks.is_empty() {
+        tables.push(hooks(&parts.hooks));
+    }
+    tables.extend(parts.notices.iter().map(notice));
+    tables.extend(parts.metrics.as_ref().map(metrics));
     tables.push(local(&parts.local));
     let tables: Vec<String> = tables.iter().map(Table::text).collect();
     tables.join("\n")
@@ -229,6 +234,40 @@ fn upload(table: &mut Table, uploading: &Uploading, to: &[Arc<Destination>]) {
     table.add_or("upload.bandwidth", bandwidth.as_ref(), rate, "no limit");
 }
 
+fn hooks(hooks: &Hooks) -> Table {
+    let mut table = Table::new("[hooks]\n".to_owned());
+    for (key, commands) in [("before", &hooks.before), ("after", &hooks.after), ("failure", &hooks.failure)] {
+        table.add(key, Value::Array(commands.value.iter().map(command).collect()), commands);
+    }
+    table.add("timeout", quoted(&hooks.timeout.value.to_string()), &hooks.timeout);
+    table
+}
+
+fn notice(notice: &Notice) -> Table {
+    let mut table = Table::new(format!("[notify.{}]  # line {}\n", notice.name, notice.line));
+    table.add("on", list(notice.on.value.iter().map(ToString::to_string)), &notice.on);
+    let way = match notice.way() {
+        Way::Healthchecks(found) | Way::Webhook(found) => secret(found),
+        Way::Command(held) => command(held).to_string(),
+    };
+    table.add(notice.way().as_str(), way, &notice.way);
+    if let Some(template) = &notice.template {
+        table.add("template", quoted(&template.value), template);
+    }
+    table.add("timeout", quoted(&notice.timeout.value.to_string()), &notice.timeout);
+    table
+}
+
+fn metrics(metrics: &Metrics) -> Table {
+    let mut table = Table::new("[metrics]\n".to_owned());
+    table.add("textfile", path(&metrics.textfile.value), &metrics.textfile);
+    table
+}
+
+fn command(command: &Command) -> Value {
+    Value::Array(command.words().iter().cloned().map(Value::String).collect())
+}
+
 fn local(local: &Local) -> Table {
     let mut table = Table::new("[local]\n".to_owned());
     table.add("state", path(&local.state.value), &local.state);
@@ -254,7 +293,7 @@ fn secret(secret: &Secret) -> String {
     match secret {
         Secret::Variable(name) => format!("{{ env = {} }}", quoted(name)),
         Secret::File(file) => format!("{{ file = {} }}", path(file)),
-        Secret::Command(words) => format!("{{ command = {} }}", list(words.iter().cloned())),
+        Secret::Command(words) => format!("{{ command = {} }}", command(words)),
         Secret::Credential(name) => format!("{{ credential = {} }}", quoted(name)),
     }
 }

@@ -112,7 +112,7 @@ fn look_up(desk: &mut Desk<'_>, variables: &mut Variables, at: &At<String>, name
 }
 
 /// Returns an environment in which only names and filters mean something; there is nothing to call.
-fn environment() -> Environment<'static> {
+pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_debug(true);
@@ -136,14 +136,14 @@ fn unset_variable(error: &Error) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn broken(desk: &Desk<'_>, at: &At<String>, error: &Error) -> Diagnostic {
+pub(super) fn broken(desk: &Desk<'_>, at: &At<String>, error: &Error) -> Diagnostic {
     let detail = error.detail().unwrap_or("it cannot be read");
     Diagnostic::error(code::TEMPLATE_SYNTAX, format!("the template is not well formed: {detail}"))
         .at(inside(desk, at, error.range()), "here")
         .help("a name stands in double braces, as in `{{ host }}/backups`")
 }
 
-fn failed(desk: &Desk<'_>, at: &At<String>, error: &Error) -> Diagnostic {
+pub(super) fn failed(desk: &Desk<'_>, at: &At<String>, error: &Error) -> Diagnostic {
     let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     Diagnostic::error(code::TEMPLATE_RENDER, format!("the template cannot be worked out: {detail}"))
         .at(inside(desk, at, error.range()), "here")
@@ -193,7 +193,7 @@ fn unknown_variable(desk: &Desk<'_>, variables: &Variables, at: &At<String>, nam
 }
 
 /// Returns where `name` first stands in a template as a whole name.
-fn find(at: &At<String>, name: &str) -> Option<Range<usize>> {
+pub(super) fn find(at: &At<String>, name: &str) -> Option<Range<usize>> {
     let part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
     let whole = |start: &usize| {
         let (before, after) = (&at.value[..*start], &at.value[start + name.len()..]);
@@ -205,7 +205,7 @@ fn find(at: &At<String>, name: &str) -> Option<Range<usize>> {
 
 /// Returns the place in the plan of a range inside a string, or the whole string where its text is written
 /// differently from what it means.
-fn inside(desk: &Desk<'_>, at: &At<String>, range: Option<Range<usize>>) -> Range<usize> {
+pub(super) fn inside(desk: &Desk<'_>, at: &At<String>, range: Option<Range<usize>>) -> Range<usize> {
     let written = desk.text.get(at.span.clone()).unwrap_or_default();
     let start = ["\"\"\"", "'''", "\"", "'"].iter().find_map(|quote| {
         let body = written.strip_prefix(quote)?.strip_suffix(quote)?;

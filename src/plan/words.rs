@@ -40,27 +40,12 @@ mod tests {
         let known = known.chain(["storage_class", "encryption", "kms_key", "ca_bundle", "checksum", "concurrency"]);
         let known = known.chain(["part_size", "bandwidth", "env", "file", "command", "credential"]);
         let known = known.chain(["objective", "rpo", "drill_every", "max_shrink", "assert"]);
+        let known = known.chain(["hooks", "before", "after", "failure", "notify", "on", "webhook", "healthchecks"]);
+        let known = known.chain(["template", "metrics", "textfile"]);
         let known: Vec<&str> = known.collect();
-        for later in [
-            "schedule",
-            "catch_up",
-            "jitter",
-            "keep",
-            "archive",
-            "hooks",
-            "notify",
-            "metrics",
-            "snapshots",
-            "older_than",
-            "layout",
-            "delete",
-            "before",
-            "after",
-            "failure",
-            "on",
-            "webhook",
-            "textfile",
-        ] {
+        for later in
+            ["schedule", "catch_up", "jitter", "keep", "archive", "snapshots", "older_than", "layout", "delete"]
+        {
             assert_eq!(nearest(later, known.iter().copied()), None, "{later}");
         }
     }

@@ -27,6 +27,9 @@ pub struct ArchiveRecord {
     pub sites: Vec<SiteRecord>,
     /// Every file.
     pub files: Vec<ArchivedFile>,
+    /// The tables that hold rows by time, as they were when these were archived.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schemas: Vec<SchemaRecord>,
     /// The tables that have sites and times and are in no archive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
@@ -94,6 +97,28 @@ pub struct PartRecord {
     pub content: String,
 }
 
+/// A table that rows are archived of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SchemaRecord {
+    /// The table.
+    pub table: String,
+    /// The databases in which it is like this.
+    #[schemars(with = "Vec<String>")]
+    pub databases: Vec<DatabaseId>,
+    /// Its columns, in order.
+    pub columns: Vec<ColumnRecord>,
+}
+
+/// A column of such a table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct ColumnRecord {
+    /// Its name.
+    pub name: String,
+    /// Its type, in DuckDB's words.
+    #[serde(rename = "type")]
+    pub data_type: String,
+}
+
 /// A table that is in no archive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
@@ -114,6 +139,12 @@ impl ArchiveRecord {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.files.iter().map(ArchivedFile::rows).sum()
+    }
+
+    /// Returns the tables of a database as they were.
+    #[must_use]
+    pub fn schemas_of(&self, database: DatabaseId) -> Vec<SchemaRecord> {
+        self.schemas.iter().filter(|schema| schema.databases.contains(&database)).cloned().collect()
     }
 }
 
@@ -160,6 +191,19 @@ impl Ledger {
             rows
         };
         rows(self) == rows(other)
+    }
+
+    /// Tells whether a file of these holds the same rows of a table and month as another does, or did.
+    #[must_use]
+    pub fn has_twin(&self, of: &ArchivedFile, part: &PartRecord) -> bool {
+        let comparable = |file: &&ArchivedFile| file.site == of.site && file.duckdb == of.duckdb;
+        self.files.iter().filter(comparable).any(|file| file.parts.contains(part))
+    }
+
+    /// Tells whether these hold all rows again that another file holds, or did.
+    #[must_use]
+    pub fn holds_all_of(&self, file: &ArchivedFile) -> bool {
+        file.parts.iter().all(|part| self.has_twin(file, part))
     }
 
     /// Returns the files that hold rows of a part, and what they hold of it together; no content where any of them was

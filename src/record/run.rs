@@ -80,6 +80,16 @@ pub struct RunRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub series: Option<RunId>,
+    /// The commands that were run around the job, in order; in the record that the host keeps in its state directory only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRecord>,
+    /// The exit code of the whole run, with its drill, its deletions and its commands, where that is not the worst of its
+    /// destinations; in the record that the host keeps only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_with: Option<u8>,
+    /// What the destination held when the run had ended; in the record that the host keeps only, for its metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<PlaceRecord>,
     /// The set that was the newest with a run record before this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -172,6 +182,58 @@ pub enum Verification {
     None,
     /// Every file was read back from the destination and its SHA-256 compared.
     Checksum,
+}
+
+/// What a job's place held at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlaceRecord {
+    /// How many complete and how many partial sets; nothing where not all of them were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sets: Option<SetsRecord>,
+    /// The newest complete set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub newest_complete: Option<SnapshotId>,
+    /// When the run ended that made the newest set whose files were compared after they were stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub verified_at: Option<Timestamp>,
+    /// When the newest restore drill that passed had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub drilled_at: Option<Timestamp>,
+}
+
+/// All sets of a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SetsRecord {
+    /// How many are complete.
+    pub complete: u64,
+    /// How many are partial.
+    pub partial: u64,
+    /// The oldest complete set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub oldest_complete: Option<SnapshotId>,
+}
+
+/// One command that was run around a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HookRecord {
+    /// `before`, `after` or `failure`.
+    pub when: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How it ended, in words.
+    pub ended: String,
+    /// Its exit code; none where it was stopped, or could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// The end of what it wrote to its standard output and standard error, without secrets of the plan.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
 }
 
 /// One failure of a run.

@@ -2,13 +2,12 @@
 //!
 //! Tasks may be under way at the same time: each line begins with the number of its task.
 
-use std::io::Write;
-
+use super::log::{self, Level};
 use crate::event::{Event, Listener};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Loudness {
+pub(super) enum Loudness {
     /// What failed or deserves attention.
     Problems,
     /// Each task that was done, and what is waited for, as well.
@@ -37,19 +36,33 @@ impl Lines {
 
 impl Listener for Lines {
     fn hear(&self, event: &Event) {
-        let line = match event {
-            Event::Warned { message } => format!("warning: {message}"),
-            Event::Waiting { message } if self.loudness == Loudness::Tasks => format!("waiting: {message}"),
-            Event::TaskStarted { task, title, .. } if self.loudness == Loudness::Tasks => {
-                format!("{:>4}  {title}", task.0)
-            }
-            Event::TaskDone { task, result, took } if self.loudness == Loudness::Tasks => {
-                format!("{:>4}  {}", task.0, done(result, took.as_secs_f64()))
-            }
-            _ => return,
-        };
-        // Nobody is left to tell when standard error is gone.
-        drop(writeln!(anstream::stderr().lock(), "{line}"));
+        // What failed is drawn when all is over, at the line of the plan that asked for it.
+        if matches!(event, Event::TaskFailed { .. } | Event::RunStarted { .. } | Event::RunFinished { .. }) {
+            return;
+        }
+        if let Some((loudness, line)) = in_words(event).filter(|(loudness, _)| *loudness <= self.loudness) {
+            log::write(if loudness == Loudness::Problems { Level::Warning } else { Level::Info }, &line);
+        }
+    }
+}
+
+/// Returns an event as a line, and who wants to hear it; nothing for one that says little.
+pub(super) fn in_words(event: &Event) -> Option<(Loudness, String)> {
+    let (problem, task) = (|line| Some((Loudness::Problems, line)), |line| Some((Loudness::Tasks, line)));
+    match event {
+        Event::Warned { message } => problem(format!("warning: {message}")),
+        Event::Waiting { message } => task(format!("waiting: {message}")),
+        Event::TaskStarted { task: id, title, .. } => task(format!("{:>4}  {title}", id.0)),
+        Event::TaskDone { task: id, result, took } => {
+            task(format!("{:>4}  {}", id.0, done(result, took.as_secs_f64())))
+        }
+        Event::TaskFailed { task: id, cause } => problem(format!("{:>4}  failed: {cause}", id.0)),
+        Event::HookEnded { when, command, result, took } => {
+            task(format!("{when}: {command}: {result} in {:.1} s", took.as_secs_f64()))
+        }
+        Event::RunStarted { title, .. } => task(title.clone()),
+        Event::RunFinished { result, .. } => task(result.clone()),
+        Event::TaskMoved { .. } | Event::TaskSkipped { .. } => None,
     }
 }
 

@@ -49,6 +49,9 @@ impl Listener for Progress {
                 }
             }
             // Nobody is left to tell when standard error is gone.
+            Event::HookEnded { when, command, result, .. } => {
+                drop(self.screen.println(format!("✓ {when}: {command}: {result}")));
+            }
             Event::Warned { message } => drop(self.screen.println(format!("warning: {message}"))),
             Event::Waiting { message } => drop(self.screen.println(format!("waiting: {message}"))),
             Event::RunStarted { .. } | Event::TaskSkipped { .. } | Event::RunFinished { .. } => {}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use minijinja::{Environment, context};
 
-use crate::plan::{Job, Plan, Schedule, Store};
+use crate::plan::{Job, Plan, Schedule, Store, Way, When};
 
 /// The characters of a path that mean themselves to systemd and to a shell.
 const PLAIN: &str = "/._-+@:,";
@@ -39,7 +39,10 @@ pub fn crontab(plan: &Plan, file: &Path, program: &Path) -> Unit {
 fn fill(template: &str, plan: &Plan, program: &str, file: &str) -> String {
     let writable: Vec<String> = written(plan).into_iter().map(in_a_unit).collect();
     let has_bucket = plan.destinations().iter().any(|destination| matches!(destination.store(), Store::Bucket(_)));
-    let values = context! { name => plan.name(), program, plan => file, writable, has_bucket, minutes => tick(plan) };
+    let has_address = plan.notices().iter().any(|notice| !matches!(notice.way(), Way::Command(_)));
+    let (has_network, may_skip) = (has_bucket || has_address, !plan.hooks().at(When::Before).is_empty());
+    let values =
+        context! { name => plan.name(), program, plan => file, writable, has_network, may_skip, minutes => tick(plan) };
     Environment::new().render_str(template, values).unwrap_or_default() + "\n"
 }
 
@@ -49,7 +52,8 @@ fn written(plan: &Plan) -> Vec<&Path> {
         Store::Directory(path) => Some(path.as_path()),
         Store::Bucket(_) => None,
     });
-    directories.chain(plan.local().chosen()).collect()
+    let metrics = plan.metrics().and_then(|metrics| metrics.textfile().parent());
+    directories.chain(plan.local().chosen()).chain(metrics).collect()
 }
 
 /// Returns how many minutes lie between two questions what is due: five, unless a job may come in between.

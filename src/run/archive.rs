@@ -16,8 +16,8 @@ use crate::event::Event;
 use crate::measure::{Bytes, Content, Grouped, counted};
 use crate::name::{DatabaseId, Key, Name};
 use crate::record::{
-    ArchiveRecord, ArchivedFile, Failed, FileRecord, Kind, Ledger, LeftOut, PartId, PartRecord, RunRecord, SiteRecord,
-    Status, Verification,
+    ArchiveRecord, ArchivedFile, ColumnRecord, Failed, FileRecord, Kind, Ledger, LeftOut, PartId, PartRecord,
+    RunRecord, SchemaRecord, SiteRecord, Status, Verification,
 };
 use crate::store::Store;
 use crate::work::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, Origin, Task};
@@ -91,12 +91,33 @@ struct Progress {
     written: Vec<Key>,
     archived: BTreeSet<DatabaseId>,
     files: Vec<ArchivedFile>,
+    /// The tables with their columns, each with the databases in which it is like that.
+    schemas: BTreeMap<(String, Vec<ColumnRecord>), BTreeSet<DatabaseId>>,
     left_out: BTreeSet<LeftOut>,
     failures: Vec<Failure>,
     /// Whether nothing more is to be stored there.
     is_given_up: bool,
     /// Whether everything there is sealed.
     is_sealed: bool,
+}
+
+impl Progress {
+    /// Notes what was found in a database whose rows are archived.
+    fn add(&mut self, database: DatabaseId, extract: &archive::Extract) {
+        self.archived.insert(database);
+        self.left_out.extend(extract.left_out.iter().cloned());
+        for schema in extract.schemas.clone() {
+            self.schemas.entry(schema).or_default().insert(database);
+        }
+    }
+
+    fn schemas(&self) -> Vec<SchemaRecord> {
+        let schema = |((table, columns), databases): (&(String, Vec<ColumnRecord>), &BTreeSet<DatabaseId>)| {
+            let (table, columns, databases) = (table.clone(), columns.clone(), databases.iter().copied().collect());
+            SchemaRecord { table, databases, columns }
+        };
+        self.schemas.iter().map(schema).collect()
+    }
 }
 
 impl Walk<'_> {
@@ -226,8 +247,7 @@ impl Walk<'_> {
             match self.store(delivery, extract, &mut progress.written).await {
                 Ok(files) => {
                     progress.files.extend(files);
-                    progress.left_out.extend(extract.left_out.iter().cloned());
-                    progress.archived.insert(delivery.put.action.database);
+                    progress.add(delivery.put.action.database, extract);
                 }
                 Err(failure) => {
                     progress.failures.push(failure);
@@ -351,7 +371,7 @@ impl Walk<'_> {
             code => code,
         };
         let record = self.record(series, progress);
-        let archive = record.archive.map(|archive| ArchiveRecord { files: Vec::new(), ..archive });
+        let archive = record.archive.map(|archive| ArchiveRecord { files: Vec::new(), schemas: Vec::new(), ..archive });
         RunRecord { status: Status::Failed, exit_code, captured: Vec::new(), archive, ..record }
     }
 
@@ -381,6 +401,7 @@ impl Walk<'_> {
                 deletes: self.work.deletes,
                 sites: self.work.sites.clone(),
                 files: progress.files.clone(),
+                schemas: progress.schemas(),
                 left_out: progress.left_out.iter().cloned().collect(),
                 deleted: BTreeMap::new(),
             }),
@@ -492,16 +513,8 @@ impl Outside {
         let prefix = prefix.map(|put| put.prefix.clone()).unwrap_or_default();
         let store: &Arc<dyn Store> = self.store(&action.fetch_from)?;
         let folder = action.into.with_extension("earlier");
-        let mut fetched = BTreeMap::new();
-        for file in files {
-            let into = folder.join(&file.file.path);
-            let above = into.parent().unwrap_or(&folder);
-            let failed = |cause| Cause::Folder { at: above.display().to_string(), cause };
-            std::fs::create_dir_all(above).map_err(failed)?;
-            files::get(store, &prefix, std::slice::from_ref(&file.file), &folder, gauge).await?;
-            fetched.insert(file.clone(), into);
-        }
-        Ok(fetched)
+        files::get_archived(store, &prefix, files, &folder, gauge).await?;
+        Ok(files.iter().map(|file| (file.clone(), folder.join(&file.file.path))).collect())
     }
 }
 

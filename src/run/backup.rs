@@ -69,18 +69,22 @@ fn result(work: &BackupWork, records: &[RunRecord]) -> String {
     records.iter().map(at).collect::<Vec<_>>().join("; ")
 }
 
-/// Returns the records of a run that ended before it began, one for each destination of the job.
+/// Returns the records of a run that ended before it began, while `task` was done: one for each destination of the job.
 #[must_use]
 pub fn unbegun(
     job: Job<'_>,
     run: RunId,
     now: Timestamp,
     outside: &Outside,
-    cause: &str,
-    exit_code: u8,
+    task: &str,
+    (cause, exit_code): (&str, u8),
 ) -> Vec<RunRecord> {
-    let failed =
-        || Failed { task: "look at the installation".to_owned(), plan_line: Some(job.line()), cause: cause.to_owned() };
+    let (status, is_failed) = match exit_code {
+        exit::SKIPPED => (Status::Skipped, false),
+        _ => (Status::Failed, true),
+    };
+    let failed = Failed { task: task.to_owned(), plan_line: Some(job.line()), cause: cause.to_owned() };
+    let failures: Vec<Failed> = is_failed.then_some(failed).into_iter().collect();
     let kind = match job {
         Job::Backup(_) => Kind::Backup,
         Job::Archive(_) => Kind::Archive,
@@ -88,7 +92,7 @@ pub fn unbegun(
     let record = |destination: &Arc<Destination>| {
         let (job, destination, snapshot) = (job.name().clone(), destination.name().clone(), SnapshotId::at(now));
         let blank = blank(outside, Heading { run, job, destination, kind, snapshot, started_at: now });
-        RunRecord { exit_code, failures: vec![failed()], ..blank }
+        RunRecord { status, exit_code, failures: failures.clone(), ..blank }
     };
     job.to().iter().map(record).collect()
 }

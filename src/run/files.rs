@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use super::{Cause, Gauge};
 use crate::hitkeep;
 use crate::name::{Key, Prefix};
-use crate::record::FileRecord;
+use crate::record::{ArchivedFile, FileRecord};
 use crate::store::{Body, Mode, Moved, Store, StoreError};
 
 /// How many files move at the same time.
@@ -138,6 +138,27 @@ pub(super) async fn get(
     let names: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
     let found = fetch(store, prefix, &names, folder, gauge).await?;
     compare(store, prefix, files, &found)
+}
+
+/// Fetches archived files into the folders of their names below a folder, and compares each with its record.
+pub(super) async fn get_archived(
+    store: &Arc<dyn Store>,
+    prefix: &Prefix,
+    files: impl IntoIterator<Item = &ArchivedFile>,
+    folder: &Path,
+    gauge: &Gauge,
+) -> Result<(), Cause> {
+    let files: Vec<FileRecord> = files.into_iter().map(|file| file.file.clone()).collect();
+    for file in &files {
+        let into = folder.join(&file.path);
+        let above = into.parent().unwrap_or(folder);
+        let failed = |cause| Cause::Folder { at: above.display().to_string(), cause };
+        std::fs::create_dir_all(above).map_err(failed)?;
+    }
+    match get(store, prefix, &files, folder, gauge).await {
+        Err(Cause::Store(StoreError::Missing { at })) => Err(Cause::Differs(format!("`{at}` is gone"))),
+        got => got,
+    }
 }
 
 /// Fetches files into a folder, and returns what was measured of each on the way.

@@ -55,6 +55,9 @@ pub(super) fn blank(outside: &Outside, heading: Heading) -> RunRecord {
         warnings: Vec::new(),
         failures: Vec::new(),
         series: None,
+        hooks: Vec::new(),
+        ended_with: None,
+        place: None,
         previous_set: None,
         previous: None,
     }

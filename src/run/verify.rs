@@ -1,15 +1,21 @@
-//! Carries out a verification: every file of every snapshot is read and compared with what was sealed.
+//! Carries out a verification: every file of every snapshot is read and compared with what was sealed; of archives, every
+//! row too.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use super::{Cause, Failure, Gauge, Outside, exit, files};
+use super::{Cause, Failure, Gauge, Outside, exit, files, load};
+use crate::duck::{DuckError, Session, archive};
 use crate::event::Event;
 use crate::hitkeep;
-use crate::measure::{Sha256, counted};
+use crate::measure::{Grouped, Sha256, counted};
 use crate::name::{Name, SnapshotId};
-use crate::record::{FileRecord, Manifest, SnapshotRecord, State};
+use crate::record::{ArchivedFile, FileRecord, Manifest, SnapshotRecord, State};
 use crate::store::{Part, Store, StoreError};
-use crate::work::{Sealed, SnapshotCheck, Task, VerifyWork};
+use crate::work::{ArchiveCheck, Sealed, SetCheck, SnapshotCheck, Task, VerifyWork};
+
+/// How many files of an archive are fetched before an engine reads them.
+const TOGETHER: usize = 16;
 
 /// What a verification found about one set.
 #[derive(Debug)]
@@ -72,15 +78,16 @@ impl Finding {
     }
 }
 
-/// Carries out `work` at `destination`, and returns what was found of each set.
-pub async fn verify(work: &VerifyWork, destination: &Name, outside: &Outside) -> Vec<Finding> {
+/// Carries out `work` at `destination`, and returns what was found of each set. What is read by an engine is fetched into
+/// folders of its own inside `scratch`.
+pub async fn verify(work: &VerifyWork, destination: &Name, scratch: &Path, outside: &Outside) -> Vec<Finding> {
     let title = format!("verify {} in {}", counted(work.sets.len(), "set"), work.at);
     outside.tell.hear(&Event::RunStarted { title, tasks: work.task_count() });
     let mut findings = Vec::new();
     for (set, state, checks) in &work.sets {
         let (mut failures, mut read) = (Vec::new(), Read::default());
         for check in checks {
-            failures.extend(snapshot(check, destination, outside, &mut read).await.err());
+            failures.extend(check_set(check, destination, scratch, outside, &mut read).await.err());
         }
         findings.push(Finding { set: *set, state: state.clone(), failures, read });
     }
@@ -91,29 +98,49 @@ pub async fn verify(work: &VerifyWork, destination: &Name, outside: &Outside) ->
     findings
 }
 
-/// Verifies a snapshot, and adds what is read of it to `sum`.
-async fn snapshot(
-    task: &Task<SnapshotCheck>,
+async fn check_set(
+    task: &Task<SetCheck>,
     destination: &Name,
+    scratch: &Path,
     outside: &Outside,
     sum: &mut Read,
 ) -> Result<(), Failure> {
-    let (gauge, check) = (Gauge::default(), &task.action);
+    let gauge = Gauge::default();
+    let bytes = match &task.action {
+        SetCheck::Snapshot(check) => Some(check.bytes).filter(|_| check.sample.is_none()),
+        SetCheck::Archive(check) => Some(check.bytes),
+    };
     let work = async {
         let store = outside.store(destination)?;
-        if check.sealed.is_none() && check.files.is_empty() {
-            return archived(store, check, &gauge, sum).await;
+        match &task.action {
+            SetCheck::Snapshot(check) => snapshot(store, check, &gauge, sum).await,
+            SetCheck::Archive(check) => {
+                let (files, bytes) = (check.files.len() as u64, check.bytes.0);
+                *sum += Read { files, of_files: check.of_files, bytes, of_bytes: check.of_bytes.0 };
+                let folder = scratch.join(format!("reread-{}", task.id.0));
+                let reread = outside.reread(store, check, &folder, &gauge).await;
+                load::remove_folder(&folder)?;
+                reread
+            }
         }
-        let Some(manifest) = sealed_manifest(store, check).await? else {
-            return foreign(store, check, &gauge, sum).await;
-        };
-        let (files, read) = taken(check, &manifest.files);
-        *sum += read;
-        files::check(store, &check.prefix, &files, &gauge).await?;
-        Ok(((), said(check, read, "as sealed")))
     };
-    let bytes = Some(check.bytes).filter(|_| check.sample.is_none());
     outside.perform(task, bytes, &gauge, work).await
+}
+
+/// Verifies a snapshot, and adds what is read of it to `sum`.
+async fn snapshot(
+    store: &Arc<dyn Store>,
+    check: &SnapshotCheck,
+    gauge: &Gauge,
+    sum: &mut Read,
+) -> Result<((), String), Cause> {
+    let Some(manifest) = sealed_manifest(store, check).await? else {
+        return foreign(store, check, gauge, sum).await;
+    };
+    let (files, read) = taken(check, &manifest.files);
+    *sum += read;
+    files::check(store, &check.prefix, &files, gauge).await?;
+    Ok(((), said(check, read, "as sealed")))
 }
 
 /// Returns the files that are read, and how much that is.
@@ -131,18 +158,29 @@ fn said(check: &SnapshotCheck, read: Read, found: &str) -> String {
     }
 }
 
-/// Verifies the files of an archive: each was compared with the rows that it holds before it was sealed.
-async fn archived(
-    store: &Arc<dyn Store>,
-    check: &SnapshotCheck,
-    gauge: &Gauge,
-    sum: &mut Read,
-) -> Result<((), String), Cause> {
-    let (files, read) = taken(check, &check.archived);
-    *sum += read;
-    match files::check(store, &check.prefix, &files, gauge).await {
-        Err(Cause::Store(StoreError::Missing { at })) => Err(Cause::Differs(format!("`{at}` is gone"))),
-        checked => checked.map(|()| ((), said(check, read, "as sealed"))),
+impl Outside {
+    /// Fetches the files of an archive, some at a time, and compares each, and the rows in it, with what was sealed.
+    async fn reread(
+        &self,
+        store: &Arc<dyn Store>,
+        check: &ArchiveCheck,
+        folder: &Path,
+        gauge: &Gauge,
+    ) -> Result<((), String), Cause> {
+        for some in check.files.chunks(TOGETHER) {
+            files::get_archived(store, &check.prefix, some, folder, gauge).await?;
+            let (some, schemas, from) = (some.to_vec(), check.schemas.clone(), folder.to_owned());
+            let reread = move |session: &Session| {
+                some.iter().try_for_each(|file| archive::reread(session, &from.join(&file.file.path), file, &schemas))
+            };
+            self.engine(reread).await.map_err(|error| match error {
+                DuckError::Differs(how) => Cause::Differs(how),
+                other => other.into(),
+            })?;
+            load::remove_folder(folder)?;
+        }
+        let rows: u64 = check.files.iter().map(ArchivedFile::rows).sum();
+        Ok(((), format!("{} and {} rows as sealed", counted(check.files.len(), "file"), Grouped(rows))))
     }
 }
 

@@ -31,7 +31,7 @@ use aws_sdk_s3::types::ChecksumMode;
 use tokio::sync::OnceCell;
 
 use self::buffers::Buffers;
-use self::client::{Hidden, ServerClock};
+use self::client::ServerClock;
 use self::pace::Pace;
 use self::refusal::Refused;
 use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
@@ -40,6 +40,7 @@ use crate::event::Meter;
 use crate::measure::{Bytes, Crc64};
 use crate::name::{Key, Prefix};
 use crate::plan::{Bucket, Checksum, Upload};
+use crate::secret::Hidden;
 
 pub use self::client::OpenError;
 pub use self::lifecycle::Rewritten;

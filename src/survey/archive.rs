@@ -1,19 +1,23 @@
 //! What an archive job is about: sites and their retention, and what is archived at each destination already.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Means, SurveyError, databases, enter, free, place};
-use crate::duck::{Database, check};
-use crate::hitkeep::{self, Site};
+use crate::duck::{self, Database, DuckError, Limits, capture, check};
+use crate::hitkeep::{self, Layout, Site, Tenant};
 use crate::measure::Sha256;
 use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId, TenantId};
 use crate::plan::{self, Archive};
-use crate::record::{self, ArchivedFile, Ledger, Names, RunRecord};
+use crate::record::{self, Ledger, Names, RunRecord};
 use crate::store::{Part, Store, StoreError};
-use crate::work::{self, ArchiveDestination, ArchiveFacts, ArchiveReached, Predecessor};
+use crate::work::{
+    self, ArchiveDestination, ArchiveFacts, ArchiveReached, DatabaseFact, LostFile, Place, Predecessor, Refusal,
+    RowsFacts, RowsWanted,
+};
 
 /// How many run records are read at the same time.
 const ABREAST: usize = 8;
@@ -36,20 +40,55 @@ pub async fn archive(
     };
     let sites = enter(means, check::sites, shared).await?;
     let default_tenant = found.tenants.iter().find(|tenant| tenant.is_default).map(|tenant| tenant.id);
-    let sites = sites.into_iter().filter_map(|site| belongs(site, default_tenant, &found)).collect();
+    let sites =
+        sites.into_iter().filter_map(|site| belongs(site, default_tenant, &found.tenants, found.layout)).collect();
     let destinations = means.unless_stopped(destinations(job, stores, silent)).await?;
     Ok(ArchiveFacts { databases: found.facts, sites, default_tenant, destinations, staging_free: free(means.staging)? })
+}
+
+/// Looks at everything that bringing archived rows back is about: what is archived at a place, and the databases that are
+/// wanted to have it.
+///
+/// # Errors
+/// When the shared database cannot be read, someone has it open, or the data path cannot be asked.
+pub async fn rows(
+    place: Place,
+    archived: ArchiveReached,
+    wanted: &RowsWanted,
+    limits: &Limits,
+) -> Result<RowsFacts, SurveyError> {
+    let look = |path: &Path| capture::look(path).map(super::seen);
+    if let Some(holder) = look(&wanted.shared).map_err(DuckError::from)?.holder {
+        return Err(Refusal::Held { who: "bringing rows back", database: DatabaseId::Shared, holder }.into());
+    }
+    let shared = Database::Source(wanted.shared.clone());
+    let (tenants, layout, sites) = duck::enter(limits, std::future::pending(), move |session| {
+        let (tenants, layout) = check::tenants(session, &shared)?;
+        Ok((tenants, layout, check::sites(session, &shared)?))
+    })
+    .await?;
+    let databases = hitkeep::expected_databases(&tenants, layout).into_iter().map(|id| {
+        let path = hitkeep::database_path(&wanted.shared, &wanted.data_path, id);
+        let seen = look(&path).map_err(|error| error.to_string());
+        DatabaseFact { id, name: None, path, seen, copy: None }
+    });
+    let databases = databases.collect();
+    let default_tenant = tenants.iter().find(|tenant| tenant.is_default).map(|tenant| tenant.id);
+    let sites = sites.into_iter().filter_map(|site| belongs(site, default_tenant, &tenants, layout));
+    let sites = sites.map(|(site, _, database)| (site, database)).collect();
+    Ok(RowsFacts { place, archived, databases, sites, target_free: free(&wanted.data_path)? })
 }
 
 /// Finds the tenant that a site belongs to and the database of its traffic; none where HitKeep serves it no more.
 fn belongs(
     site: Site,
     default_tenant: Option<TenantId>,
-    found: &super::Databases,
+    tenants: &[Tenant],
+    layout: Layout,
 ) -> Option<(Site, TenantId, DatabaseId)> {
     let id = site.tenant.or(default_tenant)?;
-    let tenant = found.tenants.iter().find(|tenant| tenant.id == id && !tenant.is_archived)?;
-    Some((site, id, hitkeep::traffic_database(tenant, found.layout)))
+    let tenant = tenants.iter().find(|tenant| tenant.id == id && !tenant.is_archived)?;
+    Some((site, id, hitkeep::traffic_database(tenant, layout)))
 }
 
 async fn destinations(
@@ -86,13 +125,13 @@ pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReach
     let read = stream::iter(names.sealed.iter().copied()).map(|id| read_record(store, prefix, id));
     let records: Vec<(RunRecord, Sha256)> = read.buffered(ABREAST).try_collect().await?;
 
-    let (mut ledger, mut warnings) = (Ledger::default(), Vec::new());
+    let (mut ledger, mut lost) = (Ledger::default(), Vec::new());
     let mut on_record = BTreeSet::new();
     for file in records.iter().filter_map(|(record, _)| record.archive.as_ref()).flat_map(|archive| &archive.files) {
         on_record.insert(file.file.path.as_str());
-        match problem(file, listed.get(file.file.path.as_str())) {
-            Some(problem) => warnings.push(problem),
-            None => drop(ledger.files.insert(file.clone())),
+        match listed.get(file.file.path.as_str()).copied() {
+            Some(bytes) if bytes == file.file.bytes => drop(ledger.files.insert(file.clone())),
+            found => lost.push(LostFile { file: file.clone(), found }),
         }
     }
     let mut taken = names.all();
@@ -104,7 +143,10 @@ pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReach
         Predecessor { set, digest: *digest, series }
     };
     let newest_record = records.last().map(newest);
-    Ok(ArchiveReached { taken, newest_record, ledger, leftovers, warnings })
+    let after = records.iter().filter_map(|(record, _)| record.previous_set);
+    let unknown = after.filter(|before| !names.sealed.contains(before)).collect();
+    let records = records.into_iter().filter_map(|(record, _)| Some((record.snapshot, record.archive?))).collect();
+    Ok(ArchiveReached { taken, newest_record, ledger, lost, records, unknown, leftovers })
 }
 
 async fn read_record(store: &dyn Store, prefix: &Prefix, id: SnapshotId) -> Result<(RunRecord, Sha256), String> {
@@ -114,19 +156,6 @@ async fn read_record(store: &dyn Store, prefix: &Prefix, id: SnapshotId) -> Resu
     let bytes = store.read(&key, Part::Whole).await.map_err(|error: StoreError| unknown(error.to_string()))?;
     let record = RunRecord::read(&bytes).map_err(|error| unknown(error.to_string()))?;
     Ok((record, Sha256::of(&bytes)))
-}
-
-/// Says what is wrong with a file that a record names, by its size.
-fn problem(file: &ArchivedFile, found: Option<&u64>) -> Option<String> {
-    let path = &file.file.path;
-    let again = "what of its rows is still in the source is archived again";
-    match found {
-        None => Some(format!("the archived file `{path}` is gone: {again}")),
-        Some(bytes) if *bytes != file.file.bytes => {
-            Some(format!("the archived file `{path}` has {bytes} bytes and had {}: {again}", file.file.bytes))
-        }
-        Some(_) => None,
-    }
 }
 
 /// Returns what a run has left that was announced and never sealed: files that are named by its second and that no

@@ -89,17 +89,38 @@ pub async fn drilled(
 /// # Errors
 /// When the directory cannot be read.
 pub async fn last_records(state: &dyn Store, job: &Name) -> Result<Vec<RunRecord>, StoreError> {
+    last_records_of(state, job, |_| true).await
+}
+
+/// Reads the records of the last run of a job that `counts`, by its records; none where none does.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub async fn last_records_of(
+    state: &dyn Store,
+    job: &Name,
+    counts: impl Fn(&[RunRecord]) -> bool,
+) -> Result<Vec<RunRecord>, StoreError> {
     let keys = state.list(&record::runs_folder()).await?.into_keys();
     // `runs/<set>.<job>.<destination>.<run>.json`; ids of runs sort by time.
     let run = |key: &Key| match key.as_str().split('.').collect::<Vec<_>>()[..] {
         [_, of, _, run, "json"] if of == job.as_str() => Some(run.to_owned()),
         _ => None,
     };
-    let runs: Vec<(String, Key)> = keys.filter_map(|key| Some((run(&key)?, key))).collect();
-    let Some(newest) = runs.iter().map(|(run, _)| run).max() else { return Ok(Vec::new()) };
-    let mut records = Vec::new();
-    for (_, key) in runs.iter().filter(|(run, _)| run == newest) {
-        records.extend(RunRecord::read(&state.read(key, Part::Whole).await?).ok());
+    let mut runs: BTreeMap<String, Vec<Key>> = BTreeMap::new();
+    for key in keys {
+        if let Some(run) = run(&key) {
+            runs.entry(run).or_default().push(key);
+        }
     }
-    Ok(records)
+    for keys in runs.into_values().rev() {
+        let mut records = Vec::new();
+        for key in keys {
+            records.extend(RunRecord::read(&state.read(&key, Part::Whole).await?).ok());
+        }
+        if counts(&records) {
+            return Ok(records);
+        }
+    }
+    Ok(Vec::new())
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::backup::{announce, choose_snapshot, origin, seal, select};
 use super::capture::{Origin, captures, copy_path};
-use super::facts::{ArchiveDestination, ArchiveFacts, ArchiveReached, DatabaseFact};
+use super::facts::{ArchiveDestination, ArchiveFacts, ArchiveReached, DatabaseFact, LostFile};
 use super::{Announce, Capture, Check, Clear, Missing, Numbering, Prepare, Put, Refusal, Room, Seal, Task};
 use crate::hitkeep::Site;
 use crate::measure::{Bytes, counted};
@@ -152,7 +152,8 @@ pub fn archive(
 ) -> Result<ArchiveWork, Refusal> {
     let reached = || facts.destinations.iter().filter_map(|fact| fact.reached.as_ref().ok());
     let (snapshot, mut warnings) = choose_snapshot(&reached().map(|reached| &reached.taken).collect::<Vec<_>>(), now);
-    warnings.extend(reached().flat_map(|reached| reached.warnings.iter().cloned()));
+    let again = |lost: &LostFile| format!("{lost}: what of its rows is still in the source is archived again");
+    warnings.extend(reached().flat_map(|reached| reached.missed().map(again)));
     let (sites, kept) = cut(job.older_than(), &facts.sites, snapshot.moment());
     let has_sites = |fact: &DatabaseFact| sites.iter().any(|site| site.database == fact.id);
     let databases: Vec<DatabaseFact> = facts.databases.iter().filter(|fact| has_sites(fact)).cloned().collect();
@@ -233,7 +234,7 @@ fn cut(older_than: OlderThan, sites: &[(Site, TenantId, DatabaseId)], at: Timest
 fn refuse_held(present: &[&DatabaseFact]) -> Result<(), Refusal> {
     let holder = |fact: &&DatabaseFact| Some((fact.id, fact.seen.as_ref().ok()?.holder.clone()?));
     match present.iter().find_map(holder) {
-        Some((database, holder)) => Err(Refusal::Held { database, holder }),
+        Some((database, holder)) => Err(Refusal::Held { who: "`delete = true`", database, holder }),
         None => Ok(()),
     }
 }

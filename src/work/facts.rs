@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::hitkeep::{Site, Tenant};
 use crate::measure::{Bytes, Grouped, Sha256, Share};
 use crate::name::{DatabaseId, Key, Name, Prefix, RunId, SnapshotId, TenantId};
-use crate::record::{Catalogue, Ledger, Names, Set};
+use crate::record::{self, ArchiveRecord, ArchivedFile, Catalogue, Ledger, Names, SchemaRecord, Set};
 
 /// Facts for a backup.
 #[derive(Clone, Debug)]
@@ -212,10 +212,66 @@ pub struct ArchiveReached {
     pub newest_record: Option<Predecessor>,
     /// What is archived there.
     pub ledger: Ledger,
+    /// The files that were archived there, and are there no more as they were.
+    pub lost: Vec<LostFile>,
+    /// What each sealed run says of itself.
+    pub records: BTreeMap<SnapshotId, ArchiveRecord>,
+    /// The runs that others were made after, and whose records are gone: nobody knows what they archived.
+    pub unknown: Vec<SnapshotId>,
     /// What runs have left there that were never sealed: their files, then the note that they had begun.
     pub leftovers: Vec<(SnapshotId, Vec<Key>)>,
-    /// What is not as it should be, in words.
-    pub warnings: Vec<String>,
+}
+
+impl ArchiveReached {
+    /// Returns the lost files whose rows have not all been archived again.
+    pub fn missed(&self) -> impl Iterator<Item = &LostFile> {
+        self.lost.iter().filter(|lost| !self.ledger.holds_all_of(&lost.file))
+    }
+
+    /// Returns the tables that a file's rows are of, as they were; none where its record does not say.
+    #[must_use]
+    pub fn schemas(&self, file: &ArchivedFile) -> Vec<SchemaRecord> {
+        let schemas = || {
+            let record = self.records.get(&record::run_of(&file.file.path)?)?;
+            let site = record.sites.iter().find(|site| site.site == file.site)?;
+            Some(record.schemas_of(site.database))
+        };
+        schemas().unwrap_or_default()
+    }
+}
+
+/// A file of an archive that is there no more as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostFile {
+    /// What it was.
+    pub file: ArchivedFile,
+    /// The size of what is there in its place, in bytes.
+    pub found: Option<u64>,
+}
+
+impl std::fmt::Display for LostFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = &self.file.file.path;
+        match self.found {
+            None => write!(f, "the archived file `{path}` is gone"),
+            Some(bytes) => write!(f, "the archived file `{path}` has {bytes} bytes and had {}", self.file.file.bytes),
+        }
+    }
+}
+
+/// Facts for bringing archived rows back.
+#[derive(Clone, Debug)]
+pub struct RowsFacts {
+    /// The place that they are archived at.
+    pub place: Place,
+    /// What is archived there.
+    pub archived: ArchiveReached,
+    /// The databases that rows of sites are in.
+    pub databases: Vec<DatabaseFact>,
+    /// The sites that there are, each with its database.
+    pub sites: Vec<(Site, DatabaseId)>,
+    /// What is free where the databases are.
+    pub target_free: Bytes,
 }
 
 /// A set that a new one is compared with.

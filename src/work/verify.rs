@@ -7,7 +7,7 @@ use super::{Numbering, Refusal, Sample, Task};
 use crate::hitkeep;
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
-use crate::record::{self, ArchiveRecord, Catalogue, FileRecord, RunRecord, Set, SnapshotRecord, State};
+use crate::record::{self, ArchiveRecord, ArchivedFile, Catalogue, SchemaRecord, Set, SnapshotRecord, State};
 
 /// The work of verifying sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,25 @@ pub struct VerifyWork {
     /// The place that the sets lie in, for people.
     pub at: String,
     /// Each set with what is checked of it, oldest first.
-    pub sets: Vec<(SnapshotId, State, Vec<Task<SnapshotCheck>>)>,
+    pub sets: Vec<(SnapshotId, State, Vec<Task<SetCheck>>)>,
+}
+
+/// What is checked of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetCheck {
+    /// A snapshot.
+    Snapshot(Box<SnapshotCheck>),
+    /// What is archived of a database.
+    Archive(ArchiveCheck),
+}
+
+impl fmt::Display for SetCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot(check) => check.fmt(f),
+            Self::Archive(check) => check.fmt(f),
+        }
+    }
 }
 
 /// Reads every file of a snapshot and compares it with what was sealed.
@@ -29,8 +47,6 @@ pub struct SnapshotCheck {
     pub sealed: Option<Sealed>,
     /// The names of the files that lie there.
     pub files: Vec<String>,
-    /// The files of an archive, as they were sealed; then there are no others.
-    pub archived: Vec<FileRecord>,
     /// The sum of their sizes.
     pub bytes: Bytes,
     /// The folder's place, for people.
@@ -46,6 +62,57 @@ impl SnapshotCheck {
         let Some((sample, prefix)) = &self.sample else { return true };
         let below = prefix.strip(&self.prefix.key(&Key::of(name.to_owned()))).map(str::to_owned);
         sample.takes(&below.unwrap_or_else(|| name.to_owned()))
+    }
+}
+
+/// Reads what is archived of a database's sites, file by file, and compares each, and the rows in it, with what was
+/// sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveCheck {
+    /// Which database's.
+    pub database: DatabaseId,
+    /// The archive's folder of keys.
+    pub prefix: Prefix,
+    /// The files.
+    pub files: Vec<ArchivedFile>,
+    /// The tables of the database as they were.
+    pub schemas: Vec<SchemaRecord>,
+    /// The sum of the files' sizes.
+    pub bytes: Bytes,
+    /// How many files there are, also those that are not read.
+    pub of_files: u64,
+    /// The sum of the sizes of all of them.
+    pub of_bytes: Bytes,
+    /// The folder's place, for people.
+    pub at: String,
+}
+
+impl ArchiveCheck {
+    /// Returns the check that reads a part of the files.
+    fn sampled(mut self, sample: Sample) -> Self {
+        self.files.retain(|file| sample.takes(&file.file.path));
+        self.bytes = Bytes(self.files.iter().map(|file| file.file.bytes).sum());
+        self
+    }
+}
+
+impl SetCheck {
+    /// Returns the check that reads a part of the files, where that is wanted.
+    fn sampled(self, sample: Option<&(Sample, Prefix)>) -> Self {
+        match (self, sample) {
+            (check, None) => check,
+            (Self::Snapshot(mut check), Some(sample)) => {
+                check.sample = Some(sample.clone());
+                Self::Snapshot(check)
+            }
+            (Self::Archive(check), Some((sample, _))) => Self::Archive(check.sampled(*sample)),
+        }
+    }
+}
+
+impl fmt::Display for ArchiveCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reread   {} ({}) at {}/", self.database, self.bytes, self.at)
     }
 }
 
@@ -87,9 +154,8 @@ pub fn verify(
     }
     let mut numbering = Numbering::default();
     let sample = sample.map(|sample| (sample, place.prefix.clone()));
-    let sampled = |check| SnapshotCheck { sample: sample.clone(), ..check };
-    let checks =
-        |set: &Set| snapshot_checks(place, set).into_iter().map(|check| numbering.task(sampled(check))).collect();
+    let sampled = |check: SetCheck| check.sampled(sample.as_ref());
+    let checks = |set: &Set| set_checks(place, set).into_iter().map(|check| numbering.task(sampled(check))).collect();
     let sets = wanted.into_iter().map({
         let mut checks = checks;
         move |set| (set.id, set.state.clone(), checks(set))
@@ -97,7 +163,17 @@ pub fn verify(
     Ok(VerifyWork { at: place.at.clone(), sets: sets.collect() })
 }
 
-/// Returns what there is to check of a set: each snapshot of its run record, or each folder where it has none.
+/// Returns what there is to check of a set of either kind.
+fn set_checks(place: &Place, set: &Set) -> Vec<SetCheck> {
+    let snapshots = snapshot_checks(place, set).into_iter().map(|check| SetCheck::Snapshot(Box::new(check)));
+    let captured = set.record.iter().flat_map(|(record, _)| &record.captured);
+    let archives = set.archive().into_iter().flat_map(|archive| {
+        captured.clone().map(|database| SetCheck::Archive(archive_check(place, archive, *database)))
+    });
+    snapshots.chain(archives).collect()
+}
+
+/// Returns what there is to check of a set of snapshots: each snapshot of its run record, or each folder where it has none.
 pub(super) fn snapshot_checks(place: &Place, set: &Set) -> Vec<SnapshotCheck> {
     let check = |database, sealed| {
         let folder = hitkeep::snapshot_folder(database, set.id);
@@ -106,12 +182,9 @@ pub(super) fn snapshot_checks(place: &Place, set: &Set) -> Vec<SnapshotCheck> {
         let bytes = held.map(|held| held.files.values().sum()).unwrap_or_default();
         let at = place.locate(folder.as_str());
         let prefix = place.prefix.join(&folder);
-        SnapshotCheck { database, prefix, sealed, files, archived: Vec::new(), bytes: Bytes(bytes), at, sample: None }
+        SnapshotCheck { database, prefix, sealed, files, bytes: Bytes(bytes), at, sample: None }
     };
     match &set.record {
-        Some((RunRecord { archive: Some(archive), captured, .. }, _)) => {
-            captured.iter().map(|database| archive_check(place, archive, *database)).collect()
-        }
         None => set.databases.iter().map(|held| check(held.database, None)).collect(),
         Some((record, _)) => {
             let manifest = |database| place.prefix.key(&record::manifest_key(database, set.id));
@@ -125,13 +198,21 @@ pub(super) fn snapshot_checks(place: &Place, set: &Set) -> Vec<SnapshotCheck> {
 }
 
 /// Returns what there is to check of an archive: the files of one database's sites.
-fn archive_check(place: &Place, archive: &ArchiveRecord, database: DatabaseId) -> SnapshotCheck {
+fn archive_check(place: &Place, archive: &ArchiveRecord, database: DatabaseId) -> ArchiveCheck {
     let is_of_it = |site| archive.sites.iter().any(|known| known.site == site && known.database == database);
-    let files = archive.files.iter().filter(|file| is_of_it(file.site));
-    let archived: Vec<FileRecord> = files.map(|file| file.file.clone()).collect();
-    let bytes = Bytes(archived.iter().map(|file| file.bytes).sum());
+    let files: Vec<ArchivedFile> = archive.files.iter().filter(|file| is_of_it(file.site)).cloned().collect();
+    let bytes = Bytes(files.iter().map(|file| file.file.bytes).sum());
     let (prefix, at) = (place.prefix.clone(), place.at.clone());
-    SnapshotCheck { database, prefix, sealed: None, files: Vec::new(), archived, bytes, at, sample: None }
+    ArchiveCheck {
+        database,
+        prefix,
+        of_files: files.len() as u64,
+        of_bytes: bytes,
+        files,
+        schemas: archive.schemas_of(database),
+        bytes,
+        at,
+    }
 }
 
 impl fmt::Display for VerifyWork {
@@ -142,6 +223,13 @@ impl fmt::Display for VerifyWork {
 }
 
 impl VerifyWork {
+    /// Tells whether files are fetched and read: then there must be a folder for them.
+    #[must_use]
+    pub fn rereads(&self) -> bool {
+        let mut checks = self.sets.iter().flat_map(|(_, _, checks)| checks);
+        checks.any(|check| matches!(check.action, SetCheck::Archive(_)))
+    }
+
     /// Returns how many tasks there are.
     #[must_use]
     pub fn task_count(&self) -> u32 {

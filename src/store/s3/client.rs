@@ -1,6 +1,5 @@
 //! The client of a bucket: credentials, TLS, retries, and a clock that is the server's.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,7 +22,8 @@ use jiff::Timestamp;
 
 use super::pace;
 use super::refusal::chain;
-use crate::plan::{Bucket, Keys, Secret, Upload, environment};
+use crate::plan::{Bucket, Keys, Upload};
+use crate::secret::{self, Hidden, NotHad};
 
 /// How often a request is sent at most before it counts as failed.
 const ATTEMPTS: u32 = 10;
@@ -39,13 +39,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A secret is not where the plan says.
-    #[error("the secret cannot be had from {from}: {cause}")]
-    Secret {
-        /// Where it was looked for.
-        from: String,
-        /// Why it is not there.
-        cause: String,
-    },
+    #[error(transparent)]
+    Secret(#[from] NotHad),
     /// The certificates of a CA cannot be used.
     #[error("the certificates in `{}` cannot be used: {cause}", path.display())]
     Certificates {
@@ -70,7 +65,7 @@ pub(super) async fn open(bucket: &Bucket, upload: &Upload, clock: &ServerClock) 
     let surroundings = surroundings.load().await;
     if let (None, Some(chain)) = (bucket.credentials(), surroundings.credentials_provider()) {
         // Where there are none, the first request says so.
-        hidden.0.extend(chain.provide_credentials().await.into_iter().flat_map(|found| secrets(&found)));
+        hidden.extend(chain.provide_credentials().await.into_iter().flat_map(|found| secrets(&found)));
     }
     let mut settings = Builder::from(&surroundings)
         .force_path_style(bucket.is_path_style())
@@ -151,14 +146,14 @@ fn http_client(bucket: &Bucket, upload: &Upload) -> Result<SharedHttpClient, Ope
 
 /// Fetches the credentials that a plan refers to, and remembers what must not be told.
 async fn credentials(keys: &Keys, hidden: &mut Hidden) -> Result<Credentials, OpenError> {
-    let id = fetch(&keys.access_key_id).await?;
-    let secret = fetch(&keys.secret_access_key).await?;
+    let id = secret::fetch(&keys.access_key_id).await?;
+    let secret = secret::fetch(&keys.secret_access_key).await?;
     let token = match &keys.session_token {
-        Some(token) => Some(fetch(token).await?),
+        Some(token) => Some(secret::fetch(token).await?),
         None => None,
     };
     let found = Credentials::new(id, secret, token, None, "plan");
-    hidden.0 = secrets(&found);
+    hidden.extend(secrets(&found));
     Ok(found)
 }
 
@@ -166,65 +161,6 @@ async fn credentials(keys: &Keys, hidden: &mut Hidden) -> Result<Credentials, Op
 fn secrets(found: &Credentials) -> Vec<String> {
     let secrets = [Some(found.access_key_id()), Some(found.secret_access_key()), found.session_token()];
     secrets.into_iter().flatten().map(str::to_owned).collect()
-}
-
-/// Fetches one secret from where it is.
-async fn fetch(secret: &Secret) -> Result<String, OpenError> {
-    let failed = |cause: &str| OpenError::Secret { from: secret.to_string(), cause: cause.to_owned() };
-    let text = match secret {
-        Secret::Variable(name) => std::env::var(name).map_err(|_| failed("the variable is not set"))?,
-        Secret::File(path) => read(path.clone()).map_err(|error| failed(&error.to_string()))?,
-        Secret::Credential(name) => {
-            let folder = std::env::var_os(environment::CREDENTIALS_DIRECTORY);
-            let folder = folder.ok_or_else(|| failed("systemd has given this process no credentials"))?;
-            read(PathBuf::from(folder).join(name)).map_err(|error| failed(&error.to_string()))?
-        }
-        Secret::Command(words) => {
-            let words = words.clone();
-            let ran = tokio::task::spawn_blocking(move || run(&words)).await;
-            ran.unwrap_or_else(|_| Err("it could not be run".to_owned())).map_err(|cause| failed(&cause))?
-        }
-    };
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(failed("it is empty")),
-        text => Ok(text.to_owned()),
-    }
-}
-
-fn read(path: PathBuf) -> std::io::Result<String> {
-    std::fs::read_to_string(path)
-}
-
-/// Runs a command, whose standard output is a secret; its standard error is the user's to read.
-fn run(words: &[String]) -> Result<String, String> {
-    let [program, arguments @ ..] = words else { return Err("there is no command".to_owned()) };
-    let output = std::process::Command::new(program)
-        .args(arguments)
-        .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        return Err(format!("the command failed ({})", output.status));
-    }
-    String::from_utf8(output.stdout).map_err(|_| "what it printed is not text".to_owned())
-}
-
-/// What no message may hold, although a server's words may.
-#[derive(Clone, Default)]
-pub(super) struct Hidden(Vec<String>);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Hidden({})", self.0.len())
-    }
-}
-
-impl Hidden {
-    /// Returns a text without what is hidden.
-    pub(super) fn hide(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
-    }
 }
 
 /// The server's clock, as far as its answers have told it: leases go by it, whatever the clock of this host says.

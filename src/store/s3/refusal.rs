@@ -5,7 +5,7 @@ use std::error::Error;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::client::Hidden;
+use crate::secret::Hidden;
 use crate::store::StoreError;
 
 /// An error of the SDK, whatever was asked for.

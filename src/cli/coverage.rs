@@ -1,0 +1,128 @@
+//! `coverage`: proves where the rows are that a plan archives.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::error::CliError;
+use super::subject::plan_spots;
+use super::{Voice, desk, print};
+use crate::event::{Event, Listener};
+use crate::name::{Name, RunId};
+use crate::plan::{Archive, Job, Plan};
+use crate::record::State;
+use crate::report;
+use crate::run::staging::Staging;
+use crate::run::{self, Newest, exit};
+use crate::stop::Stop;
+use crate::store::Store;
+use crate::survey::{self, Asked};
+use crate::work::{self, At};
+
+/// The number of the JSON document's format.
+const FORMAT: u32 = 1;
+
+/// Prove where archived rows are: live, in the archive, in the newest snapshot, or nowhere any more.
+///
+/// Of each site and month, how many rows there are of which kind.
+///
+/// Databases are read, or copied where HitKeep runs; of the newest complete set the tables are fetched that hold rows by
+/// time, and of the archive the files of months that are archived in part. Exit code 8 says that rows are nowhere.
+#[derive(Debug, Args)]
+pub(super) struct Coverage {
+    /// The plan.
+    plan: PathBuf,
+    /// The jobs that archive, by name; every one where none is named.
+    jobs: Vec<Name>,
+    /// Write one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Document {
+    format: u32,
+    jobs: Vec<work::Coverage>,
+}
+
+impl Coverage {
+    pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
+        let plan = desk::read_plan(&self.plan)?.plan;
+        let chosen = super::run::choose_jobs(&plan, &self.jobs)?;
+        let jobs: Vec<&Archive> = chosen.into_iter().filter_map(Job::archive).collect();
+        if jobs.is_empty() {
+            return Err(CliError::Usage {
+                message: "no job that is meant archives".to_owned(),
+                help: "add an `[archive.…]` to the plan, or name one".to_owned(),
+            });
+        }
+        let (mut all, mut code, stop) = (Vec::new(), exit::DONE, desk::stop_at_signals()?);
+        for job in jobs {
+            let (coverage, answered) = look(&plan, job, voice.listener(), &stop).await?;
+            code = exit::worse(code, if answered { exit::DONE } else { exit::DESTINATION });
+            code = exit::worse(code, if coverage.is_whole() { exit::DONE } else { exit::OBJECTIVE });
+            all.push(coverage);
+        }
+        if self.json {
+            let document = Document { format: FORMAT, jobs: all };
+            print(&(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"))?;
+        } else {
+            let texts: Vec<String> = all.iter().map(report::coverage::coverage).collect();
+            voice.say(&texts.join("\n"))?;
+        }
+        Ok(code)
+    }
+}
+
+/// Looks where the rows of a job are; and tells whether every destination has answered.
+async fn look(
+    plan: &Plan,
+    job: &Archive,
+    tell: Arc<dyn Listener>,
+    stop: &Stop,
+) -> Result<(work::Coverage, bool), CliError> {
+    let staging = Staging::for_a_look(plan.local().staging(), RunId::fresh(Timestamp::now()))?;
+    let spots = plan_spots(Job::Archive(job));
+    let own: Vec<Arc<dyn Store>> = spots.iter().map(|spot| Arc::clone(&spot.store)).collect();
+    let mut stores: BTreeMap<Name, Arc<dyn Store>> =
+        spots.iter().map(|spot| (spot.destination.clone(), Arc::clone(&spot.store))).collect();
+    let newest = newest(plan, job, &mut stores, tell.as_ref()).await;
+    let limits = desk::limits(plan, staging.path().join("spill"));
+    let outside = desk::outside(stores, limits, tell, stop.clone(), desk::about(Some(plan)));
+    let facts = survey::archive(job, &own, &BTreeMap::new(), &outside.means(staging.path())).await?;
+    let has_answered = facts.destinations.iter().all(|fact| fact.reached.is_ok());
+    Ok((run::coverage(job, &facts, newest.as_ref(), staging.path(), &outside).await?, has_answered))
+}
+
+/// Finds the newest complete set of the job's source; the store that has it comes to the others.
+async fn newest(
+    plan: &Plan,
+    job: &Archive,
+    stores: &mut BTreeMap<Name, Arc<dyn Store>>,
+    tell: &dyn Listener,
+) -> Option<Newest> {
+    let mut newest: Option<Newest> = None;
+    for backup in plan.backups().iter().filter(|backup| backup.source().name() == job.source().name()) {
+        for spot in plan_spots(Job::Backup(backup)) {
+            let catalogue = match spot.catalogue(Asked::At(At::Latest)).await {
+                Ok(catalogue) => catalogue,
+                Err(cause) => {
+                    let message = format!("the snapshots of {} are not looked at: {cause}", spot.title());
+                    tell.hear(&Event::Warned { message });
+                    continue;
+                }
+            };
+            let latest = catalogue.latest().filter(|set| set.state == State::Complete);
+            let Some((set, (record, _))) = latest.and_then(|set| Some((set.id, set.record.clone()?))) else { continue };
+            if newest.as_ref().is_none_or(|newest| newest.set < set) {
+                stores.entry(spot.destination.clone()).or_insert(spot.store);
+                newest = Some(Newest { set, destination: spot.destination, place: spot.place, record });
+            }
+        }
+    }
+    newest
+}

@@ -1,0 +1,36 @@
+//! What is written for a monitoring system.
+
+use std::path::{Path, PathBuf};
+
+use super::raw::{self, At};
+use super::resolve::Desk;
+use super::{Chosen, code};
+use crate::diagnose::Diagnostic;
+
+/// What is written for a monitoring system.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(super) textfile: Chosen<PathBuf>,
+}
+
+impl Metrics {
+    /// Reads `[metrics]`; returns nothing when a part of it is missing or was refused.
+    pub(super) fn resolve(desk: &mut Desk<'_>, raw: raw::Metrics) -> Option<Self> {
+        let at: At<String> = raw.textfile?;
+        let textfile = desk.path(&at)?;
+        if textfile.value.extension().is_none_or(|ending| ending != "prom") {
+            desk.problems.push(
+                Diagnostic::warning(code::TEXTFILE, "the file of metrics will not be read")
+                    .at(at.span, "does not end with `.prom`")
+                    .help("the textfile collector reads files that are called `*.prom`, and no other"),
+            );
+        }
+        Some(Self { textfile })
+    }
+
+    /// Returns the file that is written after each run, absolute.
+    #[must_use]
+    pub fn textfile(&self) -> &Path {
+        &self.textfile.value
+    }
+}
