@@ -11,15 +11,18 @@ mod drill;
 mod error;
 mod explain;
 mod init;
+mod lifecycle;
 mod list;
 mod man;
 mod memory;
 mod next;
+mod page;
 mod pin;
 mod prune;
 mod restore;
 mod rows;
 mod run;
+mod sample;
 mod schema;
 mod show;
 mod status;
@@ -114,6 +117,7 @@ enum Verb {
     Pin(pin::PinSet),
     Unpin(pin::Unpin),
     Explain(explain::Explain),
+    Lifecycle(lifecycle::LifecycleRules),
     Next(next::Next),
     Units(units::Units),
     Init(init::Init),
@@ -141,6 +145,7 @@ impl Verb {
             Self::Pin(pin) => pin.carry_out(voice).await,
             Self::Unpin(unpin) => unpin.carry_out(voice).await,
             Self::Explain(explain) => explain.carry_out().await,
+            Self::Lifecycle(rules) => rules.carry_out(voice).await,
             Self::Next(next) => next.carry_out(),
             Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),

@@ -132,6 +132,12 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
+    /// Returns its first eight bytes as a number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.0.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
     /// Returns the digest of everything that `hasher` was fed.
     #[must_use]
     pub fn finish(hasher: sha2::Sha256) -> Self {

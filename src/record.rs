@@ -11,13 +11,14 @@ mod manifest;
 mod pin;
 mod prune;
 mod run;
+mod sample;
 
 pub use archive::{
     ArchiveLayout, ArchiveRecord, ArchivedFile, ColumnRecord, Ledger, LeftOut, PartId, PartRecord, SchemaRecord,
     SiteRecord, hive_key, run_of,
 };
 pub use catalogue::{
-    Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, manifest_key, record_key, runs_folder,
+    Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, home_of, manifest_key, record_key, runs_folder,
 };
 pub use drill::{Assertion, DrillRecord, DrilledDatabase, drill_key, drill_of};
 pub use manifest::{Capture, ContentRecord, FileRecord, Kind, LiveRecord, Manifest, TableRecord};
@@ -26,6 +27,7 @@ pub use prune::{DeletedRecord, PruneRecord};
 pub use run::{
     Failed, HookRecord, PlaceRecord, PlanRecord, RunRecord, SetsRecord, SnapshotRecord, Status, Verification,
 };
+pub use sample::{SampleRecord, sample_key, sample_of};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,6 +96,24 @@ pub fn run_schema() -> String {
 #[must_use]
 pub fn drill_schema() -> String {
     schema_text(&schemars::schema_for!(DrillRecord))
+}
+
+/// Returns the JSON Schema of sample records.
+#[must_use]
+pub fn sample_schema() -> String {
+    schema_text(&schemars::schema_for!(SampleRecord))
+}
+
+/// Returns the JSON Schema of pins.
+#[must_use]
+pub fn pin_schema() -> String {
+    schema_text(&schemars::schema_for!(Pin))
+}
+
+/// Returns the JSON Schema of prune records.
+#[must_use]
+pub fn prune_schema() -> String {
+    schema_text(&schemars::schema_for!(PruneRecord))
 }
 
 fn schema_text(schema: &schemars::Schema) -> String {

@@ -6,6 +6,7 @@ mod lines;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod page;
 mod progress;
 pub mod status;
 pub mod table;

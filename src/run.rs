@@ -30,7 +30,7 @@ pub use hook::{Ended, Hook, Ran};
 pub use prune::prune;
 pub use restore::restore;
 pub use rows::rows;
-pub use verify::{Finding, verify};
+pub use verify::{Finding, Read, verify};
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -3,16 +3,20 @@
 //! Nothing is changed by looking: databases are opened read-only or copied, places are listed and read.
 
 mod archive;
+mod growth;
 mod last;
 mod prune;
+mod sample;
 mod sets;
 mod status;
 mod theirs;
 
 pub use archive::{archive, archived, rows};
+pub use growth::growth;
 pub use last::last_run;
 pub use prune::{documents, drilled, last_records, last_records_of, pins, prune};
-pub use sets::{Asked, catalogue};
+pub use sample::last_sample;
+pub use sets::{Asked, catalogue, sealed};
 pub use status::{kept_records, series};
 pub use theirs::{Theirs, Unfinished, adopt, look};
 
@@ -137,7 +141,7 @@ async fn destinations(
         let place = place(store.as_ref(), job.prefix());
         let reached = match silent.get(destination.name()) {
             Some(cause) => Err(cause.clone()),
-            None => reach(store.as_ref(), job.prefix()).await.map_err(|error| error.to_string()),
+            None => reach(store.as_ref(), job.prefix(), job.name()).await.map_err(|error| error.to_string()),
         };
         destinations.push(DestinationFact { name: destination.name().clone(), place, reached });
     }
@@ -150,8 +154,8 @@ pub fn place(store: &dyn Store, prefix: &Prefix) -> Place {
     Place { prefix: prefix.clone(), at: store.locate(prefix.as_str()) }
 }
 
-async fn reach(store: &dyn Store, prefix: &Prefix) -> Result<Reached, StoreError> {
-    let sets::Predecessors { names, newest_record, newest_complete } = sets::predecessors(store, prefix).await?;
+async fn reach(store: &dyn Store, prefix: &Prefix, job: &Name) -> Result<Reached, StoreError> {
+    let sets::Predecessors { names, newest_record, newest_complete } = sets::predecessors(store, prefix, job).await?;
     Ok(Reached { names, newest_record, newest_complete, free: store.free_space().await? })
 }
 

@@ -14,9 +14,11 @@ mod drill;
 mod due;
 mod facts;
 mod held;
+mod lifecycle;
 mod prune;
 mod restore;
 mod rows;
+mod sample;
 mod status;
 mod verify;
 
@@ -30,15 +32,20 @@ pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Q
 pub use due::due;
 pub use facts::{
     AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, Before, DatabaseFact, DestinationFact,
-    LostFile, Place, Reached, RestoreFacts, RowsFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
+    LostFile, Place, Predecessor, Reached, RestoreFacts, RowsFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
 };
 pub use held::held;
+pub use lifecycle::{
+    BucketRule, BucketRules, Change as RuleChange, Condition, Peril, Territory, Versions, When, difference, effects,
+    merge, peril, wanted_rules,
+};
 pub use prune::{
     Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,
     Worth, explain, judge, prune,
 };
 pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
 pub use rows::{FetchRows, InsertRows, Period, RowsChain, RowsWanted, RowsWork, SiteName, rows};
+pub use sample::Sample;
 pub use status::{
     Change, Drilled, FailedDrill, Judgement, Looked, Newest, SeriesFacts, SeriesStatus, Standing, Trend, Trouble,
     status,
@@ -50,7 +57,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::event::TaskId;
-use crate::measure::{Bytes, Sha256, counted};
+use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId};
 use crate::plan::Codec;
 
@@ -224,8 +231,8 @@ pub struct Seal {
     pub announcement: Key,
     /// The run record's place, for people.
     pub at: String,
-    /// The set before it, and the digest of that set's run record.
-    pub previous: Option<(SnapshotId, Sha256)>,
+    /// The set before it.
+    pub previous: Option<Predecessor>,
 }
 
 impl fmt::Display for Seal {

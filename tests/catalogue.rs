@@ -21,7 +21,7 @@ use hitkeep_plan::stop::Stop;
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
 use hitkeep_plan::survey::{self, Asked, Means};
-use hitkeep_plan::work::At;
+use hitkeep_plan::work::{At, Predecessor};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -205,6 +205,7 @@ impl World {
             guards: None,
             warnings: Vec::new(),
             failures: Vec::new(),
+            series: Some(RunId::fixed([7; 16])),
             hooks: Vec::new(),
             ended_with: None,
             place: None,
@@ -341,6 +342,9 @@ const PAGES_FROM_THE_MIDDLE: usize = 10 + 11;
 /// The requests for one set: its run record, and a listing and a look for the manifest for each of two databases.
 const PER_SET: usize = 1 + 2 * 2;
 
+/// The requests for the run records that say to which series a place belongs.
+const VOTES: usize = 3;
+
 #[tokio::test]
 async fn ten_thousand_sets_cost_no_more_than_those_that_are_shown() {
     let mut world = World::new();
@@ -357,9 +361,9 @@ async fn ten_thousand_sets_cost_no_more_than_those_that_are_shown() {
     let newest_id = *world.ids.last().unwrap();
     let middle = world.ids[5_000];
     let asked = [
-        (At::Latest, newest_id, PAGES + PER_SET),
-        (At::Snapshot(middle), middle, PAGES_FROM_THE_MIDDLE + 2 * PER_SET),
-        (At::Moment(middle.moment()), middle, PAGES_FROM_THE_MIDDLE + 2 * PER_SET),
+        (At::Latest, newest_id, PAGES + VOTES + PER_SET),
+        (At::Snapshot(middle), middle, PAGES_FROM_THE_MIDDLE + VOTES + 2 * PER_SET),
+        (At::Moment(middle.moment()), middle, PAGES_FROM_THE_MIDDLE + VOTES + 2 * PER_SET),
     ];
     for (at, id, cost) in asked {
         let (found, requests) = world.cost(Asked::At(at)).await;
@@ -386,7 +390,8 @@ async fn a_new_run_reads_one_record_of_thousands() {
     let facts = survey::backup(job, installation(job), &stores, &BTreeMap::new(), &means).await.unwrap();
     let reached = facts.destinations[0].reached.as_ref().unwrap();
     assert_eq!(reached.names.all(), world.ids.into_iter().collect());
-    assert_eq!(reached.newest_record, world.newest);
+    let series = Some(RunId::fixed([7; 16]));
+    assert_eq!(reached.newest_record, world.newest.map(|(set, digest)| Predecessor { set, digest, series }));
     let (runs, folders_and_manifests, record) = (2, 1, 1);
     assert_eq!(store.requests.load(Ordering::SeqCst), runs + folders_and_manifests + record);
 }

@@ -134,7 +134,7 @@ impl World {
             let is_ours = matches!(set.state, State::Complete | State::Partial | State::Orphan);
             assert!(is_ours, "{about}: set {} is {:?}", set.id, set.state);
         }
-        let work = work::verify(&self.place(store.as_ref()), &catalogue, None).unwrap();
+        let work = work::verify(&self.place(store.as_ref()), &catalogue, None, None).unwrap();
         let outside = self.outside(store, Arc::new(Silence), Stop::default());
         for finding in run::verify(&work, &self.destination(), &std::env::temp_dir(), &outside).await {
             assert!(finding.failures.is_empty(), "{about}: {finding:?}");

@@ -338,6 +338,32 @@ async fn damage_in_a_bucket_is_found_and_named() {
         put(&mine, get(&other).await).await;
         tell("the manifest of another set is in its place");
         put(&mine, sealed).await;
+        site.write_plan(
+            &s3::plan(&server, &bucket, &site.path("")).replace("nightly", "hourly").replace("hitkeep\"", "hourly\""),
+        );
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        site.succeed(&["run", "plan.toml"]);
+        site.write_plan(&s3::plan(&server, &bucket, &site.path("")));
+        let others = client.list_objects_v2().bucket(&bucket).prefix("root/hourly/").send().await.unwrap();
+        for object in others.contents.unwrap_or_default() {
+            let key = object.key.unwrap();
+            if !key.contains("/.lock/") {
+                put(&key.replace("root/hourly/", "root/hitkeep/"), get(&key).await).await;
+            }
+        }
+        let stranger = site.sets().pop().unwrap().0;
+        let found = site.run(&["verify", "plan.toml"]);
+        assert!(found.code == 6 && stranger > newer, "{}: {found:?}", server.name);
+        let told = redact::text(&site, &found.stdout).replace(&bucket, "[BUCKET]");
+        write!(story, "# a whole set of another series was copied in\n{told}").unwrap();
+        let latest = site.succeed(&["verify", "plan.toml", "latest"]).stdout;
+        assert!(latest.starts_with(&newer), "{}: {latest}", server.name);
+        for object in client.list_objects_v2().bucket(&bucket).send().await.unwrap().contents.unwrap_or_default() {
+            let key = object.key.unwrap();
+            if key.contains(&stranger) && key.starts_with("root/hitkeep/") {
+                client.delete_object().bucket(&bucket).key(key).send().await.unwrap();
+            }
+        }
         site.succeed(&["verify", "plan.toml"]);
         golden("damage-in-a-bucket.txt", &story);
     }

@@ -11,7 +11,7 @@ use hitkeep_plan::record::{DrillRecord, Manifest, RunRecord};
 use serde_json::Value;
 use snapbox::{Data, assert_data_eq};
 
-use crate::fixture::{Outcome, Site, minimal, read_tree};
+use crate::fixture::{Outcome, PLAN, Site, minimal, names, read_tree};
 use crate::redact::{self, golden};
 
 const VERBS: &[&str] = &[
@@ -28,6 +28,7 @@ const VERBS: &[&str] = &[
     "pin",
     "unpin",
     "explain",
+    "lifecycle",
     "next",
     "units",
     "init",
@@ -48,7 +49,7 @@ fn bare() -> Site {
 
 #[test]
 fn the_schemas_are_the_ones_that_the_program_prints() {
-    for of in ["plan", "manifest", "run", "drill"] {
+    for of in ["plan", "manifest", "run", "drill", "sample", "pin", "prune"] {
         let printed = bare().succeed(&["schema", of]).stdout;
         let path = root().join(format!("schemas/{of}.schema.json"));
         assert_data_eq!(Data::text(printed), Data::read_from(&path, None).raw());
@@ -72,6 +73,34 @@ fn what_a_run_writes_is_what_the_schemas_describe() {
         let mut broken = document.clone();
         broken.as_object_mut().unwrap().remove("snapshot");
         assert!(!validator.is_valid(&broken), "the schema of {schema} takes a document without `snapshot`");
+    }
+}
+
+#[test]
+fn what_is_written_besides_runs_is_what_the_schemas_describe() {
+    let site = Site::with(minimal());
+    site.write_plan(&PLAN.replace("prefix =", "keep = { last = 1 }\nprefix ="));
+    site.succeed(&["run", "plan.toml"]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    site.succeed(&["run", "plan.toml"]);
+    site.succeed(&["pin", "plan.toml", "latest", "--reason", "before the move"]);
+    site.succeed(&["verify", "plan.toml", "--sample", "50%"]);
+    for (schema, folder, part) in [
+        ("pin", "backups/hitkeep/runs", ".pin.json"),
+        ("sample", "backups/hitkeep/runs", ".sample."),
+        ("prune", "state/prunes", ".nightly."),
+    ] {
+        let name = names(&site.path(folder)).into_iter().find(|name| name.contains(part)).unwrap();
+        let document = parse(&site.path(folder).join(name));
+        let problems: Vec<String> = validator(schema).iter_errors(&document).map(|error| error.to_string()).collect();
+        assert_eq!(problems, Vec::<String>::new(), "{schema}");
+        let described = parse(&root().join(format!("schemas/{schema}.schema.json")));
+        for key in document.as_object().unwrap().keys() {
+            assert!(described["properties"][key]["description"].is_string(), "`{key}` of {schema} is not described");
+        }
+        let mut broken = document.clone();
+        broken.as_object_mut().unwrap().remove("format");
+        assert!(!validator(schema).is_valid(&broken), "the schema of {schema} takes a document without `format`");
     }
 }
 

@@ -65,6 +65,8 @@ const BEYOND_SCHEMA: &[&str] = &[
     "invalid-endpoints",
     "invalid-regions",
     "kms-key",
+    "lifecycle-frozen",
+    "lifecycle-order",
     "mistakes-in-variables",
     "plain-secret-not-quoted",
     "url-style-address",

@@ -3,12 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hitkeep_plan::measure::{Bytes, Span};
-use hitkeep_plan::name::SnapshotId;
-use hitkeep_plan::plan::{Keep, Rule};
-use hitkeep_plan::work::{Candidate, Simulation, Verdict, Worth, judge};
+use hitkeep_plan::name::{Prefix, SnapshotId};
+use hitkeep_plan::plan::{Keep, Rule, Verify};
+use hitkeep_plan::record::{Set, State};
+use hitkeep_plan::work::{Candidate, Place, PruneFacts, Retention, Simulation, Verdict, Worth, explain, judge};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -363,4 +364,47 @@ fn a_simulation_is_what_the_rules_do() {
     let account = simulation.account();
     assert_eq!(account.lines().count(), 12 + 1 + last, "{account}");
     assert!(account.starts_with("2024-04-01T030000Z    11 sets    11.0 MiB  oldest 2024-01-31T030000Z\n"), "{account}");
+}
+
+#[test]
+fn what_keeps_a_set_says_before_which_day_it_cannot_end() {
+    let at = |text: &str| SnapshotId::at(format!("{text}:00Z").parse().unwrap());
+    let times = ["2025-12-31T22:30", "2026-02-28T02:00", "2026-03-08T02:00", "2026-03-09T02:00", "2026-03-10T22:30"];
+    let set = |time: &&str| Set { id: at(time), state: State::Complete, databases: Vec::new(), record: None };
+    let facts = PruneFacts {
+        place: Place { prefix: Prefix::default(), at: "/srv".to_owned() },
+        sets: times.iter().map(set).collect(),
+        documents: BTreeMap::new(),
+        pins: BTreeMap::new(),
+        drilled: BTreeSet::new(),
+        last_run: Vec::new(),
+        planned: None,
+    };
+    let now = "2026-03-11T12:00:00Z".parse().unwrap();
+    let explained = |rules: &str, zone_name: &str, time: &str| {
+        let (job, destination) = ("nightly".parse().unwrap(), "disk".parse().unwrap());
+        let wanted = Retention { job, destination, keep: keep(rules), verify: Verify::None, zone: zone(zone_name) };
+        let told = explain(&wanted, &facts, at(time), now);
+        told.lines().map(str::trim).filter(|line| !line.starts_with("min ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (rules, zone_name, time, expected) in [
+        // The newest is of the 10th in UTC: with it two days have a set, and the second more ends the third.
+        ("daily 3", "UTC", times[2], "daily 3 of 3: until 1 day more with a set; not before 2026-03-11"),
+        ("daily 4", "UTC", times[2], "daily 3 of 4: until 2 days more with a set; not before 2026-03-12"),
+        // In Kiritimati it is the 11th by then.
+        ("daily 3", "Pacific/Kiritimati", times[2], "daily 3 of 3: until 1 day more with a set; not before 2026-03-12"),
+        ("weekly 2", "UTC", times[2], "weekly 2 of 2: until 1 week more with a set; not before 2026-03-16"),
+        ("weekly 5", "UTC", times[2], "weekly 2 of 5: until 4 weeks more with a set; not before 2026-04-06"),
+        ("monthly 2", "UTC", times[1], "monthly 2 of 2: until 1 month more with a set; not before 2026-04-01"),
+        ("monthly 12", "UTC", times[1], "monthly 2 of 12: until 11 months more with a set; not before 2027-02-01"),
+        ("yearly 2", "UTC", times[0], "yearly 2 of 2: until 1 year more with a set; not before 2027-01-01"),
+        ("hourly 3", "UTC", times[2], "hourly 3 of 3: until 1 hour more with a set; not before 2026-03-10"),
+        ("hourly 5", "UTC", times[2], "hourly 3 of 5: until 3 hours more with a set; not before 2026-03-11"),
+        ("last 3", "UTC", times[2], "last 3 of 3: until 1 set more"),
+        // The first place goes to any newer set of the same day, and no day can be told.
+        ("daily 3", "UTC", times[4], "daily 1 of 3: until 3 days more with a set, or a newer set of the same day"),
+    ] {
+        let told = explained(rules, zone_name, time);
+        assert!(told.iter().any(|line| line == expected), "{rules} in {zone_name}, {time}: {told:?}");
+    }
 }

@@ -51,7 +51,7 @@ fn sealed(record: RunRecord) -> Set {
 /// Returns a series with complete sets of so many hours ago, each with its rows.
 fn series(sets: &[(i64, u64)]) -> SeriesFacts {
     let sets = sets.iter().map(|(hours, rows)| sealed(record(*hours, *rows, Status::Complete))).collect();
-    SeriesFacts { catalogue: Catalogue { sets, unseen: 0 }, ..SeriesFacts::default() }
+    SeriesFacts { catalogue: Catalogue { sets, ..Catalogue::default() }, ..SeriesFacts::default() }
 }
 
 fn drill(hours: i64, of: i64, passed: bool) -> DrillRecord {

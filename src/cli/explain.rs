@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::error::CliError;
 use super::print;
 use super::prune::retention_at;
 use super::subject::{SetName, Spot, Subject};
-use crate::name::Name;
+use crate::measure::counted;
+use crate::name::{Name, SnapshotId};
 use crate::run::exit;
 use crate::store::local::Local;
 use crate::survey;
@@ -52,17 +53,25 @@ impl Explain {
             _ => Vec::new(),
         };
         let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, last_run).await?;
-        let catalogue = crate::record::Catalogue { sets: facts.sets.clone(), unseen: 0 };
+        let catalogue = crate::record::Catalogue { sets: facts.sets.clone(), ..Default::default() };
         let id = self.set.find(&catalogue, &spot.place)?;
         let pin = facts.pins.get(&id).map(|pin| match pin {
             Some(pin) => format!("  pinned on {} at {:.0}: {}\n", pin.host, pin.pinned_at, pin.reason),
             None => "  pinned, with words that cannot be read\n".to_owned(),
         });
         let heading = format!("{id} in {}\n", spot.place.at);
-        let explained = match wanted {
-            None => "  kept: the job has no `keep`, and nothing is ever deleted\n".to_owned(),
-            Some(wanted) => work::explain(wanted, &facts, id, Timestamp::now()),
+        let explained = match (spot.expires_after, wanted) {
+            (Some(days), _) => deleted_by_bucket(id, days),
+            (None, None) => "  kept: the job has no `keep`, and nothing is ever deleted\n".to_owned(),
+            (None, Some(wanted)) => work::explain(wanted, &facts, id, Timestamp::now()),
         };
         Ok(heading + &pin.unwrap_or_default() + &explained)
     }
+}
+
+/// Says when a bucket deletes a set that asks no rule but its own.
+fn deleted_by_bucket(id: SnapshotId, days: u32) -> String {
+    let end = id.moment().saturating_add(SignedDuration::from_hours(i64::from(days) * 24)).unwrap_or(Timestamp::MAX);
+    let after = counted(days as usize, "day");
+    format!("  the bucket deletes it soon after {end:.0}, {after} after it was written, pinned or not\n")
 }

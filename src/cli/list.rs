@@ -162,7 +162,7 @@ fn json(found: &[Found<'_>], wanted: Option<SetName>) -> Result<String, CliError
 
 fn set_document<'d>(set: &'d Set, kept: &'d BTreeMap<SnapshotId, String>) -> SetDocument<'d> {
     let reason = match &set.state {
-        State::Damaged(reason) => Some(reason.as_str()),
+        State::Damaged(reason) | State::Stranger(reason) => Some(reason.as_str()),
         _ => None,
     };
     let record = set.record.as_ref().map(|(record, _)| record);

@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::subject::{SetName, Spot, Subject};
 use super::{Voice, desk};
 use crate::event::Meter;
+use crate::measure::counted;
 use crate::name::{Name, SnapshotId};
 use crate::record::{self, Pin, State};
 use crate::run::exit;
@@ -93,7 +94,13 @@ impl PinSet {
                 }
                 put => {
                     put?;
-                    voice.say(&format!("{id} in {} is pinned\n", spot.place.at))?;
+                    let but = spot.expires_after.map(|days| {
+                        format!(
+                            ", but the bucket deletes it all the same, {} after it was written",
+                            counted(days as usize, "day")
+                        )
+                    });
+                    voice.say(&format!("{id} in {} is pinned{}\n", spot.place.at, but.unwrap_or_default()))?;
                 }
             }
         }

@@ -13,7 +13,7 @@ use super::{Voice, desk, print};
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Span, counted};
 use crate::name::{Key, Name, RunId, SnapshotId};
-use crate::plan::{Backup, Plan};
+use crate::plan::Plan;
 use crate::record::{PruneRecord, RunRecord};
 use crate::run::{self, Outside, exit};
 use crate::stop::Stop;
@@ -66,21 +66,26 @@ fn parse_years(text: &str) -> Result<Span, String> {
     }
 }
 
-/// Returns what a job wants to be kept at one of its destinations; nothing where that is everything.
-pub(super) fn retention(plan: &Plan, job: &Backup, destination: &Name) -> Option<Retention> {
+/// Returns what the job of a place wants to be kept there; nothing where that is everything, and where the bucket deletes
+/// without asking.
+pub(super) fn retention_at(plan: Option<&Plan>, spot: &Spot) -> Option<Retention> {
+    let (plan, name) = (plan?, spot.job.as_ref()?);
+    let job = plan.backups().iter().find(|job| job.name() == name && spot.expires_after.is_none())?;
     Some(Retention {
         job: job.name().clone(),
-        destination: destination.clone(),
+        destination: spot.destination.clone(),
         keep: job.keep()?,
         verify: job.verify(),
         zone: plan.timezone().clone(),
     })
 }
 
-/// Returns what the job of a place wants to be kept there.
-pub(super) fn retention_at(plan: Option<&Plan>, spot: &Spot) -> Option<Retention> {
-    let (plan, name) = (plan?, spot.job.as_ref()?);
-    retention(plan, plan.backups().iter().find(|job| job.name() == name)?, &spot.destination)
+/// Says that the bucket of a place deletes by itself, where it does: nobody else deletes there then.
+pub(super) fn deleted_by_bucket(spot: &Spot) -> Option<String> {
+    let (title, days) = (spot.title(), counted(spot.expires_after? as usize, "day"));
+    Some(format!(
+        "{title}: the bucket deletes sets {days} after they were written (`lifecycle`), and nobody else does\n"
+    ))
 }
 
 impl Prune {
@@ -94,10 +99,11 @@ impl Prune {
         };
         let spots: Vec<(&Spot, Retention)> =
             subject.spots.iter().filter_map(|spot| Some((spot, retention_at(Some(plan), spot)?))).collect();
-        if spots.is_empty() {
+        let told: Vec<String> = subject.spots.iter().filter_map(deleted_by_bucket).collect();
+        if spots.is_empty() && told.is_empty() {
             voice.say("no job has `keep`: every set is kept\n")?;
-            return Ok(exit::DONE);
         }
+        voice.say(&told.concat())?;
         let desk = Desk { plan, tell: voice.listener_or_json(self.json), stop: desk::stop_at_signals()? };
         let mut code = exit::DONE;
         for (spot, wanted) in &spots {

@@ -394,7 +394,10 @@ impl JobDesk<'_> {
         json: bool,
     ) -> Result<u8, CliError> {
         let mut code = exit::DONE;
-        for (spot, wanted) in self.kept_places(job, stores) {
+        if !json && job.keep().is_some() {
+            voice.say(&self.deleted_by_buckets(stores))?;
+        }
+        for (spot, wanted) in self.spots(stores).filter_map(|spot| self.with_retention(spot)) {
             let holder = self.holder(outside);
             let deleted = prune::delete(self.plan, &spot, &wanted, records.to_vec(), false, &holder, outside).await;
             match deleted {
@@ -421,24 +424,33 @@ impl JobDesk<'_> {
     fn spots(&self, stores: &[Arc<dyn Store>]) -> impl Iterator<Item = Spot> {
         self.job.to().iter().zip(stores).map(|(destination, store)| {
             let place = survey::place(store.as_ref(), self.job.prefix());
+            let (store, expires_after) = (Arc::clone(store), destination.expires_after());
             let (job, destination) = (Some(self.job.name().clone()), destination.name().clone());
-            Spot { job, destination, store: Arc::clone(store), place, is_archive: false }
+            Spot { job, destination, store, place, is_archive: false, expires_after }
         })
     }
 
-    /// Returns the job's places with what is to be kept there; none where that is everything.
-    fn kept_places(&self, job: &Backup, stores: &[Arc<dyn Store>]) -> Vec<(Spot, Retention)> {
-        let kept = |spot: Spot| prune::retention(self.plan, job, &spot.destination).map(|wanted| (spot, wanted));
-        self.spots(stores).filter_map(kept).collect()
+    /// Returns a place of the job with what is to be kept there; nothing where that is everything, or not asked.
+    fn with_retention(&self, spot: Spot) -> Option<(Spot, Retention)> {
+        prune::retention_at(Some(self.plan), &spot).map(|wanted| (spot, wanted))
+    }
+
+    /// Says at which of the job's places the buckets delete by themselves.
+    fn deleted_by_buckets(&self, stores: &[Arc<dyn Store>]) -> String {
+        self.spots(stores).filter_map(|spot| prune::deleted_by_bucket(&spot)).collect()
     }
 
     /// Says what the job's rules would not keep once the planned set is there.
     async fn show_prune(&self, job: &Backup, stores: &[Arc<dyn Store>], work: &BackupWork) -> Result<(), CliError> {
+        if job.keep().is_some() {
+            print(&self.deleted_by_buckets(stores))?;
+        }
         let reached = work.series.iter().map(|series| series.unreachable.is_none());
-        for ((spot, wanted), _) in self.kept_places(job, stores).iter().zip(reached).filter(|(_, reached)| *reached) {
+        let reached = self.spots(stores).zip(reached).filter_map(|(spot, reached)| reached.then_some(spot));
+        for (spot, wanted) in reached.filter_map(|spot| self.with_retention(spot)) {
             let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, Vec::new()).await?;
             let facts = PruneFacts { planned: Some(work.snapshot), ..facts };
-            print(&work::prune(wanted, &facts, false, work.snapshot.moment()).to_string())?;
+            print(&work::prune(&wanted, &facts, false, work.snapshot.moment()).to_string())?;
         }
         Ok(())
     }

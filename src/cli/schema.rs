@@ -25,6 +25,12 @@ enum Of {
     Run,
     /// The record of a restore drill.
     Drill,
+    /// The record of a reading of a part of everything.
+    Sample,
+    /// The pin of a set.
+    Pin,
+    /// The record of what was deleted.
+    Prune,
 }
 
 impl Schema {
@@ -34,6 +40,9 @@ impl Schema {
             Of::Manifest => record::manifest_schema(),
             Of::Run => record::run_schema(),
             Of::Drill => record::drill_schema(),
+            Of::Sample => record::sample_schema(),
+            Of::Pin => record::pin_schema(),
+            Of::Prune => record::prune_schema(),
         })?;
         Ok(exit::DONE)
     }

@@ -8,14 +8,15 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::subject::{Spot, plan_spots};
-use super::{Voice, desk, print};
+use super::{Voice, desk, page, print};
 use crate::name::Name;
 use crate::plan::{Backup, Job, Objective, Plan};
 use crate::record::RunRecord;
 use crate::report;
 use crate::run::exit;
+use crate::store::StoreError;
 use crate::survey::{self, Asked};
-use crate::work::{self, Looked, SeriesStatus};
+use crate::work::{self, Looked, SeriesFacts, SeriesStatus};
 
 /// The number of the JSON document's format.
 const FORMAT: u32 = 1;
@@ -36,8 +37,12 @@ pub(super) struct Status {
     /// The jobs, by name; every job where none is named.
     jobs: Vec<Name>,
     /// Write one JSON document.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "html")]
     json: bool,
+    /// Write a page for a browser into this file, in the place of what is there, and print nothing: a calendar of sets, how
+    /// tables grow, what is kept and why.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +58,9 @@ impl Status {
         let chosen = super::run::choose_jobs(&plan, &self.jobs)?;
         let jobs: Vec<&Backup> = chosen.into_iter().filter_map(Job::backup).collect();
         let now = Timestamp::now();
+        if let Some(file) = &self.html {
+            return page::write(file, &plan, &jobs, now).await;
+        }
         let all = look(&plan, &jobs, now).await;
         if self.json {
             let document = Document { format: FORMAT, now, series: all.iter().map(|(series, _)| series).collect() };
@@ -70,26 +78,35 @@ async fn look(plan: &Plan, jobs: &[&Backup], now: Timestamp) -> Vec<(SeriesStatu
     let mut all = Vec::new();
     for job in jobs {
         for spot in plan_spots(Job::Backup(job)) {
-            all.push((series(plan, job, spot, &kept, now).await, job.objective()));
+            let facts = survey::series(spot.store.as_ref(), &spot.place.prefix, Asked::Newest(NEWEST)).await;
+            all.push((judge(plan, job, &spot, facts.as_ref(), &kept, now), job.objective()));
         }
     }
     all
 }
 
-async fn series(plan: &Plan, job: &Backup, spot: Spot, kept: &[RunRecord], now: Timestamp) -> SeriesStatus {
+/// Judges what was seen of a series, or says why nothing was.
+pub(super) fn judge(
+    plan: &Plan,
+    job: &Backup,
+    spot: &Spot,
+    facts: Result<&SeriesFacts, &StoreError>,
+    kept: &[RunRecord],
+    now: Timestamp,
+) -> SeriesStatus {
     let is_of_it = |record: &&RunRecord| record.job == *job.name() && record.destination == spot.destination;
     let runs: Vec<RunRecord> = kept.iter().filter(is_of_it).cloned().collect();
-    let facts = survey::series(spot.store.as_ref(), &spot.place.prefix, Asked::Newest(NEWEST)).await;
     let standing = match facts {
-        Ok(facts) => Looked::Standing(Box::new(work::status(job.objective(), &facts, &runs, now))),
+        Ok(facts) => Looked::Standing(Box::new(work::status(job.objective(), facts, &runs, now))),
         Err(error) => Looked::Unreachable(error.to_string()),
     };
     let next = job.schedule().and_then(|schedule| schedule.next(now, plan.timezone()));
-    let (destination, at, next_run) = (spot.destination, spot.place.at, next.map(|slot| slot.at));
+    let (destination, at, next_run) = (spot.destination.clone(), spot.place.at.clone(), next.map(|slot| slot.at));
     SeriesStatus { job: job.name().clone(), destination, at, next_run, standing }
 }
 
-fn exit_code(series: &SeriesStatus) -> u8 {
+/// Returns the exit code that a series asks for.
+pub(super) fn exit_code(series: &SeriesStatus) -> u8 {
     match &series.standing {
         Looked::Unreachable(_) => exit::DESTINATION,
         Looked::Standing(standing) if standing.is_broken() => exit::OBJECTIVE,

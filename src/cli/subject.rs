@@ -26,6 +26,8 @@ pub(super) struct Spot {
     pub(super) place: Place,
     /// Whether archives lie there, and no sets of databases.
     pub(super) is_archive: bool,
+    /// After how many days the bucket deletes sets by itself; nothing where it does not, as far as the plan says.
+    pub(super) expires_after: Option<u32>,
 }
 
 /// What a person pointed at.
@@ -115,7 +117,8 @@ impl Subject {
     /// A place without a plan: the store itself.
     fn place(destination: Name, store: Arc<dyn Store>) -> Self {
         let place = survey::place(store.as_ref(), &Prefix::default());
-        Self { plan: None, spots: vec![Spot { job: None, destination, store, place, is_archive: false }] }
+        let spot = Spot { job: None, destination, store, place, is_archive: false, expires_after: None };
+        Self { plan: None, spots: vec![spot] }
     }
 }
 
@@ -125,7 +128,9 @@ pub(super) fn plan_spots(job: Job<'_>) -> Vec<Spot> {
     let spots = job.to().iter().map(|destination| {
         let store = desk::store(destination, job.upload());
         let place = survey::place(store.as_ref(), job.prefix());
-        Spot { job: Some(job.name().clone()), destination: destination.name().clone(), store, place, is_archive }
+        let expires_after = destination.expires_after().filter(|_| !is_archive);
+        let (job, destination) = (Some(job.name().clone()), destination.name().clone());
+        Spot { job, destination, store, place, is_archive, expires_after }
     });
     spots.collect()
 }
@@ -153,6 +158,8 @@ impl Spot {
         match self.store.mark(&self.place.prefix, Purpose::Reading, &holder).await {
             Ok(mark) => Ok(Some(mark)),
             Err(in_use @ StoreError::InUse { .. }) => Err(in_use.into()),
+            // There is no such folder, and nothing in it.
+            Err(StoreError::Missing { at }) if at == self.place.at => Ok(None),
             Err(cause) => {
                 let message = format!("others cannot be told that sets are being read here: {cause}");
                 tell.hear(&Event::Warned { message });

@@ -5,21 +5,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::error::CliError;
+use super::sample::Reading;
 use super::subject::{SetName, Spot, Subject};
 use super::{Voice, desk, drill};
 use crate::duck::Limits;
 use crate::event::Listener;
+use crate::measure::{Share, counted};
 use crate::name::{Name, RunId};
 use crate::plan::Plan;
-use crate::record::{DrillRecord, State};
+use crate::record::{Catalogue, DrillRecord, State};
 use crate::run::staging::Staging;
 use crate::run::{self, Cause, Failure, Finding, exit};
 use crate::stop::Stop;
-use crate::survey::Asked;
-use crate::work::{self, At};
+use crate::survey::{self, Asked};
+use crate::work::{self, At, Sample};
 
 /// Verify sets: read every file back and compare it with what was sealed; or restore one in a drill.
 ///
@@ -37,6 +39,9 @@ pub(super) struct Verify {
     /// Make a restore drill.
     #[arg(long)]
     restore: bool,
+    /// Read a share of all files, such as `10%`, and another one the next time: in ten readings everything is read.
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["set", "restore"], value_parser = parse_share)]
+    sample: Option<Share>,
     /// Only this job's sets.
     #[arg(long)]
     job: Option<Name>,
@@ -46,6 +51,15 @@ pub(super) struct Verify {
     /// Write events as JSON lines on standard output.
     #[arg(long)]
     json: bool,
+}
+
+/// Reads a share that is more than nothing.
+fn parse_share(text: &str) -> Result<Share, String> {
+    match text.parse::<Share>() {
+        Ok(share) if share.percent() == 0 => Err("it must be more than nothing".to_owned()),
+        Ok(share) => Ok(share),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Verify {
@@ -60,17 +74,21 @@ impl Verify {
         let mut code = exit::DONE;
         for spot in &subject.spots {
             stop.check()?;
-            let findings = match self.verify(spot, &subject, &tell, &stop).await {
-                Ok(findings) => findings,
+            let verified = match self.verify_marked(spot, &subject, &tell, &stop).await {
+                Ok(verified) => verified,
                 Err(error) => {
                     // One place that cannot be read must not keep the next from being verified.
                     code = exit::worse(code, error.tell());
                     continue;
                 }
             };
-            code = findings.iter().map(Finding::exit_code).fold(code, exit::worse);
+            code = verified.findings.iter().map(Finding::exit_code).fold(code, exit::worse);
             if !self.json {
-                voice.say(&findings.iter().map(|finding| line(spot, finding)).collect::<String>())?;
+                voice.say(&verified.lines(spot))?;
+            }
+            if let Some(reading) = verified.reading() {
+                let noted = reading.note(spot, &desk::about(subject.plan.as_ref())).await;
+                code = noted.map_or_else(|error| exit::worse(code, error.tell()), |()| code);
             }
         }
         Ok(code)
@@ -124,16 +142,41 @@ impl Verify {
         drilled
     }
 
+    /// Verifies what lies at a place while nobody deletes there.
+    async fn verify_marked(
+        &self,
+        spot: &Spot,
+        subject: &Subject,
+        tell: &Arc<dyn Listener>,
+        stop: &Stop,
+    ) -> Result<Verified, CliError> {
+        let mark = spot.mark_reading("verify", tell.as_ref()).await?;
+        let verified = self.verify(spot, subject, tell, stop).await;
+        if let Some(mark) = mark {
+            mark.release().await;
+        }
+        verified
+    }
+
     async fn verify(
         &self,
         spot: &Spot,
         subject: &Subject,
         tell: &Arc<dyn Listener>,
         stop: &Stop,
-    ) -> Result<Vec<Finding>, CliError> {
-        let catalogue = spot.catalogue(self.set.map_or(Asked::All, |set| Asked::At(set.at()))).await?;
+    ) -> Result<Verified, CliError> {
+        let started_at = Timestamp::now();
+        let mut catalogue = spot.catalogue(self.set.map_or(Asked::All, |set| Asked::At(set.at()))).await?;
         let one = self.set.map(|set| set.find(&catalogue, &spot.place)).transpose()?;
-        let work = work::verify(&spot.place, &catalogue, one)?;
+        let expiring = if one.is_none() { drop_expiring(spot, &mut catalogue, started_at) } else { 0 };
+        let sample = match self.sample {
+            Some(share) => {
+                let last = survey::last_sample(spot.store.as_ref(), &spot.place.prefix).await?;
+                Some(Sample::next(last, share))
+            }
+            None => None,
+        };
+        let work = work::verify(&spot.place, &catalogue, one, sample)?;
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
         let root = staging_root(subject);
         let staging = work.rereads().then(|| Staging::make(&root, RunId::fresh(Timestamp::now()))).transpose()?;
@@ -141,7 +184,8 @@ impl Verify {
         let limits = limits(subject, scratch.join("spill"));
         let about = desk::about(subject.plan.as_ref());
         let outside = desk::outside(stores, limits, Arc::clone(tell), stop.clone(), about);
-        Ok(run::verify(&work, &spot.destination, scratch, &outside).await)
+        let findings = run::verify(&work, &spot.destination, scratch, &outside).await;
+        Ok(Verified { findings, sample, started_at, expiring })
     }
 }
 
@@ -157,11 +201,54 @@ fn limits(subject: &Subject, spill: PathBuf) -> Limits {
     }
 }
 
+/// What was verified of a place.
+struct Verified {
+    findings: Vec<Finding>,
+    sample: Option<Sample>,
+    started_at: Timestamp,
+    /// How many sets were left out that the bucket is about to delete.
+    expiring: usize,
+}
+
+impl Verified {
+    /// Returns the reading of a part, where it was one.
+    fn reading(&self) -> Option<Reading<'_>> {
+        let (started_at, findings) = (self.started_at, self.findings.as_slice());
+        self.sample.map(|sample| Reading { sample, started_at, findings })
+    }
+
+    /// Says what was found of each set; of a part of all, what is wrong, and how much was read.
+    fn lines(&self, spot: &Spot) -> String {
+        let is_told = |finding: &&Finding| self.sample.is_none() || finding.exit_code() != exit::DONE;
+        let lines = self.findings.iter().filter(is_told).map(|finding| line(spot, finding));
+        let expiring = (self.expiring > 0).then(|| {
+            format!(
+                "{} in {}: left to the bucket, which deletes what is so old\n",
+                counted(self.expiring, "set"),
+                spot.place.at
+            )
+        });
+        lines.chain(self.reading().map(|reading| reading.line(spot))).chain(expiring).collect()
+    }
+}
+
+/// Leaves out the sets that the bucket deletes by itself about now, and returns how many: what it has begun to delete is no
+/// damage.
+fn drop_expiring(spot: &Spot, catalogue: &mut Catalogue, now: Timestamp) -> usize {
+    let before = catalogue.sets.len();
+    if let Some(days) = spot.expires_after {
+        let limit = SignedDuration::from_hours(i64::from(days) * 24);
+        catalogue.sets.retain(|set| now.duration_since(set.id.moment()) < limit);
+    }
+    before - catalogue.sets.len()
+}
+
 fn line(spot: &Spot, finding: &Finding) -> String {
     let verdict = match (&finding.state, finding.failures.first()) {
         (State::Damaged(reason), _) | (_, Some(Failure { cause: Cause::Differs(reason), .. })) => {
             format!("damaged: {reason}")
         }
+        (State::Stranger(reason), None) => format!("a stranger: {reason}"),
         (_, Some(failure)) => format!("not verified: {}", failure.cause),
         (State::Foreign, None) => "readable (a backup of HitKeep's own, which has no digests)".to_owned(),
         (State::Partial, None) => "as sealed, and partial".to_owned(),

@@ -123,6 +123,7 @@ impl Backup {
             Some(at) => resolve_databases(desk, at),
             None => Some(Chosen { value: Selection::All, origin: Origin::Default }),
         };
+        let keep_place = raw.keep.as_ref().map(|at| at.span.clone());
         let keeping = raw.keep.map(|at| Keeping::resolve(desk, at));
         let schedule = raw.schedule.map(|at| resolve_schedule(desk, &at));
         let timeout = raw.timeout.map(|at| resolve_timeout(desk, &at));
@@ -148,6 +149,9 @@ impl Backup {
         }
         if let (Some(place), Some((_, to))) = (upload_place, &to) {
             desk.problems.extend(no_bucket(place, &to.value));
+        }
+        if let (Some(place), Some((_, to))) = (keep_place, &to) {
+            desk.problems.extend(keep_unused(place, &to.value));
         }
         if let (Some(at), Some(source)) = (&raw.compression, &source) {
             desk.problems.extend(no_codec(at.span.clone(), &source.value));
@@ -268,6 +272,17 @@ impl Backup {
     pub fn upload(&self) -> Upload {
         self.uploading.upload()
     }
+}
+
+/// Warns of rules that nothing goes by, since every bucket of the job deletes by itself.
+fn keep_unused(place: Range<usize>, to: &[Arc<Destination>]) -> Option<Diagnostic> {
+    let is_unused = to.iter().all(|destination| destination.expires_after().is_some());
+    let problem = Diagnostic::warning(code::KEEP_UNUSED, "nothing goes by `keep`: each bucket deletes by itself");
+    is_unused.then(|| {
+        problem
+            .at(place, "without effect")
+            .help("remove it, or `expire_after` from the `lifecycle` of the destinations: a bucket knows no such rules")
+    })
 }
 
 /// Warns of `upload` at a job that has no bucket to upload to.

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::endpoint::Endpoint;
+use super::lifecycle::{Lifecycle, Lifecycling};
 use super::raw::{self, At};
 use super::resolve::Desk;
 use super::secret::{self, Secret};
@@ -133,6 +134,7 @@ pub struct Bucket {
     pub(super) kms_key: Origin,
     pub(super) ca_bundle: Option<Chosen<PathBuf>>,
     pub(super) checksum: Chosen<Checksum>,
+    pub(super) lifecycling: Option<Lifecycling>,
 }
 
 /// What was wrong has been reported.
@@ -155,6 +157,7 @@ impl Bucket {
         };
         let encryption = encryption(desk, raw.encryption, raw.kms_key);
         let ca_bundle = raw.ca_bundle.map(|at| desk.path(&at).ok_or(Refused)).transpose();
+        let lifecycling = raw.lifecycle.map(|at| Lifecycling::resolve(desk, at.value).ok_or(Refused)).transpose();
         let ((name, root), endpoint) = (address.ok()?, endpoint.ok()?);
         let (encryption, kms_key) = encryption.ok()?;
         let bucket = Self {
@@ -170,6 +173,7 @@ impl Bucket {
             kms_key,
             ca_bundle: ca_bundle.ok()?,
             checksum: desk.word(raw.checksum, Checksum::Auto),
+            lifecycling: lifecycling.ok()?,
         };
         desk.problems.extend(mistakes::of(&bucket, &url.span));
         Some(bucket)
@@ -240,6 +244,19 @@ impl Bucket {
     #[must_use]
     pub fn checksum(&self) -> Checksum {
         self.checksum.value
+    }
+
+    /// Returns what the bucket is to delete and move by itself; nothing where the plan leaves that to others.
+    #[must_use]
+    pub fn lifecycle(&self) -> Option<Lifecycle> {
+        self.lifecycling.as_ref().map(Lifecycling::lifecycle)
+    }
+
+    /// Returns what the bucket's keys inside a folder begin with: nothing, or a text that ends with `/`.
+    #[must_use]
+    pub fn beginning(&self, prefix: &Prefix) -> String {
+        let folder = self.root.join(prefix);
+        if folder.as_str().is_empty() { String::new() } else { format!("{folder}/") }
     }
 
     /// Returns what tells the bucket from one of the same name at another server; the same for all of AWS.

@@ -107,6 +107,12 @@ codes! {
     TOO_LARGE = "plan::too-large";
     /// A `keep` without a rule: it would delete every set but the newest.
     KEEP_NOTHING = "plan::keep-nothing";
+    /// A `keep` that nothing goes by, since the bucket itself deletes at each destination (a warning).
+    KEEP_UNUSED = "plan::keep-unused";
+    /// Steps of a lifecycle that do not follow each other in time.
+    LIFECYCLE_ORDER = "plan::lifecycle-order";
+    /// A storage class that nothing can be read from.
+    FROZEN_CLASS = "plan::frozen-class";
     /// A template that is not written as templates are.
     TEMPLATE_SYNTAX = "plan::template-syntax";
     /// A name in a template that stands for nothing.

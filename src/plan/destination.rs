@@ -82,6 +82,15 @@ impl Destination {
         self.store.place().unwrap_or_default()
     }
 
+    /// Returns after how many days it deletes sets by itself; nothing where deleting is this program's.
+    #[must_use]
+    pub fn expires_after(&self) -> Option<u32> {
+        match self.store() {
+            Store::Bucket(bucket) => bucket.lifecycle()?.expire_after,
+            Store::Directory(_) => None,
+        }
+    }
+
     /// Returns where the secrets that it takes are found.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let keys = match self.store() {

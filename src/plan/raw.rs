@@ -214,6 +214,9 @@ pub(super) struct Destination {
     /// The checksum that the server is given to compare with what arrives; `auto` is the strongest it offers.
     #[schemars(extend("default" = "auto"))]
     pub(super) checksum: Option<At<Checksum>>,
+    /// What the bucket is to delete and move by itself, once `lifecycle --apply` has told it to. With `expire_after` in it,
+    /// runs and `prune` delete nothing there.
+    pub(super) lifecycle: Option<At<Lifecycle>>,
 }
 
 impl Destination {
@@ -232,9 +235,41 @@ impl Destination {
             ("kms_key", place(self.kms_key.as_ref())),
             ("ca_bundle", place(self.ca_bundle.as_ref())),
             ("checksum", place(self.checksum.as_ref())),
+            ("lifecycle", place(self.lifecycle.as_ref())),
         ];
         keys.into_iter().filter_map(|(key, place)| Some((key, place?)))
     }
+}
+
+/// What a bucket is to delete and move by itself, below the folders of jobs. Buckets count in whole days. Of archives, only
+/// unfinished uploads are cleared up.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lifecycle {
+    /// How old a set becomes before the bucket deletes it, pinned or not, and the last one too. Never unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[dw]$"), extend("examples" = ["400d"]))]
+    pub(super) expire_after: Option<At<String>>,
+    /// How long what was deleted or replaced stays as an older version, where the bucket is versioned. For ever unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[dw]$"), extend("examples" = ["30d"]))]
+    pub(super) expire_versions_after: Option<At<String>>,
+    /// The cheaper classes that a set is moved to as it gets older, in order of time.
+    #[schemars(extend("examples" = [[{ "after": "30d", "class": "GLACIER_IR" }]]))]
+    pub(super) transition: Option<At<Vec<At<Transition>>>>,
+    /// How old an unfinished upload becomes before it is cleared up.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[dw]$"), extend("default" = "2d"))]
+    pub(super) abort_uploads_after: Option<At<String>>,
+}
+
+/// A move to a cheaper class.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Transition {
+    /// How old a set becomes before it is moved.
+    #[schemars(required, regex(pattern = r"^0*[1-9][0-9]*[dw]$"), extend("examples" = ["30d"]))]
+    pub(super) after: Option<At<String>>,
+    /// The storage class that it is moved to. `GLACIER` and `DEEP_ARCHIVE` are not taken: nothing reads what lies there.
+    #[schemars(required, regex(pattern = r"^[A-Z][A-Z0-9_]*$"), extend("examples" = ["GLACIER_IR"]))]
+    pub(super) class: Option<At<String>>,
 }
 
 fn place<T>(at: Option<&At<T>>) -> Option<Range<usize>> {

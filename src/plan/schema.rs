@@ -37,6 +37,11 @@ pub fn reference() -> String {
         let (secrets, others): (Vec<_>, Vec<_>) = tables.partition(|(_, inner)| is_secret(inner));
         for (key, inner) in others {
             section(&mut text, &format!("`{key}` in {title}"), inner, properties(inner));
+            for (list, items) in properties(inner).map(|(list, value)| (list, &value["items"])) {
+                if items["properties"].is_object() {
+                    section(&mut text, &format!("Each `{list}` in `{key}`"), items, properties(items));
+                }
+            }
         }
         secret = secret.or(secrets.first().map(|(_, inner)| *inner));
     }
@@ -100,6 +105,7 @@ pub(super) fn expected(schema: &Value) -> String {
     }
     match schema["type"].as_str() {
         Some("integer") => "a whole number",
+        Some("array") if schema["items"]["type"] == "object" => "an array of tables",
         Some("array") if schema["items"]["type"] == "array" => "an array of arrays of strings",
         Some("array") => "an array of strings",
         Some("boolean") => "`true` or `false`",

@@ -38,6 +38,9 @@ impl<'p> Shape<'p> {
                 self.check_table(table, schema, path, &span);
                 true
             }
+            DeValue::Array(items) if kind == "array" && schema["items"]["type"] == "object" => {
+                items.iter_mut().fold(true, |sound, item| self.check(item, &schema["items"], path) && sound)
+            }
             DeValue::Array(items) if is_one_command(items, schema) => {
                 self.bare_command(items, key_of(path), span);
                 false
@@ -204,13 +207,16 @@ fn way_out(found: &DeValue<'_>, schema: &Value) -> String {
         (Some("array"), DeValue::String(text)) if schema["items"]["type"] != "array" => {
             format!("write an array, even of one: `[\"{}\"]`", text.escape_debug())
         }
+        (Some("array"), DeValue::Table(_)) if schema["items"]["type"] == "object" => {
+            "write an array, even of one: `[{ … }]`".to_owned()
+        }
         (Some("array"), _) => format!("write {}, as in `{}`", expected(schema), schema["examples"][0]),
         (Some("object"), _) if is_secret(schema) => "say where it is found, as in `{ env = \"NAME\" }`".to_owned(),
         (Some("object"), _) => "write a table: a header in brackets, and its keys below".to_owned(),
         (None, _) if schema["default"].is_null() => format!("write {}", expected(schema)),
         (Some("integer"), _) => "write the number, without quotes".to_owned(),
         (Some("boolean"), _) => "write `true` or `false`, without quotes".to_owned(),
-        (Some("string"), _) if is_number && schema["pattern"].is_string() => {
+        (Some("string"), _) if is_number && schema["pattern"].as_str().is_some_and(|shape| shape.contains("[0-9]")) => {
             let example = schema.get("default").unwrap_or(&schema["examples"][0]);
             format!("write the number with its unit, in quotes, as in `{example}`")
         }

@@ -8,6 +8,7 @@ use toml::Value;
 
 use super::bucket::Credentials;
 use super::keep::Keeping;
+use super::lifecycle::{Lifecycling, Transition};
 use super::upload::Uploading;
 use super::{
     Archive, Backup, Bucket, Chosen, Command, Destination, Encryption, Hooks, Installation, Local, Metrics, Notice,
@@ -127,6 +128,25 @@ fn bucket(table: &mut Table, bucket: &Bucket) {
     }
     table.add_or("ca_bundle", bucket.ca_bundle.as_ref(), |file| path(file), "none but this host's");
     table.add("checksum", quoted(bucket.checksum.value.as_str()), &bucket.checksum);
+    lifecycle(table, bucket.lifecycling.as_ref());
+}
+
+fn lifecycle(table: &mut Table, lifecycling: Option<&Lifecycling>) {
+    let Some(Lifecycling { expire_after, expire_versions_after, transitions, abort_uploads_after }) = lifecycling
+    else {
+        return table.add_or::<Lifecycling>("lifecycle", None, |_| String::new(), "what others have told the bucket");
+    };
+    let days = |days: &u32| quoted(&format!("{days}d"));
+    table.add_or("lifecycle.expire_after", expire_after.as_ref(), days, "never");
+    table.add_or("lifecycle.expire_versions_after", expire_versions_after.as_ref(), days, "never");
+    let step = |Transition { after, class }: &Transition| {
+        format!("{{ after = {}, class = {} }}", days(&after.value), quoted(&class.value))
+    };
+    if let Some(first) = transitions.first() {
+        let steps: Vec<String> = transitions.iter().map(step).collect();
+        table.add("lifecycle.transition", format!("[{}]", steps.join(", ")), &first.after);
+    }
+    table.add("lifecycle.abort_uploads_after", days(&abort_uploads_after.value), abort_uploads_after);
 }
 
 fn credentials(table: &mut Table, credentials: Option<&Credentials>) {

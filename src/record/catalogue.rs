@@ -10,7 +10,7 @@ use super::run::Status;
 use super::{ArchiveRecord, Kind, RunRecord};
 use crate::hitkeep::{self, Belongs};
 use crate::measure::Sha256;
-use crate::name::{DatabaseId, Key, Prefix, SnapshotId};
+use crate::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
 
 /// The names of the sets of one backup prefix, by what tells of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,9 @@ pub struct Catalogue {
     pub sets: Vec<Set>,
     /// How many more there are that were not looked at; of old ones, only those that have a run record are counted.
     pub unseen: usize,
+    /// The series that the place belongs to, where that was found out from more sets than these; else it is that of most
+    /// of them.
+    pub home: Option<RunId>,
 }
 
 /// Every snapshot of one moment.
@@ -99,6 +102,8 @@ pub enum State {
     Foreign,
     /// Sealed, but something of it is gone or changed since.
     Damaged(String),
+    /// Sealed by this program somewhere else, and copied here: never the latest, never deleted, restored only by name.
+    Stranger(String),
     /// Neither sealed nor whole: what an interrupted run left behind.
     Orphan,
 }
@@ -118,6 +123,7 @@ impl std::fmt::Display for State {
             Self::Partial => "partial",
             Self::Foreign => "foreign",
             Self::Damaged(_) => "damaged",
+            Self::Stranger(_) => "stranger",
             Self::Orphan => "orphan",
         })
     }
@@ -130,14 +136,44 @@ impl Extend<Set> for Catalogue {
     fn extend<I: IntoIterator<Item = Set>>(&mut self, sets: I) {
         self.sets.extend(sets);
         self.sets.sort_by_key(|set| set.id);
+        self.find_strangers();
         self.follow_records();
     }
 }
 
+/// Returns the series that most of these belong to, which are in order from the newest; of two with as many, that of the
+/// newest. Nothing where those of most do not say.
+pub fn home_of(series: impl IntoIterator<Item = Option<RunId>>) -> Option<RunId> {
+    let mut votes: Vec<(Option<RunId>, usize)> = Vec::new();
+    for one in series {
+        match votes.iter_mut().find(|(other, _)| *other == one) {
+            Some((_, count)) => *count += 1,
+            None => votes.push((one, 1)),
+        }
+    }
+    let most = votes.iter().map(|(_, count)| *count).max()?;
+    votes.into_iter().find(|(_, count)| *count == most)?.0
+}
+
 impl Catalogue {
+    /// Finds the sets that say of themselves that they are of another series than the place.
+    fn find_strangers(&mut self) {
+        let records = self.sets.iter().rev().filter_map(|set| set.record.as_ref());
+        let Some(home) = self.home.or_else(|| home_of(records.map(|(record, _)| record.series))) else { return };
+        for set in &mut self.sets {
+            let Some((record, _)) = &set.record else { continue };
+            if record.series.is_some_and(|series| series != home) {
+                let RunRecord { job, host, run, .. } = record;
+                let whose = format!("it is of another series: run {run} of job `{job}` on {host} stored it elsewhere");
+                set.state = State::Stranger(whose);
+            }
+        }
+    }
+
     /// Looks from each run record at the one before it, which must be the one that it names.
     fn follow_records(&mut self) {
-        let named = self.sets.iter().filter_map(|set| {
+        let is_of_place = |set: &&Set| !matches!(set.state, State::Stranger(_));
+        let named = self.sets.iter().filter(is_of_place).filter_map(|set| {
             let record = &set.record.as_ref()?.0;
             Some((record.previous_set?, record.previous?, set.id))
         });

@@ -1,21 +1,24 @@
 //! The pin: a person's word that a set is to stay, and why. It lies beside the set's run record, created once.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, RecordError, read, write};
 use crate::name::{Key, SnapshotId};
 
 /// What keeps a set whatever the rules say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pin {
     /// The number of this format: 1.
     pub format: u32,
     /// The set.
+    #[schemars(with = "String")]
     pub snapshot: SnapshotId,
     /// Why it is to stay, in the words of who pinned it.
     pub reason: String,
     /// When it was pinned.
+    #[schemars(with = "String")]
     pub pinned_at: Timestamp,
     /// The host that it was pinned from.
     pub host: String,

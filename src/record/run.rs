@@ -75,6 +75,11 @@ pub struct RunRecord {
     /// What failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failed>,
+    /// What all sets of one series share: the id of the run that made the first of them. A set with another one was
+    /// brought here from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub series: Option<RunId>,
     /// The commands that were run around the job, in order; in the record that the host keeps in its state directory only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookRecord>,

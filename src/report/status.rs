@@ -34,7 +34,7 @@ fn block(series: &SeriesStatus, objective: Objective, now: Timestamp, width: usi
     title + &lines.collect::<String>()
 }
 
-fn verdict(standing: &Standing, objective: Objective) -> &'static str {
+pub(super) fn verdict(standing: &Standing, objective: Objective) -> &'static str {
     match (standing.is_broken(), objective == Objective::default()) {
         (true, _) => "broken",
         (false, true) => "no objective",
@@ -42,7 +42,7 @@ fn verdict(standing: &Standing, objective: Objective) -> &'static str {
     }
 }
 
-fn lines(standing: &Standing, objective: Objective, now: Timestamp) -> Vec<(&'static str, String)> {
+pub(super) fn lines(standing: &Standing, objective: Objective, now: Timestamp) -> Vec<(&'static str, String)> {
     let ago = |then: Timestamp| format!("{} ago", span(now.duration_since(then)));
     let mut lines = Vec::new();
     match &standing.newest {

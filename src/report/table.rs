@@ -98,7 +98,7 @@ pub fn set(set: &Set, manifests: &[Manifest]) -> String {
 
 fn heading(set: &Set, record: Option<&RunRecord>) -> String {
     let state = match &set.state {
-        State::Damaged(reason) => format!("{}, {reason}", set.state),
+        State::Damaged(reason) | State::Stranger(reason) => format!("{}, {reason}", set.state),
         state => state.to_string(),
     };
     let run = |record: &RunRecord| {

@@ -409,8 +409,8 @@ impl Walk<'_> {
             lease: lease.map(|lease| lease.generation),
             warnings: self.work.warnings.iter().chain(lease.and_then(|lease| lease.caveat.as_ref())).cloned().collect(),
             failures: self.failures(progress),
-            previous_set: series.seal.action.previous.map(|(set, _)| set),
-            previous: series.seal.action.previous.map(|(_, digest)| digest),
+            previous_set: series.seal.action.previous.map(|previous| previous.set),
+            previous: series.seal.action.previous.map(|previous| previous.digest),
             ..blank(self.outside, heading)
         }
     }

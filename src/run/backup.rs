@@ -438,6 +438,7 @@ impl Walk<'_> {
             (Status::Partial, exit::PARTIAL)
         };
         let caveat = lease.and_then(|lease| lease.caveat.clone());
+        let previous = series.seal.action.previous;
         RunRecord {
             status,
             exit_code: differs.fold(code, exit::worse),
@@ -451,8 +452,9 @@ impl Walk<'_> {
             guards,
             warnings: self.work.warnings.iter().cloned().chain(caveat).chain(shrunk).collect(),
             failures: self.failures(progress),
-            previous_set: series.seal.action.previous.map(|(set, _)| set),
-            previous: series.seal.action.previous.map(|(_, digest)| digest),
+            series: previous.and_then(|previous| previous.series).or(Some(self.work.run)),
+            previous_set: previous.map(|previous| previous.set),
+            previous: previous.map(|previous| previous.digest),
             ..self.blank(&series.seal.action.destination)
         }
     }

@@ -54,6 +54,7 @@ pub(super) fn blank(outside: &Outside, heading: Heading) -> RunRecord {
         guards: None,
         warnings: Vec::new(),
         failures: Vec::new(),
+        series: None,
         hooks: Vec::new(),
         ended_with: None,
         place: None,

@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::hitkeep;
 use crate::measure::{Grouped, Sha256, counted};
 use crate::name::{Name, SnapshotId};
-use crate::record::{ArchivedFile, Manifest, SnapshotRecord, State};
+use crate::record::{ArchivedFile, FileRecord, Manifest, SnapshotRecord, State};
 use crate::store::{Part, Store, StoreError};
 use crate::work::{ArchiveCheck, Sealed, SetCheck, SnapshotCheck, Task, VerifyWork};
 
@@ -26,6 +26,43 @@ pub struct Finding {
     pub state: State,
     /// What is wrong with it; empty when it is what was sealed.
     pub failures: Vec<Failure>,
+    /// What was read of it.
+    pub read: Read,
+}
+
+/// How much was read, of how much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// The files that were read.
+    pub files: u64,
+    /// The files that are there.
+    pub of_files: u64,
+    /// The bytes that were read.
+    pub bytes: u64,
+    /// The bytes that are there.
+    pub of_bytes: u64,
+}
+
+impl Read {
+    /// Returns what is read of these files, which have sizes, and are read or not.
+    fn of(files: impl IntoIterator<Item = (u64, bool)>) -> Self {
+        let add = |sum: Self, (bytes, is_read): (u64, bool)| Self {
+            files: sum.files + u64::from(is_read),
+            of_files: sum.of_files + 1,
+            bytes: sum.bytes + if is_read { bytes } else { 0 },
+            of_bytes: sum.of_bytes + bytes,
+        };
+        files.into_iter().fold(Self::default(), add)
+    }
+}
+
+impl std::ops::AddAssign for Read {
+    fn add_assign(&mut self, other: Self) {
+        self.files += other.files;
+        self.of_files += other.of_files;
+        self.bytes += other.bytes;
+        self.of_bytes += other.of_bytes;
+    }
 }
 
 impl Finding {
@@ -35,7 +72,7 @@ impl Finding {
         let by_state = match self.state {
             State::Complete | State::Foreign => exit::DONE,
             State::Partial => exit::PARTIAL,
-            State::Damaged(_) | State::Orphan => exit::VERIFICATION,
+            State::Damaged(_) | State::Stranger(_) | State::Orphan => exit::VERIFICATION,
         };
         self.failures.iter().map(|failure| failure.cause.exit_code()).fold(by_state, exit::worse)
     }
@@ -48,11 +85,11 @@ pub async fn verify(work: &VerifyWork, destination: &Name, scratch: &Path, outsi
     outside.tell.hear(&Event::RunStarted { title, tasks: work.task_count() });
     let mut findings = Vec::new();
     for (set, state, checks) in &work.sets {
-        let mut failures = Vec::new();
+        let (mut failures, mut read) = (Vec::new(), Read::default());
         for check in checks {
-            failures.extend(check_set(check, destination, scratch, outside).await.err());
+            failures.extend(check_set(check, destination, scratch, outside, &mut read).await.err());
         }
-        findings.push(Finding { set: *set, state: state.clone(), failures });
+        findings.push(Finding { set: *set, state: state.clone(), failures, read });
     }
     let exit_code = findings.iter().map(Finding::exit_code).fold(exit::DONE, exit::worse);
     let good = findings.iter().filter(|finding| finding.exit_code() == exit::DONE).count();
@@ -66,17 +103,20 @@ async fn check_set(
     destination: &Name,
     scratch: &Path,
     outside: &Outside,
+    sum: &mut Read,
 ) -> Result<(), Failure> {
     let gauge = Gauge::default();
     let bytes = match &task.action {
-        SetCheck::Snapshot(check) => check.bytes,
-        SetCheck::Archive(check) => check.bytes,
+        SetCheck::Snapshot(check) => Some(check.bytes).filter(|_| check.sample.is_none()),
+        SetCheck::Archive(check) => Some(check.bytes),
     };
     let work = async {
         let store = outside.store(destination)?;
         match &task.action {
-            SetCheck::Snapshot(check) => snapshot(store, check, &gauge).await,
+            SetCheck::Snapshot(check) => snapshot(store, check, &gauge, sum).await,
             SetCheck::Archive(check) => {
+                let (files, bytes) = (check.files.len() as u64, check.bytes.0);
+                *sum += Read { files, of_files: check.of_files, bytes, of_bytes: check.of_bytes.0 };
                 let folder = scratch.join(format!("reread-{}", task.id.0));
                 let reread = outside.reread(store, check, &folder, &gauge).await;
                 load::remove_folder(&folder)?;
@@ -84,15 +124,38 @@ async fn check_set(
             }
         }
     };
-    outside.perform(task, Some(bytes), &gauge, work).await
+    outside.perform(task, bytes, &gauge, work).await
 }
 
-async fn snapshot(store: &Arc<dyn Store>, check: &SnapshotCheck, gauge: &Gauge) -> Result<((), String), Cause> {
+/// Verifies a snapshot, and adds what is read of it to `sum`.
+async fn snapshot(
+    store: &Arc<dyn Store>,
+    check: &SnapshotCheck,
+    gauge: &Gauge,
+    sum: &mut Read,
+) -> Result<((), String), Cause> {
     let Some(manifest) = sealed_manifest(store, check).await? else {
-        return foreign(store, check, gauge).await;
+        return foreign(store, check, gauge, sum).await;
     };
-    files::check(store, &check.prefix, &manifest.files, gauge).await?;
-    Ok(((), format!("{} as sealed", counted(manifest.files.len(), "file"))))
+    let (files, read) = taken(check, &manifest.files);
+    *sum += read;
+    files::check(store, &check.prefix, &files, gauge).await?;
+    Ok(((), said(check, read, "as sealed")))
+}
+
+/// Returns the files that are read, and how much that is.
+fn taken(check: &SnapshotCheck, files: &[FileRecord]) -> (Vec<FileRecord>, Read) {
+    let is_read = |file: &&FileRecord| check.takes(&file.path);
+    let read = Read::of(files.iter().map(|file| (file.bytes, is_read(&file))));
+    (files.iter().filter(is_read).cloned().collect(), read)
+}
+
+/// Says what was found of what was read.
+fn said(check: &SnapshotCheck, read: Read, found: &str) -> String {
+    match &check.sample {
+        None => format!("{} {found}", counted(usize::try_from(read.files).unwrap_or(usize::MAX), "file")),
+        Some(_) => format!("{} of {} files {found}", read.files, read.of_files),
+    }
 }
 
 impl Outside {
@@ -161,8 +224,14 @@ fn agree(manifest: &Manifest, sealed: &Sealed) -> bool {
 }
 
 /// Verifies a backup of HitKeep's own by the only signs it has: every data file ends as Parquet does.
-async fn foreign(store: &Arc<dyn Store>, check: &SnapshotCheck, gauge: &Gauge) -> Result<((), String), Cause> {
-    for name in &check.files {
+async fn foreign(
+    store: &Arc<dyn Store>,
+    check: &SnapshotCheck,
+    gauge: &Gauge,
+    sum: &mut Read,
+) -> Result<((), String), Cause> {
+    let mut read = Read { of_files: check.files.len() as u64, of_bytes: check.bytes.0, ..Read::default() };
+    for name in check.files.iter().filter(|name| check.takes(name)) {
         gauge.set_place(name);
         let key = files::key(&check.prefix, name)?;
         let moved = store.digest(&key, &gauge.meter).await?;
@@ -170,12 +239,8 @@ async fn foreign(store: &Arc<dyn Store>, check: &SnapshotCheck, gauge: &Gauge) -
         if name.ends_with(".parquet") && (end != hitkeep::PARQUET_END || moved.bytes < hitkeep::PARQUET_SMALLEST) {
             return Err(Cause::Differs(format!("`{}/{name}` does not end as a Parquet file does", check.at)));
         }
+        (read.files, read.bytes) = (read.files + 1, read.bytes + moved.bytes);
     }
-    Ok((
-        (),
-        format!(
-            "{} readable; HitKeep's own backups have no digests to compare with",
-            counted(check.files.len(), "file")
-        ),
-    ))
+    *sum += read;
+    Ok(((), said(check, read, "readable; HitKeep's own backups have no digests to compare with")))
 }

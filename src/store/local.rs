@@ -385,6 +385,9 @@ fn is_flock_of(line: &str, inode: u64) -> bool {
 ///
 /// A reader that may not write there shares the lock all the same, once there is the file.
 fn mark(folder: &Path, purpose: Purpose, holder: &str) -> Result<File, StoreError> {
+    if !folder.exists() {
+        return Err(StoreError::Missing { at: folder.display().to_string() });
+    }
     let path = folder.join(MARK_FILE);
     let writable = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let (mut file, is_writable) = match writable {

@@ -13,6 +13,7 @@ mod client;
 mod download;
 mod examine;
 mod lease;
+mod lifecycle;
 mod mark;
 mod pace;
 mod refusal;
@@ -42,6 +43,7 @@ use crate::plan::{Bucket, Checksum, Upload};
 use crate::secret::Hidden;
 
 pub use self::client::OpenError;
+pub use self::lifecycle::Rewritten;
 
 /// The folder of leases below a prefix; like the lock file of a directory it is no object that a listing shows.
 const LEASES: &str = ".lock";
@@ -194,8 +196,7 @@ impl Opened {
 
     /// Returns what the bucket's keys inside a prefix begin with: nothing, or a text that ends with `/`.
     fn beginning(&self, prefix: &Prefix) -> String {
-        let prefix = self.bucket.root().join(prefix);
-        if prefix.as_str().is_empty() { String::new() } else { format!("{prefix}/") }
+        self.bucket.beginning(prefix)
     }
 
     /// Returns a function that words a refusal of the server, or its silence, while `doing` something with `key`.

@@ -15,8 +15,8 @@ use crate::plan::{self, Archive};
 use crate::record::{self, Ledger, Names, RunRecord};
 use crate::store::{Part, Store, StoreError};
 use crate::work::{
-    self, ArchiveDestination, ArchiveFacts, ArchiveReached, DatabaseFact, LostFile, Place, Refusal, RowsFacts,
-    RowsWanted,
+    self, ArchiveDestination, ArchiveFacts, ArchiveReached, DatabaseFact, LostFile, Place, Predecessor, Refusal,
+    RowsFacts, RowsWanted,
 };
 
 /// How many run records are read at the same time.
@@ -138,7 +138,11 @@ pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReach
     taken.extend(listed.keys().filter_map(|path| record::run_of(path)));
     let unsealed = names.announced.difference(&names.sealed);
     let leftovers = unsealed.map(|run| (*run, leftovers(*run, &listed, &on_record, prefix))).collect();
-    let newest_record = records.last().map(|(record, digest)| (record.snapshot, *digest));
+    let newest = |(record, digest): &(RunRecord, Sha256)| {
+        let (set, series) = (record.snapshot, record.series);
+        Predecessor { set, digest: *digest, series }
+    };
+    let newest_record = records.last().map(newest);
     let after = records.iter().filter_map(|(record, _)| record.previous_set);
     let unknown = after.filter(|before| !names.sealed.contains(before)).collect();
     let records = records.into_iter().filter_map(|(record, _)| Some((record.snapshot, record.archive?))).collect();

@@ -20,7 +20,7 @@ pub async fn last_run(
 ) -> Result<Option<Timestamp>, StoreError> {
     let mut begun = last_records(state, job.name()).await?.iter().map(|record| record.started_at).max();
     for store in stores {
-        let sealed = sets::newest_record(store.as_ref(), job.prefix()).await.ok().flatten();
+        let sealed = sets::newest_record(store.as_ref(), job.prefix(), job.name()).await.ok().flatten();
         begun = begun.max(sealed.map(|record| record.started_at));
     }
     Ok(begun)

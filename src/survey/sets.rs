@@ -12,14 +12,20 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use crate::duck;
 use crate::hitkeep;
 use crate::measure::Sha256;
-use crate::name::{DatabaseId, Key, Prefix, SnapshotId};
+use crate::name::{DatabaseId, Key, Name, Prefix, RunId, SnapshotId};
 use crate::record::{self, Catalogue, FoundRecord, Held, Names, RunRecord, Set, Status};
 use crate::store::{Part, Store, StoreError};
-use crate::work::{At, Before};
+use crate::work::{At, Before, Predecessor};
 
 /// How many sealed sets before the one that is asked for may be older than what else is seen: with the manifests beside
 /// the folders, what a bucket lists in one request.
 const VICINITY: usize = 400;
+
+/// How many records are read to find one of a job's own before the newest is taken for one: a job can be renamed.
+const WITNESSES: usize = 24;
+
+/// How many of the newest records say to which series a place belongs.
+const VOTES: usize = 3;
 
 /// How many sets are looked at at the same time, and how many databases of each.
 const ABREAST: usize = 8;
@@ -52,38 +58,68 @@ pub async fn catalogue(store: &dyn Store, prefix: &Prefix, asked: Asked) -> Resu
     }
 }
 
+/// Returns the names of all sets that have a run record.
+///
+/// # Errors
+/// When the place cannot be listed.
+pub async fn sealed(store: &dyn Store, prefix: &Prefix) -> Result<BTreeSet<SnapshotId>, StoreError> {
+    let runs = store.list(&prefix.join(&record::runs_folder())).await?;
+    Ok(Names::derive(runs.keys().filter_map(|key| prefix.strip(key)), BTreeSet::new()).sealed)
+}
+
 /// What a new run must know of the sets before it.
 #[derive(Debug)]
 pub(super) struct Predecessors {
     /// Which names are taken.
     pub(super) names: Names,
-    /// The newest set that has a run record, and that record's digest.
-    pub(super) newest_record: Option<(SnapshotId, Sha256)>,
-    /// The newest set whose run was complete.
+    /// The newest set of the job's series that has a run record.
+    pub(super) newest_record: Option<Predecessor>,
+    /// The newest set of the job's series whose run was complete.
     pub(super) newest_complete: Option<Before>,
 }
 
-/// Reads what a new run must know of the sets before it.
-pub(super) async fn predecessors(store: &dyn Store, prefix: &Prefix) -> Result<Predecessors, StoreError> {
+/// Reads what a new run of `job` must know of the sets before it. Those that were brought there from another series are
+/// passed over.
+pub(super) async fn predecessors(store: &dyn Store, prefix: &Prefix, job: &Name) -> Result<Predecessors, StoreError> {
     let look = Look { store, prefix };
     let names = look.names(At::Latest).await?;
-    let (mut newest_record, mut newest_complete) = (None, None);
-    for id in names.sealed.iter().rev().take(VICINITY) {
-        let (Ok(record), digest) = look.read_record(*id).await? else { continue };
-        newest_record = newest_record.or(Some((*id, digest)));
-        if record.status == Status::Complete {
-            newest_complete = Some(Before { set: *id, rows: record.rows(), bytes: record.bytes() });
-            break;
-        }
-    }
-    Ok(Predecessors { names, newest_record, newest_complete })
+    let is_complete = |record: &RunRecord| record.status == Status::Complete;
+    let own = look.series(&names, job, is_complete).await?;
+    let predecessor = |(record, digest): &(RunRecord, Sha256)| {
+        let (set, series) = (record.snapshot, record.series);
+        Predecessor { set, digest: *digest, series }
+    };
+    let before = |record: &RunRecord| Before { set: record.snapshot, rows: record.rows(), bytes: record.bytes() };
+    let newest_complete = own.iter().find(|(record, _)| is_complete(record)).map(|(record, _)| before(record));
+    Ok(Predecessors { names, newest_record: own.first().map(predecessor), newest_complete })
 }
 
-/// Returns the newest run record of a backup prefix that can be understood.
-pub(super) async fn newest_record(store: &dyn Store, prefix: &Prefix) -> Result<Option<RunRecord>, StoreError> {
+/// Returns the newest run record of a job's series that can be understood.
+pub(super) async fn newest_record(
+    store: &dyn Store,
+    prefix: &Prefix,
+    job: &Name,
+) -> Result<Option<RunRecord>, StoreError> {
     let look = Look { store, prefix };
     let names = look.names(At::Latest).await?;
-    Ok(look.newest_record(&names).await?.map(|(record, _)| record))
+    Ok(look.series(&names, job, |_| true).await?.into_iter().next().map(|(record, _)| record))
+}
+
+/// Returns those of the records, which are in order from the newest, that are of the series of a job: of that of its newest
+/// record. Where none has its name, the newest is taken for its own if that `is_enough` to go by.
+fn of_series<'r>(
+    read: &'r [(RunRecord, Sha256)],
+    job: &Name,
+    is_enough: bool,
+) -> impl Iterator<Item = &'r (RunRecord, Sha256)> {
+    let own = read.iter().find(|(record, _)| record.job == *job);
+    let own = own.or_else(|| read.first().filter(|_| is_enough)).map(|(record, _)| record.series);
+    let is_own = move |record: &RunRecord| match own {
+        None => false,
+        Some(None) => true,
+        Some(series) => record.series.is_none() || record.series == series,
+    };
+    read.iter().filter(move |(record, _)| is_own(record))
 }
 
 /// Returns the sets to look at until the one that is meant is found, newest first.
@@ -148,7 +184,7 @@ impl Look<'_> {
     /// Looks at one set after the other until the one that is meant is found.
     async fn until_found(self, at: At) -> Result<Catalogue, StoreError> {
         let names = self.names(at).await?;
-        let mut catalogue = Catalogue::default();
+        let mut catalogue = Catalogue { home: self.home(&names).await?, ..Catalogue::default() };
         for id in candidates(&names, at) {
             catalogue.extend([self.at_set(&names, id).await?]);
             if at.find(&catalogue).is_some() {
@@ -157,6 +193,13 @@ impl Look<'_> {
         }
         catalogue.unseen = names.all().len() - catalogue.sets.len();
         Ok(catalogue)
+    }
+
+    /// Returns the series of most of the newest sets.
+    async fn home(self, names: &Names) -> Result<Option<RunId>, StoreError> {
+        let newest = stream::iter(names.sealed.iter().rev().take(VOTES));
+        let read: Vec<FoundRecord> = newest.map(|id| self.read_record(*id)).buffered(VOTES).try_collect().await?;
+        Ok(record::home_of(read.into_iter().filter_map(|(record, _)| Some(record.ok()?.series))))
     }
 
     /// Lists run records and announcements, and the folders of the shared database's snapshots that are not much older
@@ -236,14 +279,23 @@ impl Look<'_> {
         if names.sealed.contains(&id) { self.read_record(id).await.map(Some) } else { Ok(None) }
     }
 
-    /// Returns the newest run record that can be understood, and its digest.
-    async fn newest_record(self, names: &Names) -> Result<Option<(RunRecord, Sha256)>, StoreError> {
-        for id in names.sealed.iter().rev() {
-            if let (Ok(record), digest) = self.read_record(*id).await? {
-                return Ok(Some((record, digest)));
+    /// Reads the newest records until there is one of a job's series that is `enough`, and returns those of the series,
+    /// newest first.
+    async fn series(
+        self,
+        names: &Names,
+        job: &Name,
+        enough: impl Fn(&RunRecord) -> bool,
+    ) -> Result<Vec<(RunRecord, Sha256)>, StoreError> {
+        let mut read = Vec::new();
+        for id in names.sealed.iter().rev().take(VICINITY) {
+            let (Ok(record), digest) = self.read_record(*id).await? else { continue };
+            read.push((record, digest));
+            if of_series(&read, job, read.len() >= WITNESSES).any(|(record, _)| enough(record)) {
+                break;
             }
         }
-        Ok(None)
+        Ok(of_series(&read, job, true).cloned().collect())
     }
 
     async fn read_record(self, id: SnapshotId) -> Result<FoundRecord, StoreError> {

@@ -149,6 +149,9 @@ fn meeting(fact: &DestinationFact, facts: &AdoptFacts) -> Meeting {
         State::Orphan | State::Foreign => Meeting::Stranger(format!(
             "it has something under the name of set {id} that no run of this program has stored: give the job a `prefix` of its own"
         )),
+        State::Stranger(cause) => Meeting::Stranger(format!(
+            "it holds something under the name of set {id}: {cause}; take that away, or give the job a `prefix` of its own"
+        )),
         State::Damaged(cause) => Meeting::Stranger(format!(
             "it holds set {id} already, and that is damaged: {cause}; HitKeep's next set will be stored beside it"
         )),

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 
 use super::adopt::Adopt;
 use super::capture::{Origin, captures, copy_path};
-use super::facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Reached};
+use super::facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Predecessor, Reached};
 use super::{Announce, Capture, Check, Clear, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
 use crate::event::TaskId;
 use crate::hitkeep::{self, Tenant};
-use crate::measure::{Bytes, Sha256, Share, counted};
+use crate::measure::{Bytes, Share, counted};
 use crate::name::{DatabaseId, Name, RunId, SnapshotId};
 use crate::plan::{self, Backup, Installation, Selection, Verify};
 use crate::record::{self, Verification};
@@ -432,7 +432,7 @@ pub(super) fn delivery(
     }
 }
 
-fn newest_record(fact: &DestinationFact) -> Option<(SnapshotId, Sha256)> {
+fn newest_record(fact: &DestinationFact) -> Option<Predecessor> {
     fact.reached.as_ref().ok().and_then(|reached| reached.newest_record)
 }
 
@@ -447,7 +447,7 @@ pub(super) fn seal(
     destination: &Name,
     place: &Place,
     snapshot: SnapshotId,
-    previous: Option<(SnapshotId, Sha256)>,
+    previous: Option<Predecessor>,
 ) -> Seal {
     let record = record::record_key(snapshot);
     Seal {

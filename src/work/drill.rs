@@ -139,7 +139,7 @@ pub fn drill(wanted: &DrillWanted<'_>, facts: &DrillFacts, run: RunId) -> Result
             return Err(Refusal::Damaged { set: set.id, at: facts.place.at.clone(), reason: reason.clone() });
         }
         State::Orphan => return Err(Refusal::NoSet(format!("{} is no set: an unfinished run left it", set.id))),
-        State::Complete | State::Partial | State::Foreign => {}
+        State::Complete | State::Partial | State::Stranger(_) | State::Foreign => {}
     }
     let snapshots = snapshot_checks(&facts.place, set);
     if snapshots.is_empty() {

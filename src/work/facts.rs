@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::hitkeep::{Site, Tenant};
 use crate::measure::{Bytes, Grouped, Sha256, Share};
-use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId, TenantId};
+use crate::name::{DatabaseId, Key, Name, Prefix, RunId, SnapshotId, TenantId};
 use crate::record::{self, ArchiveRecord, ArchivedFile, Catalogue, Ledger, Names, SchemaRecord, Set};
 
 /// Facts for a backup.
@@ -103,13 +103,24 @@ impl Place {
     }
 }
 
+/// The set that a new one follows in its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    /// Its name.
+    pub set: SnapshotId,
+    /// The digest of its run record.
+    pub digest: Sha256,
+    /// What the sets of its series share, where it says so.
+    pub series: Option<RunId>,
+}
+
 /// What a destination that answers holds, as far as a new set is concerned.
 #[derive(Clone, Debug)]
 pub struct Reached {
     /// The names of the sets in it.
     pub names: Names,
-    /// The newest set that has a run record, and that record's digest.
-    pub newest_record: Option<(SnapshotId, Sha256)>,
+    /// The newest set that has a run record and is of the job's series.
+    pub newest_record: Option<Predecessor>,
     /// The newest set whose run was complete.
     pub newest_complete: Option<Before>,
     /// What more fits, where there is such a limit.
@@ -198,7 +209,7 @@ pub struct ArchiveReached {
     /// The runs that it has anything of.
     pub taken: BTreeSet<SnapshotId>,
     /// The newest run that has a record, and that record's digest.
-    pub newest_record: Option<(SnapshotId, Sha256)>,
+    pub newest_record: Option<Predecessor>,
     /// What is archived there.
     pub ledger: Ledger,
     /// The files that were archived there, and are there no more as they were.

@@ -220,7 +220,9 @@ pub fn prune(wanted: &Retention, facts: &PruneFacts, may_be_many: bool, now: Tim
 
 /// Holds back after a run that was not complete: the last one of this host, or the newest set of whomever.
 fn last_run(facts: &PruneFacts) -> Option<Brake> {
-    let sealed = facts.sets.iter().rev().find_map(|set| set.record.as_ref().map(|(record, _)| record));
+    let is_of_place = |set: &&Set| !matches!(set.state, State::Stranger(_));
+    let sealed =
+        facts.sets.iter().rev().filter(is_of_place).find_map(|set| set.record.as_ref().map(|(record, _)| record));
     let mut last = facts.last_run.iter().chain(sealed);
     let failed = last.find(|record| record.status.is_short())?;
     Some(Brake::LastRun { set: failed.snapshot, status: failed.status })

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::facts::Place;
-use super::{Numbering, Refusal, Task};
+use super::{Numbering, Refusal, Sample, Task};
 use crate::hitkeep;
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
@@ -51,6 +51,18 @@ pub struct SnapshotCheck {
     pub bytes: Bytes,
     /// The folder's place, for people.
     pub at: String,
+    /// The part of the files that is read, where not all are, and what the keys begin with before it counts.
+    pub sample: Option<(Sample, Prefix)>,
+}
+
+impl SnapshotCheck {
+    /// Tells whether a file of the folder is read, by its name in it.
+    #[must_use]
+    pub fn takes(&self, name: &str) -> bool {
+        let Some((sample, prefix)) = &self.sample else { return true };
+        let below = prefix.strip(&self.prefix.key(&Key::of(name.to_owned()))).map(str::to_owned);
+        sample.takes(&below.unwrap_or_else(|| name.to_owned()))
+    }
 }
 
 /// Reads what is archived of a database's sites, file by file, and compares each, and the rows in it, with what was
@@ -67,8 +79,35 @@ pub struct ArchiveCheck {
     pub schemas: Vec<SchemaRecord>,
     /// The sum of the files' sizes.
     pub bytes: Bytes,
+    /// How many files there are, also those that are not read.
+    pub of_files: u64,
+    /// The sum of the sizes of all of them.
+    pub of_bytes: Bytes,
     /// The folder's place, for people.
     pub at: String,
+}
+
+impl ArchiveCheck {
+    /// Returns the check that reads a part of the files.
+    fn sampled(mut self, sample: Sample) -> Self {
+        self.files.retain(|file| sample.takes(&file.file.path));
+        self.bytes = Bytes(self.files.iter().map(|file| file.file.bytes).sum());
+        self
+    }
+}
+
+impl SetCheck {
+    /// Returns the check that reads a part of the files, where that is wanted.
+    fn sampled(self, sample: Option<&(Sample, Prefix)>) -> Self {
+        match (self, sample) {
+            (check, None) => check,
+            (Self::Snapshot(mut check), Some(sample)) => {
+                check.sample = Some(sample.clone());
+                Self::Snapshot(check)
+            }
+            (Self::Archive(check), Some((sample, _))) => Self::Archive(check.sampled(*sample)),
+        }
+    }
 }
 
 impl fmt::Display for ArchiveCheck {
@@ -94,11 +133,16 @@ impl fmt::Display for SnapshotCheck {
     }
 }
 
-/// Plans the verification of one set, or of every set that is sealed or whole.
+/// Plans the verification of one set, or of every set that is sealed or whole; of their files, `sample` or all.
 ///
 /// # Errors
 /// When there is no such set, or none at all.
-pub fn verify(place: &Place, catalogue: &Catalogue, one: Option<SnapshotId>) -> Result<VerifyWork, Refusal> {
+pub fn verify(
+    place: &Place,
+    catalogue: &Catalogue,
+    one: Option<SnapshotId>,
+    sample: Option<Sample>,
+) -> Result<VerifyWork, Refusal> {
     let wanted: Vec<&Set> = match one {
         Some(id) => {
             vec![catalogue.find(id).ok_or_else(|| Refusal::NoSet(format!("there is no set {id} in {}", place.at)))?]
@@ -109,7 +153,9 @@ pub fn verify(place: &Place, catalogue: &Catalogue, one: Option<SnapshotId>) -> 
         return Err(Refusal::NoSet(format!("there is no set to verify in {}", place.at)));
     }
     let mut numbering = Numbering::default();
-    let checks = |set: &Set| set_checks(place, set).into_iter().map(|check| numbering.task(check)).collect();
+    let sample = sample.map(|sample| (sample, place.prefix.clone()));
+    let sampled = |check: SetCheck| check.sampled(sample.as_ref());
+    let checks = |set: &Set| set_checks(place, set).into_iter().map(|check| numbering.task(sampled(check))).collect();
     let sets = wanted.into_iter().map({
         let mut checks = checks;
         move |set| (set.id, set.state.clone(), checks(set))
@@ -136,7 +182,7 @@ pub(super) fn snapshot_checks(place: &Place, set: &Set) -> Vec<SnapshotCheck> {
         let bytes = held.map(|held| held.files.values().sum()).unwrap_or_default();
         let at = place.locate(folder.as_str());
         let prefix = place.prefix.join(&folder);
-        SnapshotCheck { database, prefix, sealed, files, bytes: Bytes(bytes), at }
+        SnapshotCheck { database, prefix, sealed, files, bytes: Bytes(bytes), at, sample: None }
     };
     match &set.record {
         None => set.databases.iter().map(|held| check(held.database, None)).collect(),
@@ -157,7 +203,16 @@ fn archive_check(place: &Place, archive: &ArchiveRecord, database: DatabaseId) -
     let files: Vec<ArchivedFile> = archive.files.iter().filter(|file| is_of_it(file.site)).cloned().collect();
     let bytes = Bytes(files.iter().map(|file| file.file.bytes).sum());
     let (prefix, at) = (place.prefix.clone(), place.at.clone());
-    ArchiveCheck { database, prefix, files, schemas: archive.schemas_of(database), bytes, at }
+    ArchiveCheck {
+        database,
+        prefix,
+        of_files: files.len() as u64,
+        of_bytes: bytes,
+        files,
+        schemas: archive.schemas_of(database),
+        bytes,
+        at,
+    }
 }
 
 impl fmt::Display for VerifyWork {

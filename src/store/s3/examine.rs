@@ -2,16 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
-use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::Opened;
+use super::lifecycle::understood;
 use super::refusal::Refused;
 use crate::diagnose::Finding;
 use crate::measure::counted;
-use crate::name::{Key, Prefix};
+use crate::name::{Key, Name, Prefix};
+use crate::work::{BucketRule, Territory, Versions};
 
 /// How many write at one time when it is tried whether one of them wins.
 const RACERS: u8 = 8;
@@ -90,35 +91,43 @@ impl Opened {
 
     async fn examine_versions(&self) -> Finding {
         const CHECK: &str = "versions";
-        match self.client.get_bucket_versioning().bucket(self.bucket.name()).send().await {
-            Ok(answer) if answer.status == Some(BucketVersioningStatus::Enabled) => Finding::warning(
+        match self.versions().await {
+            Versions::Kept => Finding::warning(
                 CHECK,
                 "the bucket is versioned: what is deleted stays, and is paid for",
-                "let a lifecycle rule expire noncurrent versions, if you want the room back",
+                "let a lifecycle rule expire noncurrent versions, if you want the room back: `expire_versions_after`",
             ),
-            Ok(_) => Finding::ok(CHECK, "the bucket is not versioned: what is deleted is gone"),
-            Err(_) => Finding::ok(CHECK, "the server keeps no versions, or tells nobody with this key"),
+            Versions::None | Versions::Suspended => {
+                Finding::ok(CHECK, "the bucket is not versioned: what is deleted is gone")
+            }
+            Versions::Unknown => Finding::ok(CHECK, "the server tells nobody with this key whether it keeps versions"),
         }
     }
 
-    /// Looks for rules of the bucket that would delete sets.
+    /// Looks for rules of the bucket that would delete what lies below `prefix`, and for the plan's own.
     async fn examine_lifecycle(&self, prefix: &Prefix) -> Vec<Finding> {
         const CHECK: &str = "lifecycle";
-        let configured = self.client.get_bucket_lifecycle_configuration().bucket(self.bucket.name()).send().await;
-        let rules = match configured {
-            Ok(configuration) => configuration.rules.unwrap_or_default(),
-            Err(error) if matches!(error.answer(), Some((404, _))) => Vec::new(),
-            Err(_) => return vec![Finding::ok(CHECK, "the server has no lifecycle rules, or shows none to this key")],
+        let Ok(Some(configured)) = self.lifecycle().await else {
+            return vec![Finding::ok(CHECK, "the server has no lifecycle rules, or shows none to this key")];
         };
-        let beginning = self.beginning(prefix);
-        let eats = |rule: &&LifecycleRule| {
-            rule.status == ExpirationStatus::Enabled && rule.expiration.is_some() && meets(rule, &beginning)
-        };
-        let found: Vec<Finding> = rules.iter().filter(eats).map(eating).collect();
-        if found.is_empty() {
+        let rules: Vec<BucketRule> = configured.rules.iter().map(understood).collect();
+        let place = Territory { job: Name::of("here"), is_archive: false, beginning: self.bucket.beginning(prefix) };
+        let (own, wanted) = (place.rule_id(), self.bucket.lifecycle().is_some());
+        let eats = |rule: &&BucketRule| rule.is_enabled && rule.expires.is_some() && rule.meets(&place);
+        let told = |rule: &BucketRule| if wanted && rule.id == own { asked(rule) } else { eating(rule) };
+        let found: Vec<Finding> = rules.iter().filter(eats).map(told).collect();
+        let is_missing = wanted && !rules.iter().any(|rule| rule.id == own);
+        let missing = is_missing.then(|| {
+            Finding::warning(
+                CHECK,
+                "the bucket has not been told the plan's `lifecycle`",
+                "`lifecycle --apply` tells it",
+            )
+        });
+        if found.is_empty() && missing.is_none() {
             return vec![Finding::ok(CHECK, format!("none of {} deletes sets", counted(rules.len(), "rule")))];
         }
-        found
+        found.into_iter().chain(missing).collect()
     }
 
     async fn examine_unfinished(&self, prefix: &Prefix) -> Option<Finding> {
@@ -135,20 +144,15 @@ impl Opened {
     }
 }
 
-/// Tells whether a rule is about objects below `beginning`.
-fn meets(rule: &LifecycleRule, beginning: &str) -> bool {
-    #[expect(deprecated, reason = "old rules still have their prefix there")]
-    let old = rule.prefix.as_deref();
-    let filter = rule.filter.as_ref();
-    let of_filter = filter.and_then(|filter| filter.prefix.as_deref().or(filter.and.as_ref()?.prefix.as_deref()));
-    let prefix = of_filter.or(old).unwrap_or_default();
-    prefix.starts_with(beginning) || beginning.starts_with(prefix)
+/// Says what a rule does that the plan wants.
+fn asked(rule: &BucketRule) -> Finding {
+    let when = rule.expires.as_ref().map(ToString::to_string).unwrap_or_default();
+    Finding::ok("lifecycle", format!("rule `{}` deletes sets {when}, as the plan wants it", rule.id))
 }
 
-fn eating(rule: &LifecycleRule) -> Finding {
-    let name = rule.id.as_deref().unwrap_or("without a name");
-    let days = rule.expiration.as_ref().and_then(|expiration| expiration.days);
-    let when = days.map_or_else(|| "at a date".to_owned(), |days| format!("{days} days after they were written"));
+fn eating(rule: &BucketRule) -> Finding {
+    let name = if rule.id.is_empty() { "without a name" } else { &rule.id };
+    let when = rule.expires.as_ref().map(ToString::to_string).unwrap_or_default();
     Finding::warning(
         "lifecycle",
         format!("rule `{name}` deletes sets {when}, the last good one too when backups stop"),

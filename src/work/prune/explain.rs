@@ -55,7 +55,9 @@ fn until(reason: &Reason, newest: SnapshotId, id: SnapshotId, wanted: &Retention
         Reason::Pinned => "until it is unpinned".to_owned(),
         Reason::Guarded { by } => format!("until {by} is deleted"),
         Reason::Waiting(_) => "until there are enough that count, a week newer".to_owned(),
-        Reason::Damaged | Reason::Foreign | Reason::Unknown => "never deleted by this program".to_owned(),
+        Reason::Damaged | Reason::Stranger | Reason::Foreign | Reason::Unknown => {
+            "never deleted by this program".to_owned()
+        }
         Reason::Unfinished => "until it is a day old".to_owned(),
     }
 }

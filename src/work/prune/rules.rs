@@ -32,6 +32,8 @@ pub enum Worth {
     Partial,
     /// It is not what was sealed.
     Damaged,
+    /// Of another series, and copied here.
+    Stranger,
     /// HitKeep's own.
     Foreign,
     /// What an interrupted run, or an interrupted deletion, has left behind.
@@ -56,6 +58,7 @@ impl Worth {
             State::Complete => Self::Unverified,
             State::Partial => Self::Partial,
             State::Damaged(_) => Self::Damaged,
+            State::Stranger(_) => Self::Stranger,
             State::Foreign => Self::Foreign,
             State::Orphan if is_announced => Self::Leftover,
             State::Orphan => Self::Unknown,
@@ -161,6 +164,8 @@ pub enum Reason {
     Waiting(Worth),
     /// It is damaged: what is to become of it is a person's to say.
     Damaged,
+    /// It is of another series, and not this job's to delete.
+    Stranger,
     /// It is HitKeep's own.
     Foreign,
     /// It is unfinished, and too young to be nobody's.
@@ -182,6 +187,7 @@ impl Reason {
             Self::Guarded { .. } => "guarded",
             Self::Waiting(_) => "waiting",
             Self::Damaged => "damaged",
+            Self::Stranger => "stranger",
             Self::Foreign => "foreign",
             Self::Unfinished => "unfinished",
             Self::Unknown => "unknown",
@@ -203,6 +209,7 @@ impl fmt::Display for Reason {
             }
             Self::Waiting(_) => f.write_str("partial, and not yet a week older than enough complete ones"),
             Self::Damaged => f.write_str("damaged: `verify` says how, and a person what is to become of it"),
+            Self::Stranger => f.write_str("of another series: `verify` says which"),
             Self::Foreign => f.write_str("HitKeep's own"),
             Self::Unfinished => f.write_str("unfinished, and not a day old"),
             Self::Unknown => f.write_str("nothing says whose it is"),
@@ -332,6 +339,7 @@ impl Bench<'_> {
                 Ground::Leftover
             }
             Worth::Damaged => return Verdict::Keep(vec![Reason::Damaged]),
+            Worth::Stranger => return Verdict::Keep(vec![Reason::Stranger]),
             Worth::Foreign => return Verdict::Keep(vec![Reason::Foreign]),
             Worth::Unknown => return Verdict::Keep(vec![Reason::Unknown]),
         };
