@@ -4,6 +4,7 @@ mod around;
 mod check;
 mod completions;
 mod coverage;
+mod daemon;
 mod demo;
 mod desk;
 mod doctor;
@@ -114,6 +115,7 @@ enum Verb {
     Pin(pin::PinSet),
     Unpin(pin::Unpin),
     Explain(explain::Explain),
+    Daemon(daemon::Daemon),
     Next(next::Next),
     Units(units::Units),
     Init(init::Init),
@@ -141,6 +143,7 @@ impl Verb {
             Self::Pin(pin) => pin.carry_out(voice).await,
             Self::Unpin(unpin) => unpin.carry_out(voice).await,
             Self::Explain(explain) => explain.carry_out().await,
+            Self::Daemon(daemon) => daemon.carry_out(voice).await,
             Self::Next(next) => next.carry_out(),
             Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),

@@ -132,6 +132,12 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
+    /// Returns the number that its first eight bytes spell.
+    #[must_use]
+    pub fn leading(self) -> u64 {
+        self.0.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
     /// Returns the digest of everything that `hasher` was fed.
     #[must_use]
     pub fn finish(hasher: sha2::Sha256) -> Self {

@@ -7,6 +7,7 @@ pub mod log;
 pub mod metrics;
 pub mod notify;
 mod progress;
+pub mod service;
 pub mod status;
 pub mod table;
 mod tail;

@@ -28,6 +28,7 @@ const VERBS: &[&str] = &[
     "pin",
     "unpin",
     "explain",
+    "daemon",
     "next",
     "units",
     "init",

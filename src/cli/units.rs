@@ -8,7 +8,6 @@ use super::error::CliError;
 use super::init::write_new;
 use super::run::refuse_none;
 use super::{Voice, desk, print};
-use crate::plan::Job;
 use crate::report::units;
 use crate::run::exit;
 
@@ -32,7 +31,7 @@ pub(super) struct Units {
 impl Units {
     pub(super) fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         let plan = desk::read_plan(&self.plan)?.plan;
-        let scheduled: Vec<_> = plan.jobs().filter_map(Job::schedule).collect();
+        let scheduled: Vec<_> = plan.jobs().filter_map(|job| plan.timetable(job)).collect();
         refuse_none(&scheduled)?;
         let failed = |cause| CliError::File { doing: "find", path: self.plan.clone(), cause };
         let file = std::path::absolute(&self.plan).map_err(failed)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use minijinja::{Environment, context};
 
-use crate::plan::{Job, Plan, Schedule, Store, Way, When};
+use crate::plan::{Plan, Store, Way, When};
 
 /// The characters of a path that mean themselves to systemd and to a shell.
 const PLAIN: &str = "/._-+@:,";
@@ -58,7 +58,8 @@ fn written(plan: &Plan) -> Vec<&Path> {
 
 /// Returns how many minutes lie between two questions what is due: five, unless a job may come in between.
 fn tick(plan: &Plan) -> u32 {
-    let mut minutes = plan.jobs().filter_map(Job::schedule).flat_map(Schedule::minutes);
+    let timetables = plan.jobs().filter_map(|job| plan.timetable(job));
+    let mut minutes = timetables.flat_map(|timetable| timetable.minutes());
     if minutes.all(|minute| minute % 5 == 0) { 5 } else { 1 }
 }
 
