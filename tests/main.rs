@@ -41,4 +41,5 @@ mod signals;
 mod source;
 mod status;
 mod store;
+mod units;
 mod verifies;
