@@ -4,6 +4,7 @@ mod around;
 mod check;
 mod completions;
 mod coverage;
+mod daemon;
 mod demo;
 mod desk;
 mod doctor;
@@ -118,6 +119,7 @@ enum Verb {
     Unpin(pin::Unpin),
     Explain(explain::Explain),
     Lifecycle(lifecycle::LifecycleRules),
+    Daemon(daemon::Daemon),
     Next(next::Next),
     Units(units::Units),
     Init(init::Init),
@@ -146,6 +148,7 @@ impl Verb {
             Self::Unpin(unpin) => unpin.carry_out(voice).await,
             Self::Explain(explain) => explain.carry_out().await,
             Self::Lifecycle(rules) => rules.carry_out(voice).await,
+            Self::Daemon(daemon) => daemon.carry_out(voice).await,
             Self::Next(next) => next.carry_out(),
             Self::Units(units) => units.carry_out(voice),
             Self::Init(init) => init.carry_out(voice),

@@ -132,9 +132,9 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
-    /// Returns its first eight bytes as a number.
+    /// Returns the number that its first eight bytes spell.
     #[must_use]
-    pub fn number(&self) -> u64 {
+    pub fn leading(self) -> u64 {
         self.0.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 

@@ -31,6 +31,7 @@ mod shape;
 mod show;
 mod source;
 mod template;
+mod timetable;
 mod trees;
 mod upload;
 mod words;
@@ -61,6 +62,7 @@ pub use self::schedule::{Schedule, ScheduleError, Slot};
 pub use self::schema::{reference, schema};
 pub use self::secret::Secret;
 pub use self::source::{Capture, Installation, Snapshots, Source, SourceKind};
+pub use self::timetable::{LATE, Start, Timetable};
 pub use self::upload::Upload;
 use crate::diagnose::{Diagnostic, Problems, Rejected, Severity};
 use crate::measure::Sha256;
@@ -140,6 +142,12 @@ impl Plan {
         &self.name
     }
 
+    /// Returns the plan's text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Returns the digest of the plan's text.
     #[must_use]
     pub fn digest(&self) -> Sha256 {
@@ -186,6 +194,12 @@ impl Plan {
     pub fn jobs(&self) -> impl Iterator<Item = Job<'_>> {
         let backups = self.parts.backups.iter().map(Job::Backup);
         backups.chain(self.parts.archives.iter().map(Job::Archive))
+    }
+
+    /// Returns when a job of this plan runs by itself; nothing when it is run by hand only.
+    #[must_use]
+    pub fn timetable(&self, job: Job<'_>) -> Option<Timetable> {
+        Some(Timetable::of(job, job.timing()?, self.timezone()))
     }
 
     /// Returns the commands that are run around every job.

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod notify;
 pub mod page;
 mod progress;
+pub mod service;
 pub mod status;
 pub mod table;
 mod tail;

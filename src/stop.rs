@@ -1,15 +1,29 @@
 //! The word to stop: given once, heard by everyone who looks or works.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::measure::Span;
 
 /// The word to stop, which anyone may give and everyone who works listens for.
-#[derive(Clone, Debug)]
-pub struct Stop(Arc<watch::Sender<Option<Reason>>>);
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<Word>);
+
+#[derive(Debug, Default)]
+struct Word {
+    given: watch::Sender<Option<Reason>>,
+    /// What passes the word of the whole on to this part.
+    passing_on: OnceLock<AbortHandle>,
+}
+
+impl Drop for Word {
+    fn drop(&mut self) {
+        self.passing_on.get().into_iter().for_each(AbortHandle::abort);
+    }
+}
 
 /// Why work was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +49,10 @@ impl fmt::Display for Reason {
     }
 }
 
-impl Default for Stop {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
-    }
-}
-
 impl Stop {
     /// Gives the word. The first reason stays.
     pub fn request(&self, reason: Reason) {
-        self.0.send_if_modified(|current| {
+        self.0.given.send_if_modified(|current| {
             let is_first = current.is_none();
             current.get_or_insert(reason);
             is_first
@@ -54,7 +62,7 @@ impl Stop {
     /// Returns why work is to stop, if it is.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
-        *self.0.borrow()
+        *self.0.given.borrow()
     }
 
     /// Returns a word for one part of the work: it is given with this one, and may be given alone.
@@ -64,11 +72,15 @@ impl Stop {
     #[must_use]
     pub fn part(&self) -> Self {
         let (whole, part) = (self.clone(), Self::default());
-        let given = part.clone();
-        tokio::spawn(async move {
+        let word = Arc::downgrade(&part.0);
+        let passing_on = tokio::spawn(async move {
             whole.wait().await;
-            whole.reason().into_iter().for_each(|reason| given.request(reason));
+            if let (Some(part), Some(reason)) = (word.upgrade().map(Self), whole.reason()) {
+                part.request(reason);
+            }
         });
+        // The part is new: nothing else was to be told to it.
+        part.0.passing_on.get_or_init(|| passing_on.abort_handle());
         part
     }
 
@@ -83,6 +95,6 @@ impl Stop {
     /// Waits for the word.
     pub async fn wait(&self) {
         // The sender lives as long as this, so the wait ends only with a reason.
-        drop(self.0.subscribe().wait_for(Option::is_some).await);
+        drop(self.0.given.subscribe().wait_for(Option::is_some).await);
     }
 }

@@ -29,7 +29,7 @@ pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, Take, There
 pub use capture::{Capture, Origin, Prepare, copy_path};
 pub use coverage::{Coverage, CoveringSet, MonthCoverage, Share, SiteCoverage};
 pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};
-pub use due::due;
+pub use due::{Waiting, coming, due, first_due};
 pub use facts::{
     AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, Before, DatabaseFact, DestinationFact,
     LostFile, Place, Predecessor, Reached, RestoreFacts, RowsFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,

@@ -29,6 +29,7 @@ const VERBS: &[&str] = &[
     "unpin",
     "explain",
     "lifecycle",
+    "daemon",
     "next",
     "units",
     "init",

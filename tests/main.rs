@@ -3,9 +3,12 @@
 mod adopted;
 mod archives;
 mod catalogue;
+mod clock;
 mod cloud;
 mod crash;
+mod daemon;
 mod drills;
+mod due;
 mod fixture;
 mod generated;
 mod hooks;
@@ -40,4 +43,5 @@ mod signals;
 mod source;
 mod status;
 mod store;
+mod units;
 mod verifies;

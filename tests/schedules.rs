@@ -136,12 +136,12 @@ fn field(first: u8, last: u8) -> impl Strategy<Value = String> {
     ]
 }
 
-fn expression() -> impl Strategy<Value = [String; 5]> {
+pub(crate) fn expression() -> impl Strategy<Value = [String; 5]> {
     (field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7)).prop_map(Into::into)
 }
 
 /// An instant, more often than not within two days of a change of the clock.
-fn near_a_change() -> impl Strategy<Value = (TimeZone, Timestamp)> {
+pub(crate) fn near_a_change() -> impl Strategy<Value = (TimeZone, Timestamp)> {
     let instant = 1_600_000_000..2_200_000_000_i64;
     (prop::sample::select(ZONES), instant, -172_800..172_800_i64, any::<u8>()).prop_map(|(name, second, off, near)| {
         let (zone, at) = (zone(name), Timestamp::from_second(second).unwrap());
@@ -151,7 +151,7 @@ fn near_a_change() -> impl Strategy<Value = (TimeZone, Timestamp)> {
 }
 
 /// So many cases, of which one that fails is told and not kept.
-fn cases(cases: u32) -> Config {
+pub(crate) fn cases(cases: u32) -> Config {
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 

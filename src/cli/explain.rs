@@ -49,7 +49,10 @@ impl Explain {
 
     async fn explain(&self, spot: &Spot, wanted: Option<&Retention>, subject: &Subject) -> Result<String, CliError> {
         let last_run = match (&subject.plan, &spot.job) {
-            (Some(plan), Some(job)) => survey::last_records(&Local::new(plan.local().state().to_owned()), job).await?,
+            (Some(plan), Some(job)) => {
+                let state = Local::new(plan.local().state().to_owned());
+                survey::last_records(&state, plan.name(), job).await?
+            }
             _ => Vec::new(),
         };
         let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, last_run).await?;

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::run::{choose_jobs, refuse_none};
 use super::{desk, print};
 use crate::name::Name;
-use crate::plan::Slot;
+use crate::plan::Start;
 use crate::report::table;
 use crate::run::exit;
 
@@ -32,17 +32,17 @@ impl Next {
     pub(super) fn carry_out(self) -> Result<u8, CliError> {
         let plan = desk::read_plan(&self.plan)?.plan;
         let jobs = choose_jobs(&plan, &self.jobs)?;
-        let scheduled: Vec<_> = jobs.into_iter().filter_map(|job| Some((job.name(), job.schedule()?))).collect();
+        let scheduled: Vec<_> = jobs.into_iter().filter_map(|job| Some((job.name(), plan.timetable(job)?))).collect();
         refuse_none(&scheduled)?;
-        let (zone, after) = (plan.timezone(), self.after.unwrap_or_else(Timestamp::now));
-        let mut runs: Vec<(Slot, &Name)> = Vec::new();
-        for (name, schedule) in scheduled {
-            let slots = std::iter::successors(schedule.next(after, zone), |slot| schedule.next(slot.at, zone));
-            runs.extend(slots.take(self.count).map(|slot| (slot, name)));
+        let after = self.after.unwrap_or_else(Timestamp::now);
+        let mut runs: Vec<(Start, &Name)> = Vec::new();
+        for (name, timetable) in scheduled {
+            let starts = std::iter::successors(timetable.next(after), |start| timetable.next(start.at));
+            runs.extend(starts.take(self.count).map(|start| (start, name)));
         }
-        runs.sort_by_key(|(slot, _)| slot.at);
+        runs.sort_by_key(|(start, _)| start.at);
         runs.truncate(self.count);
-        print(&table::runs(&runs, zone))?;
+        print(&table::runs(&runs, plan.timezone()))?;
         Ok(exit::DONE)
     }
 }

@@ -22,7 +22,7 @@ use crate::work::{self, PruneFacts};
 
 /// Looks at everything that the jobs have, writes the page, and returns the exit code that `status` has.
 pub(super) async fn write(file: &Path, plan: &Plan, jobs: &[&Backup], now: Timestamp) -> Result<u8, CliError> {
-    let kept = survey::kept_records(plan.local().state()).await;
+    let kept = survey::kept_records(plan.local().state(), plan.name()).await;
     let mut all = Vec::new();
     for job in jobs {
         for spot in plan_spots(Job::Backup(job)) {

@@ -136,7 +136,7 @@ impl Prune {
 
     async fn prune(&self, desk: &Desk<'_>, spot: &Spot, wanted: &Retention, voice: Voice) -> Result<u8, CliError> {
         let state = Local::new(desk.plan.local().state().to_owned());
-        let last_run = survey::last_records(&state, &wanted.job).await?;
+        let last_run = survey::last_records(&state, desk.plan.name(), &wanted.job).await?;
         if !self.yes {
             let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, last_run).await?;
             print(&work::prune(wanted, &facts, false, Timestamp::now()).to_string())?;

@@ -15,7 +15,7 @@ use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{Archive, Backup, Job, Plan, Schedule, SourceKind, Verify};
+use crate::plan::{Archive, Backup, Job, LATE, Plan, SourceKind, Timetable, Verify};
 use crate::record::{HookRecord, PlaceRecord, RunRecord, Status};
 use crate::report::log::Subject;
 use crate::report::{Json, Tail, metrics};
@@ -55,7 +55,7 @@ impl Run {
         let plan = reading.plan;
         let mut jobs = choose_jobs(&plan, &self.jobs)?;
         if self.due {
-            jobs.retain(|job| job.schedule().is_some());
+            jobs.retain(|job| plan.timetable(*job).is_some());
             refuse_none(&jobs)?;
         }
         if self.preview || voice.verbose {
@@ -67,18 +67,9 @@ impl Run {
             if let Err(stopped) = stop.check() {
                 return Ok(exit::worse(code, Cause::from(stopped).exit_code()));
             }
-            let schedule = job.schedule().filter(|_| self.due);
-            let now = Timestamp::now();
-            let subject = Subject { run: RunId::fresh(now), job: job.name().clone() };
-            let tell = if self.json { Arc::new(Json) } else { voice.listener_of(Some(subject.clone())) };
-            let tell = Arc::new(Tail::before(tell));
-            let desk = JobDesk { plan: &plan, job, schedule, run: subject.run, now, tell: &tell, stop: &stop };
-            let doing = async {
-                let ended = if self.preview { desk.show_work().await } else { desk.carry_out(voice, self.json).await };
-                ended.unwrap_or_else(|error| error.tell())
-            };
+            let waits_for = plan.timetable(job).filter(|_| self.due);
             // One job that fails must not keep the next from its backup.
-            code = exit::worse(code, Box::pin(about(subject, doing)).await);
+            code = exit::worse(code, do_job(&plan, job, waits_for, self.preview, &stop, voice, self.json).await);
         }
         Ok(code)
     }
@@ -109,12 +100,42 @@ pub(super) fn refuse_none<T>(scheduled: &[T]) -> Result<(), CliError> {
     Err(CliError::Usage { message, help: "write `schedule = \"0 3 * * *\"` at a job".to_owned() })
 }
 
+/// Does a job, or prints what would be done, at once or if it is due; tells what failed, and returns the exit code.
+pub(super) async fn do_job(
+    plan: &Plan,
+    job: Job<'_>,
+    waits_for: Option<Timetable>,
+    preview: bool,
+    stop: &Stop,
+    voice: Voice,
+    json: bool,
+) -> u8 {
+    let now = Timestamp::now();
+    let subject = Subject { run: RunId::fresh(now), job: job.name().clone() };
+    let tell = if json { Arc::new(Json) } else { voice.listener_of(Some(subject.clone())) };
+    let tell = Arc::new(Tail::before(tell));
+    let desk = JobDesk { plan, job, waits_for, run: subject.run, now, tell: &tell, stop };
+    let doing = async {
+        let ended = if preview { desk.show_work().await } else { desk.carry_out(voice, json).await };
+        ended.unwrap_or_else(|error| error.tell())
+    };
+    about(subject, Box::pin(doing)).await
+}
+
+/// Says that nothing of a job is due because its last run is still to come: this clock is wrong, or was.
+pub(super) fn warn_of_the_future(tell: &dyn Listener, job: Job<'_>, last: Option<Timestamp>, now: Timestamp) {
+    if let Some(last) = last.filter(|last| last.duration_since(now) > LATE) {
+        let (name, yet) = (job.name(), "which is to come yet: nothing is due before");
+        tell.hear(&Event::Warned { message: format!("the last run of `{name}` began at {last:.0}, {yet}") });
+    }
+}
+
 /// Everything that one job is done with.
 struct JobDesk<'r> {
     plan: &'r Plan,
     job: Job<'r>,
-    /// The schedule that the job waits for, unless it is to run at once.
-    schedule: Option<&'r Schedule>,
+    /// What the job waits for, unless it is to run at once.
+    waits_for: Option<Timetable>,
     /// The run, and when it began.
     run: RunId,
     now: Timestamp,
@@ -172,7 +193,7 @@ impl JobDesk<'_> {
                 // Another host has done it meanwhile.
                 is_due => is_due.map(|_| exit::DONE),
             },
-            Err(CliError::Store(StoreError::Busy { .. })) if self.schedule.is_some() => Ok(exit::DONE),
+            Err(CliError::Store(StoreError::Busy { .. })) if self.waits_for.is_some() => Ok(exit::DONE),
             Err(busy) => Err(busy),
         };
         locks.release().await;
@@ -181,9 +202,10 @@ impl JobDesk<'_> {
 
     /// Tells whether the job is to run now: at once, or because its time has come since it last ran.
     async fn is_due(&self, stores: &[Arc<dyn Store>]) -> Result<bool, CliError> {
-        let Some(schedule) = self.schedule else { return Ok(true) };
-        let last = survey::last_run(self.job, stores, &self.state()).await?;
-        Ok(work::due(schedule, self.plan.timezone(), last, self.now).is_some())
+        let Some(timetable) = &self.waits_for else { return Ok(true) };
+        let last = survey::last_run(self.plan.name(), self.job, stores, &self.state()).await?;
+        warn_of_the_future(self.tell.as_ref(), self.job, last, self.now);
+        Ok(work::due(timetable, last, self.now).is_some())
     }
 
     fn state(&self) -> Local {
@@ -259,7 +281,7 @@ impl JobDesk<'_> {
     /// Writes the metrics of all jobs, where the plan wants them.
     async fn measure(&self) {
         let Some(metrics) = self.plan.metrics() else { return };
-        let records = survey::kept_records(self.plan.local().state()).await;
+        let records = survey::kept_records(self.plan.local().state(), self.plan.name()).await;
         if let Err(cause) = metrics::write(metrics.textfile(), &metrics::text(self.plan, &records)) {
             let message = format!("the metrics could not be written to `{}`: {cause}", metrics.textfile().display());
             self.tell.hear(&Event::Warned { message });
@@ -269,7 +291,9 @@ impl JobDesk<'_> {
     /// Tells whether the last run of the job that was not skipped did not end well, as far as this host knows.
     async fn was_bad(&self) -> bool {
         let is_attempt = |records: &[RunRecord]| Outcome::of(ended_with(records)) != Outcome::Skipped;
-        let last = survey::last_records_of(&self.state(), self.job.name(), is_attempt).await.unwrap_or_default();
+        let last = survey::last_records_of(&self.state(), self.plan.name(), self.job.name(), is_attempt)
+            .await
+            .unwrap_or_default();
         Outcome::of(ended_with(&last)).is_bad()
     }
 

@@ -74,7 +74,7 @@ impl Status {
 
 /// Looks at every series of the jobs and judges it.
 async fn look(plan: &Plan, jobs: &[&Backup], now: Timestamp) -> Vec<(SeriesStatus, Objective)> {
-    let kept = survey::kept_records(plan.local().state()).await;
+    let kept = survey::kept_records(plan.local().state(), plan.name()).await;
     let mut all = Vec::new();
     for job in jobs {
         for spot in plan_spots(Job::Backup(job)) {
@@ -100,8 +100,8 @@ pub(super) fn judge(
         Ok(facts) => Looked::Standing(Box::new(work::status(job.objective(), facts, &runs, now))),
         Err(error) => Looked::Unreachable(error.to_string()),
     };
-    let next = job.schedule().and_then(|schedule| schedule.next(now, plan.timezone()));
-    let (destination, at, next_run) = (spot.destination.clone(), spot.place.at.clone(), next.map(|slot| slot.at));
+    let next = plan.timetable(Job::Backup(job)).and_then(|timetable| timetable.next(now));
+    let (destination, at, next_run) = (spot.destination.clone(), spot.place.at.clone(), next.map(|start| start.at));
     SeriesStatus { job: job.name().clone(), destination, at, next_run, standing }
 }
 

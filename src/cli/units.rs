@@ -1,6 +1,6 @@
-//! `units`: the files by which a host's scheduler asks a plan what is due.
+//! `units`: the files by which a scheduler asks a plan what is due.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 
@@ -8,22 +8,38 @@ use super::error::CliError;
 use super::init::write_new;
 use super::run::refuse_none;
 use super::{Voice, desk, print};
-use crate::plan::Job;
-use crate::report::units;
+use crate::plan::Plan;
+use crate::report::units::{self, Unit};
 use crate::run::exit;
 
-/// Print what makes cron or systemd run a plan's schedules: `run --due`, every few minutes.
+/// The image of this version.
+const IMAGE: &str = concat!("hitkeep-plan:", env!("CARGO_PKG_VERSION"));
+
+/// Print what makes cron, systemd or Kubernetes run a plan's schedules, or GitHub check the plan.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(group = ArgGroup::new("scheduler").required(true))]
 pub(super) struct Units {
-    /// The plan.
+    /// The plan, by the path that it has where it is used.
     plan: PathBuf,
-    /// A service and its timer, for systemd.
+    /// A service and the timer that has it ask what is due, for systemd.
     #[arg(long, group = "scheduler")]
     systemd: bool,
-    /// A line for a crontab.
+    /// With `--systemd`: one service that keeps the schedules itself, with no timer.
+    #[arg(long, conflicts_with_all = ["cron", "kubernetes", "github"])]
+    daemon: bool,
+    /// A line for a crontab that asks what is due.
     #[arg(long, group = "scheduler")]
     cron: bool,
+    /// A `CronJob` that asks what is due, with the plan and a place for its run records.
+    #[arg(long, group = "scheduler")]
+    kubernetes: bool,
+    /// A workflow that checks the plan before a change of it is merged.
+    #[arg(long, group = "scheduler")]
+    github: bool,
+    /// The image of this program, for `--kubernetes` and `--github`.
+    #[arg(long, default_value = IMAGE, conflicts_with_all = ["systemd", "cron"])]
+    image: String,
     /// Write the files into this directory, where they must not be yet.
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
@@ -32,16 +48,7 @@ pub(super) struct Units {
 impl Units {
     pub(super) fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         let plan = desk::read_plan(&self.plan)?.plan;
-        let scheduled: Vec<_> = plan.jobs().filter_map(Job::schedule).collect();
-        refuse_none(&scheduled)?;
-        let failed = |cause| CliError::File { doing: "find", path: self.plan.clone(), cause };
-        let file = std::path::absolute(&self.plan).map_err(failed)?;
-        let program = std::env::current_exe().map_err(failed)?;
-        let units = if self.systemd {
-            units::systemd(&plan, &file, &program)
-        } else {
-            vec![units::crontab(&plan, &file, &program)]
-        };
+        let units = self.units(&plan)?;
         let Some(folder) = &self.to else {
             let texts: Vec<String> = units.into_iter().map(|unit| unit.text).collect();
             print(&texts.join("\n"))?;
@@ -53,5 +60,34 @@ impl Units {
             voice.say(&format!("{} is written\n", path.display()))?;
         }
         Ok(exit::DONE)
+    }
+
+    fn units(&self, plan: &Plan) -> Result<Vec<Unit>, CliError> {
+        if self.github {
+            return Ok(vec![units::workflow(plan, self.in_a_repository(), &self.image)]);
+        }
+        let scheduled: Vec<_> = plan.jobs().filter_map(|job| plan.timetable(job)).collect();
+        refuse_none(&scheduled)?;
+        let failed = |cause| CliError::File { doing: "find", path: self.plan.clone(), cause };
+        let file = std::path::absolute(&self.plan).map_err(failed)?;
+        if self.kubernetes {
+            let manifest = units::kubernetes(plan, &file, &self.image).map_err(|secret| CliError::Usage {
+                message: format!("a pod cannot look up a secret in `{secret}`"),
+                help: "say where it is found with `env` or `file`".to_owned(),
+            });
+            return Ok(vec![manifest?]);
+        }
+        let program = std::env::current_exe().map_err(failed)?;
+        Ok(match (self.cron, self.daemon) {
+            (true, _) => vec![units::crontab(plan, &file, &program)],
+            (false, true) => vec![units::daemon(plan, &file, &program)],
+            (false, false) => units::systemd(plan, &file, &program),
+        })
+    }
+
+    /// Returns where the plan lies in its repository: there a path that is not absolute starts.
+    fn in_a_repository(&self) -> &Path {
+        let path = self.plan.strip_prefix(".").unwrap_or(&self.plan);
+        if path.is_absolute() { path.file_name().map_or(path, Path::new) } else { path }
     }
 }

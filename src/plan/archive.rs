@@ -10,10 +10,11 @@ use super::backup::{self, Backup};
 use super::raw::{self, At};
 use super::resolve::{Desk, Shelf};
 use super::template::{self, Scope};
+use super::timetable::{self, Timing};
 use super::trees::Tree;
 use super::upload::Uploading;
 use super::words::written;
-use super::{Capture, Chosen, Destination, Installation, Origin, Schedule, Source, SourceKind, Upload, code};
+use super::{Capture, Chosen, Destination, Installation, Origin, Source, SourceKind, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::Span;
 use crate::name::{Name, Prefix};
@@ -69,7 +70,7 @@ pub struct Archive {
     pub(super) prefix: Chosen<Prefix>,
     /// The template that `prefix` was rendered from.
     pub(super) template: String,
-    pub(super) schedule: Option<Chosen<Schedule>>,
+    pub(super) timing: Option<Timing>,
     pub(super) older_than: Chosen<OlderThan>,
     pub(super) layout: Chosen<Layout>,
     pub(super) delete: Chosen<bool>,
@@ -83,7 +84,10 @@ impl Archive {
         let At { value: raw, span: header } = table;
         let source = raw.source.as_ref().and_then(|at| backup::resolve_source(desk, shelf, at));
         let to = raw.to.as_ref().and_then(|at| backup::resolve_to(desk, shelf, at));
-        let schedule = raw.schedule.map(|at| backup::resolve_schedule(desk, &at));
+        if raw.schedule.is_none() {
+            desk.problems.extend(timetable::no_schedule(raw.catch_up.as_ref(), raw.jitter.as_ref()));
+        }
+        let timing = raw.schedule.map(|at| Timing::resolve(desk, &at, raw.catch_up, raw.jitter.as_ref()));
         let older_than = match raw.older_than {
             Some(at) => older_than(desk, &at),
             None => Some(Chosen { value: OlderThan::Site, origin: Origin::Default }),
@@ -119,7 +123,7 @@ impl Archive {
             to: to?.1,
             prefix: Chosen { value: prefix?, origin: template.origin },
             template: template.value,
-            schedule: schedule.map_or(Some(None), |schedule| schedule.map(Some))?,
+            timing: timing.map_or(Some(None), |timing| timing.map(Some))?,
             older_than: older_than?,
             layout: desk.word(raw.layout, Layout::Hitkeep),
             delete,
@@ -168,12 +172,6 @@ impl Archive {
     #[must_use]
     pub fn prefix(&self) -> &Prefix {
         &self.prefix.value
-    }
-
-    /// Returns when it is to run; nothing where it is run by hand.
-    #[must_use]
-    pub fn schedule(&self) -> Option<&Schedule> {
-        self.schedule.as_ref().map(|schedule| &schedule.value)
     }
 
     /// Returns which rows are past.

@@ -12,12 +12,11 @@ use super::objective::Objectives;
 use super::raw::{self, At, Databases};
 use super::resolve::{DESTINATION, Desk, SOURCE, Shelf};
 use super::template::{self, Scope};
+use super::timetable::{self, Timing};
 use super::trees::Tree;
 use super::upload::Uploading;
 use super::words::written;
-use super::{
-    Chosen, Destination, Keep, Objective, Origin, Schedule, ScheduleError, Source, SourceKind, Store, Upload, code,
-};
+use super::{Chosen, Destination, Keep, Objective, Origin, Source, SourceKind, Store, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::{Share, Span};
 use crate::name::{DatabaseId, Name, Prefix};
@@ -101,7 +100,7 @@ pub struct Backup {
     pub(super) prefix: Chosen<Prefix>,
     /// The template that `prefix` was rendered from.
     pub(super) template: String,
-    pub(super) schedule: Option<Chosen<Schedule>>,
+    pub(super) timing: Option<Timing>,
     pub(super) databases: Chosen<Selection>,
     pub(super) compression: Chosen<Codec>,
     pub(super) verify: Chosen<Verify>,
@@ -125,7 +124,10 @@ impl Backup {
         };
         let keep_place = raw.keep.as_ref().map(|at| at.span.clone());
         let keeping = raw.keep.map(|at| Keeping::resolve(desk, at));
-        let schedule = raw.schedule.map(|at| resolve_schedule(desk, &at));
+        if raw.schedule.is_none() {
+            desk.problems.extend(timetable::no_schedule(raw.catch_up.as_ref(), raw.jitter.as_ref()));
+        }
+        let timing = raw.schedule.map(|at| Timing::resolve(desk, &at, raw.catch_up, raw.jitter.as_ref()));
         let timeout = raw.timeout.map(|at| resolve_timeout(desk, &at));
         let (upload, upload_place) = raw.upload.map_or_else(Default::default, |at| (at.value, Some(at.span)));
         let uploading = Uploading::resolve(desk, upload);
@@ -164,7 +166,7 @@ impl Backup {
             to: to?.1,
             prefix: Chosen { value: prefix?, origin: template.origin },
             template: template.value,
-            schedule: schedule.map_or(Some(None), |schedule| schedule.map(Some))?,
+            timing: timing.map_or(Some(None), |timing| timing.map(Some))?,
             databases: databases?,
             compression: desk.word(raw.compression, Codec::Zstd),
             verify: desk.word(raw.verify, Verify::Checksum),
@@ -211,12 +213,6 @@ impl Backup {
     #[must_use]
     pub fn prefix(&self) -> &Prefix {
         &self.prefix.value
-    }
-
-    /// Returns when the job runs by itself; nothing when it is run by hand only.
-    #[must_use]
-    pub fn schedule(&self) -> Option<&Schedule> {
-        self.schedule.as_ref().map(|schedule| &schedule.value)
     }
 
     /// Returns the databases that are backed up.
@@ -375,16 +371,6 @@ pub(super) fn check_list(desk: &mut Desk<'_>, key: &str, span: Range<usize>, ite
         );
     }
     once
-}
-
-pub(super) fn resolve_schedule(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Schedule>> {
-    let read = at.value.parse().map_err(|reason: ScheduleError| {
-        let problem = Diagnostic::error(code::INVALID_SCHEDULE, format!("{} is no schedule", written(&at.value)))
-            .at(at.span.clone(), reason.to_string())
-            .help("write five fields, such as `0 3 * * *` for each night at three, or `@daily`");
-        desk.problems.push(problem);
-    });
-    Some(desk.chosen(read.ok()?, &at.span))
 }
 
 pub(super) fn resolve_timeout(desk: &mut Desk<'_>, at: &At<String>) -> Option<Chosen<Span>> {

@@ -99,6 +99,8 @@ codes! {
     INVALID_SHARE = "plan::invalid-share";
     /// A text that is no schedule.
     INVALID_SCHEDULE = "plan::invalid-schedule";
+    /// A key that speaks of a schedule, where the job has none (a warning).
+    NO_SCHEDULE = "plan::no-schedule";
     /// A text that is not a size.
     INVALID_SIZE = "plan::invalid-size";
     /// A span, a size or a number that is too small to work with.

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Archive, Backup, Destination, Schedule, Source, Upload};
+use super::timetable::Timing;
+use super::{Archive, Backup, Destination, Source, Upload};
 use crate::measure::Span;
 use crate::name::{Name, Prefix};
 
@@ -81,16 +82,18 @@ impl<'p> Job<'p> {
         ask!(self, prefix)
     }
 
-    /// Returns when it is to run; nothing where it is run by hand.
-    #[must_use]
-    pub fn schedule(self) -> Option<&'p Schedule> {
-        ask!(self, schedule)
-    }
-
     /// Returns how long a run may take; nothing when there is no limit.
     #[must_use]
     pub fn timeout(self) -> Option<Span> {
         ask!(self, timeout)
+    }
+
+    /// Returns what the plan says of when it runs; nothing where it is run by hand.
+    pub(super) fn timing(self) -> Option<&'p Timing> {
+        match self {
+            Self::Backup(job) => job.timing.as_ref(),
+            Self::Archive(job) => job.timing.as_ref(),
+        }
     }
 
     /// Returns how it uploads to buckets.

@@ -309,13 +309,20 @@ pub(super) struct Backup {
     /// Empty for the destination itself. No two jobs may share a folder or lie in each other's.
     #[schemars(extend("default" = "backups", "examples" = ["{{ host }}/backups", ""]))]
     pub(super) prefix: Option<At<String>>,
-    /// When `run --due` runs the job, as a crontab line says it: minute, hour, day of the month, month, weekday (1 is
-    /// Monday), or `@daily` and its like. A time that was missed is run once, late.
+    /// When the job runs by itself, as a crontab line says it: minute, hour, day of the month, month, weekday (1 is
+    /// Monday), or `@daily` and its like.
     #[schemars(
         regex(pattern = r"^\s*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+(\s+\S+){4})\s*$"),
         extend("examples" = ["0 3 * * *", "@daily"])
     )]
     pub(super) schedule: Option<At<String>>,
+    /// Whether a time that was missed is run once, late. Otherwise it is left out when more than an hour has gone by.
+    #[schemars(extend("default" = true))]
+    pub(super) catch_up: Option<At<bool>>,
+    /// The most that a run begins later than its time, so that not everything begins at once. How much it is, is made of
+    /// where the job writes: always the same, and less than to the next time. None unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["5m"]))]
+    pub(super) jitter: Option<At<String>>,
     /// The databases: all of them, or `shared` and tenants by their UUID.
     #[schemars(extend("default" = "all"))]
     pub(super) databases: Option<At<Databases>>,
@@ -402,13 +409,20 @@ pub(super) struct Archive {
     /// The folder below the destination, a template as that of a backup, and like it a folder of this job's own.
     #[schemars(extend("default" = "archive", "examples" = ["{{ host }}/archive"]))]
     pub(super) prefix: Option<At<String>>,
-    /// When `run --due` runs the job, as a crontab line says it: minute, hour, day of the month, month, weekday (1 is
-    /// Monday), or `@daily` and its like. A time that was missed is run once, late.
+    /// When the job runs by itself, as a crontab line says it: minute, hour, day of the month, month, weekday (1 is
+    /// Monday), or `@daily` and its like.
     #[schemars(
         regex(pattern = r"^\s*(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+(\s+\S+){4})\s*$"),
         extend("examples" = ["0 3 * * *", "@daily"])
     )]
     pub(super) schedule: Option<At<String>>,
+    /// Whether a time that was missed is run once, late. Otherwise it is left out when more than an hour has gone by.
+    #[schemars(extend("default" = true))]
+    pub(super) catch_up: Option<At<bool>>,
+    /// The most that a run begins later than its time, so that not everything begins at once. How much it is, is made of
+    /// where the job writes: always the same, and less than to the next time. None unless set.
+    #[schemars(regex(pattern = r"^0*[1-9][0-9]*[smhdw]$"), extend("examples" = ["5m"]))]
+    pub(super) jitter: Option<At<String>>,
     /// Which rows are past: `site` for those past the retention that their site has in HitKeep, where none or 0 days
     /// means for ever; or those older than a span.
     #[schemars(regex(pattern = r"^(site|0*[1-9][0-9]*[smhdw])$"), extend("default" = "site", "examples" = ["365d"]))]

@@ -39,7 +39,8 @@ impl<'p> Shape<'p> {
                 true
             }
             DeValue::Array(items) if kind == "array" && schema["items"]["type"] == "object" => {
-                items.iter_mut().fold(true, |sound, item| self.check(item, &schema["items"], path) && sound)
+                items.iter_mut().filter_map(|item| (!self.check(item, &schema["items"], path)).then_some(())).count()
+                    == 0
             }
             DeValue::Array(items) if is_one_command(items, schema) => {
                 self.bare_command(items, key_of(path), span);

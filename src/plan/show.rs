@@ -9,6 +9,7 @@ use toml::Value;
 use super::bucket::Credentials;
 use super::keep::Keeping;
 use super::lifecycle::{Lifecycling, Transition};
+use super::timetable::Timing;
 use super::upload::Uploading;
 use super::{
     Archive, Backup, Bucket, Chosen, Command, Destination, Encryption, Hooks, Installation, Local, Metrics, Notice,
@@ -170,7 +171,7 @@ fn backup(job: &Backup) -> Table {
         Selection::All => quoted("all"),
         Selection::Only(ids) => list(ids.iter().map(ToString::to_string)),
     };
-    table.add_or("schedule", job.schedule.as_ref(), |schedule| quoted(&schedule.to_string()), "by hand only");
+    timing(&mut table, job.timing.as_ref());
     table.add("databases", databases, &job.databases);
     if matches!(job.source().kind(), SourceKind::Installation(_)) {
         table.add("compression", quoted(job.compression.value.as_str()), &job.compression);
@@ -206,13 +207,23 @@ fn archive(job: &Archive) -> Table {
     table.add("source", quoted(job.source.value.name.as_str()), &job.source);
     table.add("to", list(job.to.value.iter().map(|destination| destination.name.to_string())), &job.to);
     prefix(&mut table, &job.prefix, &job.template);
-    table.add_or("schedule", job.schedule.as_ref(), |schedule| quoted(&schedule.to_string()), "by hand only");
+    timing(&mut table, job.timing.as_ref());
     table.add("older_than", quoted(&job.older_than.value.to_string()), &job.older_than);
     table.add("layout", quoted(job.layout.value.as_str()), &job.layout);
     table.add("delete", job.delete.value, &job.delete);
     table.add_or("timeout", job.timeout.as_ref(), |timeout| quoted(&timeout.to_string()), "no limit");
     upload(&mut table, &job.uploading, &job.to.value);
     table
+}
+
+/// Adds when a job runs.
+fn timing(table: &mut Table, timing: Option<&Timing>) {
+    let Some(Timing { schedule, catch_up, jitter }) = timing else {
+        return table.add_or::<Timing>("schedule", None, |_| String::new(), "by hand only");
+    };
+    table.add("schedule", quoted(&schedule.value.to_string()), schedule);
+    table.add("catch_up", catch_up.value, catch_up);
+    table.add_or("jitter", jitter.as_ref(), |jitter| quoted(&jitter.to_string()), "none");
 }
 
 /// Adds the folder of a job, and the template that it comes from.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Name, SnapshotId};
-use crate::plan::Slot;
+use crate::plan::{Slot, Start};
 use crate::record::{
     ArchiveRecord, ArchivedFile, Capture, Catalogue, Held, Manifest, RunRecord, Set, SiteRecord, State,
 };
@@ -65,12 +65,17 @@ pub fn sets(catalogue: &Catalogue, kept: &BTreeMap<SnapshotId, String>, now: Tim
     columns(&headings, catalogue.sets.iter().map(row).collect(), 3..6) + &older
 }
 
-/// Lists coming runs in local time, and says where the clock skips or repeats the time that was asked for.
+/// Lists coming runs in local time, and says where they are put off, and where the clock skips or repeats the time that was
+/// asked for.
 #[must_use]
-pub fn runs(runs: &[(Slot, &Name)], zone: &TimeZone) -> String {
-    let row = |(slot, job): &(Slot, &Name)| {
-        let local = slot.at.to_zoned_datetime(zone.clone());
-        vec![local.strftime("%a %F %H:%M %:z").to_string(), job.to_string(), of_the_clock(*slot, zone)]
+pub fn runs(runs: &[(Start, &Name)], zone: &TimeZone) -> String {
+    let row = |(start, job): &(Start, &Name)| {
+        let (local, slot) = (start.at.to_zoned_datetime(zone.clone()), zone.to_datetime(start.slot.at));
+        let form = if local.second() == 0 { "%a %F %H:%M %:z" } else { "%a %F %H:%M:%S %:z" };
+        let put_off = (start.at > start.slot.at).then(|| format!("put off from {}", slot.strftime("%H:%M")));
+        let clock = Some(of_the_clock(start.slot, zone)).filter(|remark| !remark.is_empty());
+        let remarks: Vec<String> = clock.into_iter().chain(put_off).collect();
+        vec![local.strftime(form).to_string(), job.to_string(), remarks.join(", ")]
     };
     columns(&["TIME", "JOB", ""], runs.iter().map(row).collect(), 3..3)
 }

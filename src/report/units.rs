@@ -1,10 +1,14 @@
-//! The files by which a host's own scheduler asks a plan what is due.
+//! The files by which a scheduler that is there already asks a plan what is due.
+
+mod kubernetes;
 
 use std::path::Path;
 
-use minijinja::{Environment, context};
+use minijinja::{Environment, Value, context};
 
-use crate::plan::{Job, Plan, Schedule, Store, Way, When};
+use crate::plan::{Plan, Store, Way, When};
+
+pub use kubernetes::{kubernetes, workflow};
 
 /// The characters of a path that mean themselves to systemd and to a shell.
 const PLAIN: &str = "/._-+@:,";
@@ -21,29 +25,47 @@ pub struct Unit {
 /// Returns a service that runs what is due, and the timer that starts it, for systemd. Both paths are absolute.
 #[must_use]
 pub fn systemd(plan: &Plan, file: &Path, program: &Path) -> Vec<Unit> {
-    let unit = |kind: &str, template: &str| Unit {
-        name: format!("hitkeep-plan-{}.{kind}", plan.name()),
-        text: fill(template, plan, &in_a_unit(program), &in_a_unit(file)),
-    };
-    vec![unit("service", include_str!("units/service.txt")), unit("timer", include_str!("units/timer.txt"))]
+    let timer = fill(include_str!("units/timer.txt"), plan, "", "", false);
+    vec![service(plan, file, program, false), Unit { name: format!("hitkeep-plan-{}.timer", plain(plan)), text: timer }]
+}
+
+/// Returns a service that keeps the schedules itself, for systemd. Both paths are absolute.
+#[must_use]
+pub fn daemon(plan: &Plan, file: &Path, program: &Path) -> Unit {
+    service(plan, file, program, true)
+}
+
+fn service(plan: &Plan, file: &Path, program: &Path, is_daemon: bool) -> Unit {
+    let text = fill(include_str!("units/service.txt"), plan, &in_a_unit(program), &in_a_unit(file), is_daemon);
+    Unit { name: format!("hitkeep-plan-{}.service", plain(plan)), text }
 }
 
 /// Returns a line for a crontab.
 #[must_use]
 pub fn crontab(plan: &Plan, file: &Path, program: &Path) -> Unit {
-    let text = fill(include_str!("units/crontab.txt"), plan, &in_a_crontab(program), &in_a_crontab(file));
-    Unit { name: format!("hitkeep-plan-{}.crontab", plan.name()), text }
+    let text = fill(include_str!("units/crontab.txt"), plan, &in_a_crontab(program), &in_a_crontab(file), false);
+    Unit { name: format!("hitkeep-plan-{}.crontab", plain(plan)), text }
 }
 
-/// Fills in a template of this program's own, which is whole.
-fn fill(template: &str, plan: &Plan, program: &str, file: &str) -> String {
+/// Fills in what a host's scheduler is given.
+fn fill(template: &str, plan: &Plan, program: &str, file: &str, is_daemon: bool) -> String {
     let writable: Vec<String> = written(plan).into_iter().map(in_a_unit).collect();
     let has_bucket = plan.destinations().iter().any(|destination| matches!(destination.store(), Store::Bucket(_)));
     let has_address = plan.notices().iter().any(|notice| !matches!(notice.way(), Way::Command(_)));
     let (has_network, may_skip) = (has_bucket || has_address, !plan.hooks().at(When::Before).is_empty());
-    let values =
-        context! { name => plan.name(), program, plan => file, writable, has_network, may_skip, minutes => tick(plan) };
-    Environment::new().render_str(template, values).unwrap_or_default() + "\n"
+    let (name, minutes) = (plain(plan), tick(plan));
+    render(template, context! { name, program, plan => file, is_daemon, writable, has_network, may_skip, minutes })
+}
+
+/// Renders a template of this program's own, which is whole.
+fn render(template: &str, values: Value) -> String {
+    let text = Environment::new().render_str(template, values).unwrap_or_default();
+    text.trim_end().to_owned() + "\n"
+}
+
+/// Returns the name of a plan as far as it can be part of the name of a unit: another character is a hyphen there.
+fn plain(plan: &Plan) -> String {
+    plan.name().chars().map(|c| if c.is_ascii_alphanumeric() || "_.".contains(c) { c } else { '-' }).collect()
 }
 
 /// Returns where a plan has something written, but for temporary folders and the state directory that systemd gives.
@@ -58,7 +80,8 @@ fn written(plan: &Plan) -> Vec<&Path> {
 
 /// Returns how many minutes lie between two questions what is due: five, unless a job may come in between.
 fn tick(plan: &Plan) -> u32 {
-    let mut minutes = plan.jobs().filter_map(Job::schedule).flat_map(Schedule::minutes);
+    let timetables = plan.jobs().filter_map(|job| plan.timetable(job));
+    let mut minutes = timetables.flat_map(|timetable| timetable.minutes());
     if minutes.all(|minute| minute % 5 == 0) { 5 } else { 1 }
 }
 

@@ -8,17 +8,18 @@ use super::{last_records, sets};
 use crate::plan::Job;
 use crate::store::{Store, StoreError};
 
-/// Returns when the last run of a job began, however it ended: of the runs that sealed a set at a destination, on whatever host,
-/// and of those whose records are in the `state` directory of this one.
+/// Returns when the last run of a plan's job began, however it ended: of the runs that sealed a set at a destination, on
+/// whatever host, and of those whose records are in the `state` directory of this one.
 ///
 /// # Errors
 /// When the state directory cannot be read. A destination that does not answer says nothing.
 pub async fn last_run(
+    plan: &str,
     job: Job<'_>,
     stores: &[Arc<dyn Store>],
     state: &dyn Store,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let mut begun = last_records(state, job.name()).await?.iter().map(|record| record.started_at).max();
+    let mut begun = last_records(state, plan, job.name()).await?.iter().map(|record| record.started_at).max();
     for store in stores {
         let sealed = sets::newest_record(store.as_ref(), job.prefix(), job.name()).await.ok().flatten();
         begun = begun.max(sealed.map(|record| record.started_at));

@@ -84,20 +84,22 @@ pub async fn drilled(
     proven.try_filter_map(async |set| Ok(set)).try_collect().await
 }
 
-/// Reads the records of a job's last run, one for each of its destinations, from the state directory.
+/// Reads the records of the last run of a plan's job, one for each of its destinations, from the state directory. Other
+/// plans may have a job of that name, and keep their records there too.
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub async fn last_records(state: &dyn Store, job: &Name) -> Result<Vec<RunRecord>, StoreError> {
-    last_records_of(state, job, |_| true).await
+pub async fn last_records(state: &dyn Store, plan: &str, job: &Name) -> Result<Vec<RunRecord>, StoreError> {
+    last_records_of(state, plan, job, |_| true).await
 }
 
-/// Reads the records of the last run of a job that `counts`, by its records; none where none does.
+/// Reads the records of the last run of a plan's job that `counts`, by its records; none where none does.
 ///
 /// # Errors
 /// When the directory cannot be read.
 pub async fn last_records_of(
     state: &dyn Store,
+    plan: &str,
     job: &Name,
     counts: impl Fn(&[RunRecord]) -> bool,
 ) -> Result<Vec<RunRecord>, StoreError> {
@@ -118,7 +120,8 @@ pub async fn last_records_of(
         for key in keys {
             records.extend(RunRecord::read(&state.read(&key, Part::Whole).await?).ok());
         }
-        if counts(&records) {
+        records.retain(|record| record.plan.name == plan);
+        if !records.is_empty() && counts(&records) {
             return Ok(records);
         }
     }

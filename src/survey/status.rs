@@ -44,13 +44,13 @@ async fn drills(store: &dyn Store, prefix: &Prefix) -> Result<Vec<DrillRecord>, 
     Ok(drills)
 }
 
-/// Reads every run record that the state directory has; none where there is no such directory.
-pub async fn kept_records(state: &Path) -> Vec<RunRecord> {
+/// Reads every run record of a plan that the state directory has; none where there is no such directory.
+pub async fn kept_records(state: &Path, plan: &str) -> Vec<RunRecord> {
     let store = Local::new(state.to_owned());
     let mut records = Vec::new();
     for key in store.list(&record::runs_folder()).await.unwrap_or_default().into_keys() {
         let bytes = store.read(&key, Part::Whole).await.unwrap_or_default();
-        records.extend(RunRecord::read(&bytes).ok());
+        records.extend(RunRecord::read(&bytes).ok().filter(|record| record.plan.name == plan));
     }
     records
 }

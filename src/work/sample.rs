@@ -27,7 +27,7 @@ impl Sample {
     /// Tells whether the file with this key, below the prefix of its job, is in it.
     #[must_use]
     pub fn takes(&self, key: &str) -> bool {
-        Sha256::of(key.as_bytes()).number() % self.parts == self.round % self.parts
+        Sha256::of(key.as_bytes()).leading() % self.parts == self.round % self.parts
     }
 }
 

@@ -140,11 +140,11 @@ fn available<T>(started: &Result<(Server, T), String>) -> Option<Server> {
 }
 
 /// Returns where a program lies: where the variable of its name says, among what `.ci/servers` installs, or in `PATH`.
-fn find_program(name: &str) -> Result<PathBuf, String> {
+pub(crate) fn find_program(name: &str) -> Result<PathBuf, String> {
     let named = std::env::var_os(name.to_uppercase().replace('-', "_")).map(PathBuf::from);
     let installed = std::env::home_dir().map(|home| home.join(".cache/hitkeep-plan/tools/bin").join(name));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|folder| folder.join(name));
     let mut places = named.into_iter().chain(installed).chain(on_path);
-    places.find(|place| place.is_file()).ok_or_else(|| format!("`{name}` is not here: `.ci/servers` installs it"))
+    places.find(|place| place.is_file()).ok_or_else(|| format!("`{name}` is not here: `.ci/run` installs it"))
 }
