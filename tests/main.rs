@@ -24,6 +24,7 @@ mod metrics;
 mod notify;
 mod oracle;
 mod other_process;
+mod packaging;
 mod page;
 mod pieces;
 mod plan;

@@ -138,7 +138,10 @@ fn what_github_is_given_it_takes() {
 #[test]
 fn the_service_of_a_daemon_is_one_that_systemd_takes() {
     let (site, plan) = site_with(&PLAN.replace("prefix =", "schedule = \"@daily\"\nprefix ="));
-    let files = written(&site, plan, &["--systemd", "--daemon"]);
+    let mut files = written(&site, plan, &["--systemd", "--daemon"]);
+    files.push(site.path("hitkeep-plan-of-debian.service"));
+    let packaged = include_str!("../.packaging/debian/service");
+    fs::write(&files[1], packaged.replace("/usr/bin/hitkeep-plan", env!("CARGO_BIN_EXE_hitkeep-plan"))).unwrap();
     match Command::new("systemd-analyze").arg("verify").arg("--man=no").args(&files).output() {
         Ok(verified) => {
             let said = String::from_utf8_lossy(&verified.stderr);
