@@ -58,6 +58,7 @@ async fn what_is_put_comes_back(store: &dyn Store, scratch: &Path) {
         ("back/parts", &parts),
         ("back/a b+c%20/ü/日本", b"odd name"),
     ];
+    let mut all_counted = 0;
     for (index, (name, bytes)) in cases.into_iter().enumerate() {
         let (file, copy) = (scratch.join(format!("in-{index}")), scratch.join(format!("out-{index}")));
         std::fs::write(&file, bytes).unwrap();
@@ -69,7 +70,10 @@ async fn what_is_put_comes_back(store: &dyn Store, scratch: &Path) {
             "{name}: measured on the way in"
         );
         assert_eq!(moved, super::Moved::of(bytes), "{name}: with both digests");
-        assert_eq!(meter.moved().0, bytes.len() as u64, "{name}: the meter counts each byte once");
+        // Where the answer to a first try is lost, the second finds the object, and moves nothing.
+        let counted = meter.moved().0;
+        assert!([0, bytes.len() as u64].contains(&counted), "{name}: the meter counts each byte once, not {counted}");
+        all_counted += counted;
         assert_eq!(
             store.get(&key(name), copy.clone(), &Meter::default()).await.unwrap(),
             moved,
@@ -81,6 +85,7 @@ async fn what_is_put_comes_back(store: &dyn Store, scratch: &Path) {
         let end = &bytes[bytes.len().saturating_sub(4)..];
         assert_eq!(store.read(&key(name), Part::Last(4)).await.unwrap(), end, "{name}: read at its end");
     }
+    assert!(all_counted >= parts.len() as u64, "what moves is counted");
     let taken = store.get(&key("back/short"), scratch.join("out-0"), &Meter::default()).await;
     assert!(matches!(taken, Err(StoreError::Exists { .. })), "a file in the way is not overwritten: {taken:?}");
     assert_eq!(std::fs::read(scratch.join("out-0")).unwrap(), b"", "nor removed");
