@@ -101,12 +101,12 @@ impl Restore {
         let tell = voice.listener_or_json(self.json);
         let outside = desk::outside(stores, limits, tell, stop, desk::about(subject.plan.as_ref()));
         // HitKeep's own sets are never deleted by this program, and nothing is written to their place.
-        let mark = if work.is_sealed() { spot.mark_reading("restore", outside.tell.as_ref()).await? } else { None };
-        let restored = run::restore(&work, &spot.destination, &outside).await;
-        if let Some(mark) = mark {
-            mark.release().await;
-        }
-        let rows = restored?;
+        let restore = async { Ok(run::restore(&work, &spot.destination, &outside).await?) };
+        let rows = if work.is_sealed() {
+            spot.read_marked("restore", outside.tell.as_ref(), restore).await?
+        } else {
+            restore.await?
+        };
         if !self.json {
             voice.say(&account(&work, &wanted, rows))?;
         }

@@ -151,9 +151,23 @@ impl Spot {
 }
 
 impl Spot {
-    /// Keeps a set of the place from being deleted while it is read. Where that cannot be said there, such as with a key
-    /// that may only read, others are not kept from it.
-    pub(super) async fn mark_reading(&self, verb: &str, tell: &dyn Listener) -> Result<Option<Lock>, CliError> {
+    /// Reads what lies at the place while nobody deletes there. Where that cannot be said there, such as with a key that may
+    /// only read, others are not kept from it.
+    pub(super) async fn read_marked<T>(
+        &self,
+        verb: &str,
+        tell: &dyn Listener,
+        read: impl Future<Output = Result<T, CliError>>,
+    ) -> Result<T, CliError> {
+        let mark = self.mark_reading(verb, tell).await?;
+        let done = read.await;
+        if let Some(mark) = mark {
+            mark.release().await;
+        }
+        done
+    }
+
+    async fn mark_reading(&self, verb: &str, tell: &dyn Listener) -> Result<Option<Lock>, CliError> {
         let holder = format!("process {} on {} ({verb})", std::process::id(), desk::host());
         match self.store.mark(&self.place.prefix, Purpose::Reading, &holder).await {
             Ok(mark) => Ok(Some(mark)),

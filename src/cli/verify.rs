@@ -74,14 +74,15 @@ impl Verify {
         let mut code = exit::DONE;
         for spot in &subject.spots {
             stop.check()?;
-            let verified = match self.verify_marked(spot, &subject, &tell, &stop).await {
-                Ok(verified) => verified,
-                Err(error) => {
-                    // One place that cannot be read must not keep the next from being verified.
-                    code = exit::worse(code, error.tell());
-                    continue;
-                }
-            };
+            let verified =
+                match spot.read_marked("verify", tell.as_ref(), self.verify(spot, &subject, &tell, &stop)).await {
+                    Ok(verified) => verified,
+                    Err(error) => {
+                        // One place that cannot be read must not keep the next from being verified.
+                        code = exit::worse(code, error.tell());
+                        continue;
+                    }
+                };
             code = verified.findings.iter().map(Finding::exit_code).fold(code, exit::worse);
             if !self.json {
                 voice.say(&verified.lines(spot))?;
@@ -134,28 +135,8 @@ impl Verify {
         let outside = desk::outside(BTreeMap::new(), limits, Arc::clone(tell), stop.clone(), desk::about(plan));
         let mut jobs = plan.into_iter().flat_map(Plan::backups);
         let job = jobs.find(|job| Some(job.name()) == spot.job.as_ref());
-        let mark = spot.mark_reading("drill", tell.as_ref()).await?;
-        let drilled = drill::drill(spot, job, self.set.map_or(At::Latest, SetName::at), staging.path(), &outside).await;
-        if let Some(mark) = mark {
-            mark.release().await;
-        }
-        drilled
-    }
-
-    /// Verifies what lies at a place while nobody deletes there.
-    async fn verify_marked(
-        &self,
-        spot: &Spot,
-        subject: &Subject,
-        tell: &Arc<dyn Listener>,
-        stop: &Stop,
-    ) -> Result<Verified, CliError> {
-        let mark = spot.mark_reading("verify", tell.as_ref()).await?;
-        let verified = self.verify(spot, subject, tell, stop).await;
-        if let Some(mark) = mark {
-            mark.release().await;
-        }
-        verified
+        let set = self.set.map_or(At::Latest, SetName::at);
+        spot.read_marked("drill", tell.as_ref(), drill::drill(spot, job, set, staging.path(), &outside)).await
     }
 
     async fn verify(
