@@ -91,7 +91,7 @@ async fn look(
     let mut stores: BTreeMap<Name, Arc<dyn Store>> =
         spots.iter().map(|spot| (spot.destination.clone(), Arc::clone(&spot.store))).collect();
     let newest = newest(plan, job, &mut stores, tell.as_ref()).await;
-    let limits = desk::limits(plan, staging.path().join("spill"));
+    let limits = desk::limits(Some(plan), staging.path().join("spill"));
     let outside = desk::outside(stores, limits, tell, stop.clone(), desk::about(Some(plan)));
     let facts = survey::archive(job, &own, &BTreeMap::new(), &outside.means(staging.path())).await?;
     let has_answered = facts.destinations.iter().all(|fact| fact.reached.is_ok());

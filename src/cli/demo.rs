@@ -222,7 +222,7 @@ impl Made {
 
     /// Compares every database that was backed up with its restored twin.
     fn compare(&self) -> Result<Compared, CliError> {
-        let session = Session::open(&desk::default_limits(self.directory.join("staging").join("spill")))?;
+        let session = Session::open(&desk::limits(None, self.directory.join("staging").join("spill")))?;
         let mut compared = Compared::default();
         for database in self.backed_up() {
             let twin = self.twin(database);

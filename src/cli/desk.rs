@@ -70,16 +70,13 @@ pub(super) fn store(destination: &Destination, upload: Upload) -> Arc<dyn Store>
     }
 }
 
-/// Returns what an engine may use where a plan says it.
-pub(super) fn limits(plan: &Plan, spill: PathBuf) -> Limits {
-    let memory = plan.local().memory_limit();
-    let most = if plan.local().limits_memory() { memory } else { memory.max(memory::to_be_had()) };
+/// Returns what an engine may use: as the plan says it, where there is one that does.
+pub(super) fn limits(plan: Option<&Plan>, spill: PathBuf) -> Limits {
+    let local = plan.map(Plan::local);
+    let memory = local.map_or(MEMORY, plan::Local::memory_limit);
+    let is_limited = local.is_some_and(plan::Local::limits_memory);
+    let most = if is_limited { memory } else { memory.max(memory::to_be_had()) };
     Limits { memory, most, spill }
-}
-
-/// Returns what an engine may use where no plan says it.
-pub(super) fn default_limits(spill: PathBuf) -> Limits {
-    Limits { memory: MEMORY, most: MEMORY.max(memory::to_be_had()), spill }
 }
 
 /// Returns whose work this is: the plan's, or nobody's.

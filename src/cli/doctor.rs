@@ -77,7 +77,7 @@ async fn examine(plan: &Plan, job: Job<'_>, stop: &Stop) -> Result<Vec<Examined>
     let staging = Staging::for_a_look(plan.local().staging(), run)?;
     let stores: Vec<Arc<dyn Store>> =
         job.to().iter().map(|destination| desk::store(destination, job.upload())).collect();
-    let limits = desk::limits(plan, staging.path().join("spill"));
+    let limits = desk::limits(Some(plan), staging.path().join("spill"));
     let outside = desk::outside(BTreeMap::new(), limits, Arc::new(Silence), stop.clone(), desk::about(Some(plan)));
     Ok(run::doctor(job, &stores, staging.path(), run, &outside).await)
 }

@@ -165,7 +165,7 @@ impl Prune {
     ) -> Result<Deleted, CliError> {
         let leases = lock.lease().map(|lease| (spot.destination.clone(), lease.clone())).into_iter().collect();
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
-        let limits = desk::default_limits(std::env::temp_dir());
+        let limits = desk::limits(None, std::env::temp_dir());
         let (tell, about) = (Arc::clone(&desk.tell), desk::about(Some(desk.plan)));
         let outside = Outside { leases, ..desk::outside(stores, limits, tell, desk.stop.clone(), about) };
         delete(desk.plan, spot, wanted, last_run, self.allow_mass_delete, holder, &outside).await

@@ -93,10 +93,7 @@ impl Restore {
         }
         let stop = desk::stop_at_signals()?;
         let spill = work.staging.join("spill");
-        let limits = subject
-            .plan
-            .as_ref()
-            .map_or_else(|| desk::default_limits(spill.clone()), |plan| desk::limits(plan, spill.clone()));
+        let limits = desk::limits(subject.plan.as_ref(), spill);
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
         let tell = voice.listener_or_json(self.json);
         let outside = desk::outside(stores, limits, tell, stop, desk::about(subject.plan.as_ref()));

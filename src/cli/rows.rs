@@ -59,7 +59,7 @@ pub(super) async fn bring_back(
     let run = RunId::fresh(Timestamp::now());
     let spill = wanted.data_path.join(format!(".restore-{run}")).join("spill");
     let plan = subject.plan.as_ref();
-    let limits = plan.map_or_else(|| desk::default_limits(spill.clone()), |plan| desk::limits(plan, spill.clone()));
+    let limits = desk::limits(plan, spill);
     let facts = survey::rows(spot.place.clone(), archived, wanted, &limits).await?;
     let work = work::rows(wanted, &facts, run)?;
     let code = if work.is_partial { exit::PARTIAL } else { exit::DONE };

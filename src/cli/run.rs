@@ -507,7 +507,7 @@ impl JobDesk<'_> {
     fn outside(&self, stores: &[Arc<dyn Store>], staging: &Path) -> Outside {
         let names = self.job.to().iter().map(|destination| destination.name().clone());
         let stores = names.zip(stores.iter().map(Arc::clone)).collect();
-        let limits = desk::limits(self.plan, staging.join("spill"));
+        let limits = desk::limits(Some(self.plan), staging.join("spill"));
         // The time that this job has is none of the next one's business.
         desk::outside(stores, limits, Arc::<Tail>::clone(self.tell), self.stop.part(), desk::about(Some(self.plan)))
     }

@@ -11,7 +11,6 @@ use super::error::CliError;
 use super::sample::Reading;
 use super::subject::{SetName, Spot, Subject};
 use super::{Voice, desk, drill};
-use crate::duck::Limits;
 use crate::event::Listener;
 use crate::measure::{Share, counted};
 use crate::name::{Name, RunId};
@@ -131,7 +130,7 @@ impl Verify {
     ) -> Result<DrillRecord, CliError> {
         let plan = subject.plan.as_ref();
         let staging = Staging::make(&staging_root(subject), RunId::fresh(Timestamp::now()))?;
-        let limits = limits(subject, staging.path().join("spill"));
+        let limits = desk::limits(plan, staging.path().join("spill"));
         let outside = desk::outside(BTreeMap::new(), limits, Arc::clone(tell), stop.clone(), desk::about(plan));
         let mut jobs = plan.into_iter().flat_map(Plan::backups);
         let job = jobs.find(|job| Some(job.name()) == spot.job.as_ref());
@@ -162,7 +161,7 @@ impl Verify {
         let root = staging_root(subject);
         let staging = work.rereads().then(|| Staging::make(&root, RunId::fresh(Timestamp::now()))).transpose()?;
         let scratch = staging.as_ref().map_or(root.as_path(), Staging::path);
-        let limits = limits(subject, scratch.join("spill"));
+        let limits = desk::limits(subject.plan.as_ref(), scratch.join("spill"));
         let about = desk::about(subject.plan.as_ref());
         let outside = desk::outside(stores, limits, Arc::clone(tell), stop.clone(), about);
         let findings = run::verify(&work, &spot.destination, scratch, &outside).await;
@@ -173,13 +172,6 @@ impl Verify {
 /// Returns the directory that files are fetched into.
 fn staging_root(subject: &Subject) -> PathBuf {
     subject.plan.as_ref().map_or_else(std::env::temp_dir, |plan| plan.local().staging().to_owned())
-}
-
-fn limits(subject: &Subject, spill: PathBuf) -> Limits {
-    match &subject.plan {
-        Some(plan) => desk::limits(plan, spill),
-        None => desk::default_limits(spill),
-    }
 }
 
 /// What was verified of a place.
