@@ -11,6 +11,7 @@ mod doctor;
 mod drill;
 mod error;
 mod explain;
+mod from_env;
 mod init;
 mod lifecycle;
 mod list;

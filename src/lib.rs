@@ -9,6 +9,7 @@
 //! | [`name`], [`measure`], [`hitkeep`] | words: names, keys, sizes, digests; what HitKeep's tree looks like | no |
 //! | [`diagnose`] | a problem: what, where in the plan, what to do | no |
 //! | [`plan`] | what is wanted: text in, a plan out, or every problem at once | no |
+//! | [`settings`] | what HitKeep does by itself, as its variables say; and the plan that asks for the same | no |
 //! | [`record`] | what has happened: manifests, run records, the catalogue | no |
 //! | [`event`] | what is said while work is done | no |
 //! | [`work`] | what will be done: plan and facts to tasks | no |
@@ -57,6 +58,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod secret;
+pub mod settings;
 pub mod stop;
 pub mod store;
 pub mod survey;

@@ -50,6 +50,7 @@ pub use self::bucket::{Bucket, Checksum, Encryption, Keys};
 pub use self::code::CODES;
 pub use self::command::Command;
 pub use self::destination::{Destination, Store};
+pub(crate) use self::endpoint::Endpoint;
 pub use self::hooks::{Hooks, When};
 pub use self::job::Job;
 pub use self::keep::{Keep, Rule};

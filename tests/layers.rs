@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["hitkeep"],
     &["diagnose"],
     &["plan"],
+    &["settings"],
     &["record"],
     &["event"],
     &["work"],
@@ -25,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules without files, network, clocks or threads: crates and parts of `std` that they may not name.
-const PURE: &[&str] = &["name", "measure", "hitkeep", "diagnose", "plan", "record", "work", "event"];
+const PURE: &[&str] = &["name", "measure", "hitkeep", "diagnose", "plan", "settings", "record", "work", "event"];
 const IMPURE: &[&str] = &["tokio", "duckdb", "rustix", "tempfile", "async_trait", "futures_util"];
 const IMPURE_STD: &[&str] = &["fs", "net", "process", "thread", "env"];
 

@@ -10,6 +10,7 @@ mod daemon;
 mod drills;
 mod due;
 mod fixture;
+mod from_env;
 mod generated;
 mod hooks;
 mod kill;

@@ -1,6 +1,7 @@
 //! What verbs have in common: a plan read from its file, and the outside that it names.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,9 +30,15 @@ const MEMORY: Bytes = Bytes(512 << 20);
 pub(super) fn read_plan(path: &Path) -> Result<Reading, CliError> {
     let failed = |cause| CliError::File { doing: "read", path: path.to_owned(), cause };
     let text = std::fs::read_to_string(path).map_err(failed)?;
+    read_text(&text, path)
+}
+
+/// Reads the text of a plan, as if it were that of a file, in the surroundings of this process.
+pub(super) fn read_text(text: &str, path: &Path) -> Result<Reading, CliError> {
+    let failed = |cause| CliError::File { doing: "find", path: path.to_owned(), cause };
     let absolute = std::path::absolute(path).map_err(failed)?;
     let around = surroundings(absolute.parent().unwrap_or(Path::new("/")).to_owned());
-    Ok(Plan::read(&text, &path.display().to_string(), &around)?)
+    Ok(Plan::read(text, &path.display().to_string(), &around)?)
 }
 
 /// Reads a place that is given without a plan: `s3://bucket/folder`.
@@ -43,9 +50,13 @@ pub(super) fn read_address(address: &str) -> Result<Destination, CliError> {
 
 /// Returns what this process knows of the world, for a text whose relative paths start at `directory`.
 fn surroundings(directory: PathBuf) -> Surroundings {
-    let variables =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Surroundings { host: host(), directory, variables: variables.collect(), real_path }
+    Surroundings { host: host(), directory, variables: variables(), real_path }
+}
+
+/// Returns the environment of this process, as far as it is text.
+pub(super) fn variables() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// Returns the name of this host.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::Voice;
 use super::error::CliError;
+use super::from_env::FromEnv;
+use super::{Voice, print};
 use crate::demo::{Demo, Installation};
 use crate::run::exit;
 
@@ -21,14 +22,16 @@ const DEMO_PLAN: &str = include_str!("demo.toml");
 /// The plan that archives what a demo has restored.
 const DEMO_ARCHIVE_PLAN: &str = include_str!("demo-archive.toml");
 
-/// Write a commented plan to start from; or, with --demo, a made-up installation with a plan that runs.
+/// Write a commented plan to start from: any, the one of a HitKeep that is there, or with --demo one that runs.
 #[derive(Debug, Args)]
 pub(super) struct Init {
-    /// The plan to be written.
+    /// The plan to be written; `-` prints it.
     #[arg(default_value = "plan.toml")]
     plan: PathBuf,
+    #[command(flatten)]
+    from_env: FromEnv,
     /// Make a demo installation in this directory instead, with a plan beside it.
-    #[arg(long, value_name = "DIR", conflicts_with = "plan")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["plan", "from_env", "env_file", "compose"])]
     demo: Option<PathBuf>,
     /// How many page views the demo has.
     #[arg(long, default_value_t = 50_000, requires = "demo")]
@@ -51,11 +54,25 @@ impl Init {
             ))?;
             return Ok(exit::DONE);
         }
-        write_new(&self.plan, STARTING_PLAN)?;
-        let plan = self.plan.display();
-        voice.say(&format!("{plan} is written; make it yours, then:\n  hitkeep-plan check {plan}\n  hitkeep-plan run {plan} --dry-run\n"))?;
+        if self.from_env.is_asked() {
+            return self.from_env.carry_out(&self.plan, voice);
+        }
+        if write_or_print(&self.plan, STARTING_PLAN)? {
+            let plan = self.plan.display();
+            voice.say(&format!("{plan} is written; make it yours, then:\n  hitkeep-plan check {plan}\n  hitkeep-plan run {plan} --dry-run\n"))?;
+        }
         Ok(exit::DONE)
     }
+}
+
+/// Writes a plan into a file that must not be there yet, and returns whether it did: `-` stands for standard output.
+pub(super) fn write_or_print(path: &Path, text: &str) -> Result<bool, CliError> {
+    if path == "-" {
+        print(text)?;
+        return Ok(false);
+    }
+    write_new(path, text)?;
+    Ok(true)
 }
 
 /// Makes a demo installation and its plan in `directory`.

@@ -12,7 +12,7 @@ const TLS_PORTS: [u16; 3] = [443, 8443, 9443];
 
 /// A server, `host[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     /// Lower case; an IPv6 address stands in brackets.
     host: String,
     port: Option<u16>,
@@ -20,9 +20,9 @@ pub(super) struct Endpoint {
 
 /// Why a text names no server: what it has that it should not, and what to write instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoEndpoint {
-    pub(super) reason: &'static str,
-    pub(super) help: &'static str,
+pub(crate) struct NoEndpoint {
+    pub(crate) reason: &'static str,
+    pub(crate) help: &'static str,
 }
 
 impl FromStr for Endpoint {
@@ -116,7 +116,7 @@ impl Endpoint {
     }
 
     /// Returns what makes it likely that the server knows its buckets by path only.
-    pub(super) fn wants_path(&self) -> Option<&'static str> {
+    pub(crate) fn wants_path(&self) -> Option<&'static str> {
         match self {
             _ if self.address().is_some() => Some("an IP address"),
             _ if self.is_this_host() => Some("this host itself"),
@@ -128,7 +128,7 @@ impl Endpoint {
     }
 
     /// Returns whether the port is one that nobody speaks TLS at.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.port == Some(80)
     }
 
@@ -138,7 +138,7 @@ impl Endpoint {
     }
 
     /// Returns whether the server more likely than not speaks plain HTTP.
-    pub(super) fn looks_plain(&self) -> bool {
+    pub(crate) fn looks_plain(&self) -> bool {
         let is_private = |address| match address {
             IpAddr::V4(address) => address.is_private() || address.is_link_local(),
             IpAddr::V6(address) => address.is_unique_local() || address.is_unicast_link_local(),
