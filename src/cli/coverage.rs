@@ -86,7 +86,7 @@ async fn look(
     stop: &Stop,
 ) -> Result<(work::Coverage, bool), CliError> {
     let staging = Staging::for_a_look(plan.local().staging(), RunId::fresh(Timestamp::now()))?;
-    let spots = plan_spots(Job::Archive(job));
+    let spots = plan_spots(plan, Job::Archive(job));
     let own: Vec<Arc<dyn Store>> = spots.iter().map(|spot| Arc::clone(&spot.store)).collect();
     let mut stores: BTreeMap<Name, Arc<dyn Store>> =
         spots.iter().map(|spot| (spot.destination.clone(), Arc::clone(&spot.store))).collect();
@@ -107,7 +107,7 @@ async fn newest(
 ) -> Option<Newest> {
     let mut newest: Option<Newest> = None;
     for backup in plan.backups().iter().filter(|backup| backup.source().name() == job.source().name()) {
-        for spot in plan_spots(Job::Backup(backup)) {
+        for spot in plan_spots(plan, Job::Backup(backup)) {
             let catalogue = match spot.catalogue(Asked::At(At::Latest)).await {
                 Ok(catalogue) => catalogue,
                 Err(cause) => {

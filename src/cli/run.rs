@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::around::{Around, Unbegun};
 use super::error::{CliError, about, remedy, tell_problems};
-use super::subject::Spot;
+use super::subject::{Kept, Spot};
 use super::{Voice, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
@@ -24,7 +24,7 @@ use crate::run::{self, Cause, Outcome, Outside, exit};
 use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
-use crate::survey::{self, Asked, Means};
+use crate::survey::{self, Asked, Known, Means};
 use crate::work::{self, ArchiveFacts, ArchiveWork, At, BackupWork, PruneFacts, Retention};
 
 /// How many sets are looked at for metrics, where nothing is deleted.
@@ -158,7 +158,8 @@ impl JobDesk<'_> {
             return Ok(exit::DONE);
         }
         let outside = self.outside(&stores, staging.path());
-        let look = Look { stores: &stores, silent: &BTreeMap::new(), means: outside.means(staging.path()) };
+        let known = self.known(BTreeMap::new()).await;
+        let look = Look { stores: &stores, known: &known, means: outside.means(staging.path()) };
         let shown = root.join("hitkeep-plan-…");
         let (is_partial, is_unreachable) = match self.job {
             Job::Backup(job) => {
@@ -206,6 +207,15 @@ impl JobDesk<'_> {
         let last = survey::last_run(self.plan.name(), self.job, stores, &self.state()).await?;
         warn_of_the_future(self.tell.as_ref(), self.job, last, self.now);
         Ok(work::due(timetable, last, self.now).is_some())
+    }
+
+    /// Returns what is known of the job's destinations, beside those that do not answer.
+    async fn known(&self, silent: BTreeMap<Name, String>) -> Known {
+        let (kept, mut own) = (Kept::of(self.plan), BTreeMap::new());
+        for destination in self.job.to() {
+            own.insert(destination.name().clone(), kept.own(self.job.name(), destination.name()).await);
+        }
+        Known { silent, own }
     }
 
     fn state(&self) -> Local {
@@ -274,7 +284,8 @@ impl JobDesk<'_> {
         // Who deletes has looked at every set anyway; nobody else needs to.
         let is_kept = self.job.backup().is_some_and(|job| job.keep().is_some());
         let asked = if is_kept { Asked::All } else { Asked::Newest(NEWEST) };
-        let facts = survey::series(store.as_ref(), self.job.prefix(), asked).await.ok()?;
+        let own = Kept::of(self.plan).own(self.job.name(), &record.destination).await;
+        let facts = survey::series(store.as_ref(), self.job.prefix(), asked, &own).await.ok()?;
         Some(work::held(&facts))
     }
 
@@ -332,7 +343,8 @@ impl JobDesk<'_> {
         };
         let outside = Outside { leases: locks.leases(), ..self.outside(stores, staging.path()) };
         self.limit_time(&outside);
-        let look = Look { stores, silent: &locks.unlocked, means: outside.means(staging.path()) };
+        let known = self.known(locks.unlocked.clone()).await;
+        let look = Look { stores, known: &known, means: outside.means(staging.path()) };
         let ended = match self.job {
             Job::Backup(job) => back_up(job, look, staging.path(), self.run, self.now, &outside).await,
             Job::Archive(job) => archive(job, look, staging.path(), self.run, self.now, &outside).await,
@@ -450,7 +462,7 @@ impl JobDesk<'_> {
             let place = survey::place(store.as_ref(), self.job.prefix());
             let (store, expires_after) = (Arc::clone(store), destination.expires_after());
             let (job, destination) = (Some(self.job.name().clone()), destination.name().clone());
-            Spot { job, destination, store, place, is_archive: false, expires_after }
+            Spot { job, destination, store, place, is_archive: false, expires_after, kept: Some(Kept::of(self.plan)) }
         })
     }
 
@@ -472,7 +484,7 @@ impl JobDesk<'_> {
         let reached = work.series.iter().map(|series| series.unreachable.is_none());
         let reached = self.spots(stores).zip(reached).filter_map(|(spot, reached)| reached.then_some(spot));
         for (spot, wanted) in reached.filter_map(|spot| self.with_retention(spot)) {
-            let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, Vec::new()).await?;
+            let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, &spot.own().await, Vec::new()).await?;
             let facts = PruneFacts { planned: Some(work.snapshot), ..facts };
             print(&work::prune(&wanted, &facts, false, work.snapshot.moment()).to_string())?;
         }
@@ -582,8 +594,8 @@ fn failures(records: &[RunRecord], error: Option<String>) -> Vec<String> {
 struct Look<'l> {
     /// The stores of its destinations, in the plan's order.
     stores: &'l [Arc<dyn Store>],
-    /// The destinations that are known not to answer, with the reason.
-    silent: &'l BTreeMap<Name, String>,
+    /// What is known of its destinations.
+    known: &'l Known,
     /// What its source is looked at with.
     means: Means<'l>,
 }
@@ -599,14 +611,14 @@ async fn plan_backup(
     run: RunId,
     now: Timestamp,
 ) -> Result<BackupWork, CliError> {
-    let Look { stores, silent, means } = look;
+    let Look { stores, known, means } = look;
     Ok(match job.source().kind() {
         SourceKind::Installation(installation) => {
-            let facts = survey::backup(job, installation, stores, silent, &means).await?;
+            let facts = survey::backup(job, installation, stores, known, &means).await?;
             work::backup(job, installation, &facts, staging, run, now)?
         }
         SourceKind::Snapshots(snapshots) => {
-            let facts = survey::adopt(job, snapshots, stores, silent, &means).await?;
+            let facts = survey::adopt(job, snapshots, stores, known, &means).await?;
             work::adopt(job, &facts, run)?
         }
     })
@@ -634,7 +646,7 @@ async fn plan_archive(
     run: RunId,
     now: Timestamp,
 ) -> Result<(ArchiveWork, ArchiveFacts), CliError> {
-    let facts = survey::archive(job, look.stores, look.silent, &look.means).await?;
+    let facts = survey::archive(job, look.stores, &look.known.silent, &look.means).await?;
     Ok((work::archive(job, &facts, staging, run, now)?, facts))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{last_records, sets};
+use super::{last_records, own, sets};
 use crate::plan::Job;
 use crate::store::{Store, StoreError};
 
@@ -20,8 +20,9 @@ pub async fn last_run(
     state: &dyn Store,
 ) -> Result<Option<Timestamp>, StoreError> {
     let mut begun = last_records(state, plan, job.name()).await?.iter().map(|record| record.started_at).max();
-    for store in stores {
-        let sealed = sets::newest_record(store.as_ref(), job.prefix(), job.name()).await.ok().flatten();
+    for (destination, store) in job.to().iter().zip(stores) {
+        let own = own(state, plan, job.name(), destination.name()).await;
+        let sealed = sets::newest_record(store.as_ref(), job.prefix(), job.name(), &own).await.ok().flatten();
         begun = begun.max(sealed.map(|record| record.started_at));
     }
     Ok(begun)

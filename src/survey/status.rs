@@ -8,7 +8,7 @@ use crate::store::local::Local;
 use crate::store::{Part, Store, StoreError};
 use crate::work::SeriesFacts;
 
-use super::{Asked, catalogue};
+use super::{Asked, Own, catalogue};
 
 /// How many drills are looked at to find one that passed.
 const DRILLS: usize = 12;
@@ -17,9 +17,9 @@ const DRILLS: usize = 12;
 ///
 /// # Errors
 /// When the place cannot be listed or read.
-pub async fn series(store: &dyn Store, prefix: &Prefix, asked: Asked) -> Result<SeriesFacts, StoreError> {
+pub async fn series(store: &dyn Store, prefix: &Prefix, asked: Asked, own: &Own) -> Result<SeriesFacts, StoreError> {
     Ok(SeriesFacts {
-        catalogue: catalogue(store, prefix, asked).await?,
+        catalogue: catalogue(store, prefix, asked, own).await?,
         drills: drills(store, prefix).await?,
         holder: store.holder(prefix).await?,
     })
