@@ -140,6 +140,7 @@ fn records_of_other_runs_that_were_once_written_stay_readable() {
     let records = [
         ("run-1-archive.json", 666, Some(5)),
         ("run-1-archive-schemas.json", 666, Some(5)),
+        ("run-1-archive-types.json", 666, Some(5)),
         ("run-1-skipped.json", 0, None),
         ("run-1-hooks.json", 156, None),
     ];
