@@ -1,5 +1,6 @@
 //! Who asks: one file per verb, one rendering of errors, and the exit codes.
 
+mod account;
 mod around;
 mod check;
 mod completions;
@@ -14,6 +15,7 @@ mod explain;
 mod init;
 mod lifecycle;
 mod list;
+mod locks;
 mod man;
 mod memory;
 mod next;

@@ -9,11 +9,11 @@ use jiff::Timestamp;
 
 use super::around::{Around, Unbegun};
 use super::error::{CliError, about, remedy, tell_problems};
+use super::locks::Locks;
 use super::subject::{Kept, Spot};
-use super::{Voice, desk, drill, print, prune};
+use super::{Voice, account, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
-use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
 use crate::plan::{Archive, Backup, Job, LATE, Plan, SourceKind, Timetable, Verify};
 use crate::record::{HookRecord, PlaceRecord, RunRecord, Status};
@@ -23,7 +23,7 @@ use crate::run::staging::Staging;
 use crate::run::{self, Cause, Outcome, Outside, exit};
 use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
-use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
+use crate::store::{Body, Mode, Store, StoreError};
 use crate::survey::{self, Asked, Known, Means};
 use crate::work::{self, ArchiveFacts, ArchiveWork, At, BackupWork, PruneFacts, Retention};
 
@@ -188,14 +188,14 @@ impl JobDesk<'_> {
         }
         let stores = self.stores();
         let mut locks = Locks::default();
-        let ended = match self.lock_all(&stores, &mut locks).await {
+        let ended = match locks.take(self.job, &stores, &self.lock_holder()).await {
             Ok(()) => match self.is_due(&stores).await {
                 Ok(true) => self.work_around(&stores, &locks, voice, json).await,
                 // Another host has done it meanwhile.
                 is_due => is_due.map(|_| exit::DONE),
             },
-            Err(CliError::Store(StoreError::Busy { .. })) if self.waits_for.is_some() => Ok(exit::DONE),
-            Err(busy) => Err(busy),
+            Err(StoreError::Busy { .. }) if self.waits_for.is_some() => Ok(exit::DONE),
+            Err(busy) => Err(busy.into()),
         };
         locks.release().await;
         ended
@@ -495,25 +495,16 @@ impl JobDesk<'_> {
         format!("process {} on {} (job {})", std::process::id(), outside.about.host, self.job.name())
     }
 
-    /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left
-    /// to be a fact.
-    async fn lock_all(&self, stores: &[Arc<dyn Store>], locks: &mut Locks) -> Result<(), CliError> {
-        let holder = format!(
+    /// Says who holds a lock, for whoever finds it taken.
+    fn lock_holder(&self) -> String {
+        format!(
             "process {} on {} since {} (run {}, job {})",
             std::process::id(),
             desk::host(),
             self.now,
             self.run,
             self.job.name()
-        );
-        for (destination, store) in self.job.to().iter().zip(stores) {
-            match store.lock(self.job.prefix(), &holder).await {
-                Ok(lock) => drop(locks.held.insert(destination.name().clone(), lock)),
-                Err(busy @ StoreError::Busy { .. }) => return Err(busy.into()),
-                Err(error) => drop(locks.unlocked.insert(destination.name().clone(), error.to_string())),
-            }
-        }
-        Ok(())
+        )
     }
 
     fn outside(&self, stores: &[Arc<dyn Store>], staging: &Path) -> Outside {
@@ -634,7 +625,7 @@ async fn back_up(
 ) -> Result<Ended, CliError> {
     let work = plan_backup(job, look, staging, run, now).await?;
     let records = run::backup(&work, outside).await;
-    let summary = summary(&work, &records);
+    let summary = account::backup(&work, &records);
     Ok((records, summary))
 }
 
@@ -660,85 +651,6 @@ async fn archive(
 ) -> Result<Ended, CliError> {
     let (work, facts) = plan_archive(job, look, staging, run, now).await?;
     let records = run::archive(&work, outside).await;
-    let summary = archive_summary(&work, &facts, &records);
+    let summary = account::archive(&work, &facts, &records);
     Ok((records, summary))
-}
-
-/// The locks of a job's destinations.
-#[derive(Default)]
-struct Locks {
-    held: BTreeMap<Name, Lock>,
-    /// Why the others could not be locked.
-    unlocked: BTreeMap<Name, String>,
-}
-
-impl Locks {
-    /// Returns those of the locks that are leases.
-    fn leases(&self) -> BTreeMap<Name, Lease> {
-        let lease = |(name, lock): (&Name, &Lock)| Some((name.clone(), lock.lease()?.clone()));
-        self.held.iter().filter_map(lease).collect()
-    }
-
-    /// Gives every lock back.
-    async fn release(self) {
-        for lock in self.held.into_values() {
-            lock.release().await;
-        }
-    }
-}
-
-/// Says in a line per destination what was archived, and what was deleted then.
-fn archive_summary(work: &ArchiveWork, facts: &ArchiveFacts, records: &[RunRecord]) -> String {
-    let line = |(record, fact): (&RunRecord, &work::ArchiveDestination)| match (record.status, &record.archive) {
-        (Status::Failed, _) | (_, None) => format!("{}: nothing was sealed at {}\n", work.job, fact.place.at),
-        (status, Some(archive)) => format!(
-            "{}: archive {} is {status}: {} rows in {}, {} at {}\n",
-            work.job,
-            work.snapshot,
-            Grouped(record.rows()),
-            counted(archive.files.len(), "file"),
-            Bytes(record.bytes()),
-            fact.place.at
-        ),
-    };
-    let lines: String = records.iter().zip(&facts.destinations).map(line).collect();
-    let archives = || records.iter().filter_map(|record| record.archive.as_ref());
-    let left_out: BTreeSet<&str> =
-        archives().flat_map(|archive| &archive.left_out).map(|left| left.table.as_str()).collect();
-    let left_out = match left_out.into_iter().collect::<Vec<_>>() {
-        tables if tables.is_empty() => String::new(),
-        tables => format!("  left out: {}; `list` with the archive's name says why\n", tables.join(", ")),
-    };
-    let deleted = archives().next().filter(|archive| !archive.deleted.is_empty()).map(|archive| {
-        let rows = Grouped(archive.deleted.values().sum());
-        format!("{}: {rows} rows deleted from {}\n", work.job, counted(archive.deleted.len(), "database"))
-    });
-    lines + &deleted.unwrap_or_default() + &left_out
-}
-
-/// Says in a line per destination what there is now.
-fn summary(work: &BackupWork, records: &[RunRecord]) -> String {
-    let places = work.series.iter().map(|series| (&series.seal.action.destination, &series.at));
-    let places: BTreeMap<&Name, &String> =
-        places.chain(work.there.iter().map(|there| (&there.destination, &there.at))).collect();
-    let line = |record: &RunRecord| {
-        let at = places.get(&record.destination).map_or("", |at| at.as_str());
-        match record.status {
-            Status::Failed => format!("{}: nothing was sealed at {at}\n", work.job),
-            Status::Skipped => {
-                let state = if record.exit_code == exit::DONE { "" } else { ", as a partial one" };
-                format!("{}: set {} is there already{state}, and nothing newer: {at}\n", work.job, work.snapshot)
-            }
-            status => format!(
-                "{}: set {} is {status}: {} of {}, {} rows, {} at {at}\n",
-                work.job,
-                work.snapshot,
-                record.captured.len(),
-                counted(record.expected.len(), "database"),
-                Grouped(record.rows()),
-                Bytes(record.bytes()),
-            ),
-        }
-    };
-    records.iter().map(line).collect()
 }
