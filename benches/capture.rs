@@ -4,7 +4,7 @@
 //! folder), or uses the one that is there. Idle: nobody has it open. Busy: another process commits small transactions
 //! to it as fast as it can, with DuckDB's own settings. Each side is a process of its own, in the same order each round,
 //! `ROUNDS` times; the best of each counts, because everything else on the machine only ever adds. The writer's rate is
-//! that of whole windows: alone, while captures are made one after the other, while `cp` is.
+//! that of whole windows, in turn: alone, while captures are made one after the other, while plain copies are.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -27,7 +27,7 @@ use measure::{Table, Words, path, peer};
 const ROUNDS: usize = 5;
 
 /// How long the writer's commits are counted at a time.
-const WINDOW: Duration = Duration::from_secs(20);
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// The bytes of a row that cannot be compressed.
 const ROW: u64 = 24;
@@ -121,7 +121,7 @@ impl Writer {
         writer
     }
 
-    /// Returns how many commits a second there are, alone and while copies are made, and what that took.
+    /// Returns how many commits a second there are at best, alone and while copies are made, and what that took.
     fn rates(&self, home: &Path) -> Vec<(&'static str, f64, String)> {
         assert!(self.0.id() > 0);
         let (live, copy) = (home.join("live.db"), home.join("copy.db"));
@@ -138,13 +138,19 @@ impl Writer {
             fs::copy(&live, &copy).unwrap();
             1
         };
-        let measured = vec![
-            ("the writer alone", rate(home, alone)),
-            ("the writer, captured", rate(home, capturing)),
-            ("the writer, copied by cp", rate(home, copying)),
-        ];
-        forget(&copy);
-        measured.into_iter().map(|(doing, (rate, told))| (doing, rate, told)).collect()
+        let sides: [(&str, &dyn Fn() -> u32); 3] =
+            [("the writer alone", &alone), ("the writer, captured", &capturing), ("the writer, copied", &copying)];
+        let mut best = sides.map(|(doing, _)| (doing, 0.0, String::new()));
+        for _ in 0..ROUNDS {
+            for ((_, work), best) in sides.iter().zip(&mut best) {
+                let (rate, told) = rate(home, work);
+                if rate > best.1 {
+                    (best.1, best.2) = (rate, told);
+                }
+                forget(&copy);
+            }
+        }
+        best.into()
     }
 }
 
@@ -156,7 +162,7 @@ impl Drop for Writer {
 }
 
 /// Returns how many commits a second there are while something is done again and again.
-fn rate(home: &Path, mut work: impl FnMut() -> u32) -> (f64, String) {
+fn rate(home: &Path, work: &dyn Fn() -> u32) -> (f64, String) {
     let (begun, before) = (Instant::now(), count(home));
     let (mut times, mut tries) = (0, 0);
     while begun.elapsed() < WINDOW {

@@ -202,9 +202,10 @@ fn transfer(folder: &Path, plan: &Path, up: bool) {
     let store = S3::new(bucket, Upload::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        // The sink shows no lease of another round, so each has a place of its own.
+        // As a run does, which stores under a lease; a restore needs none. The sink shows no lease of another round, so
+        // each has a place of its own.
         let place = format!("round-{}", std::process::id());
-        let lock = store.lock(&place.parse().unwrap(), "a benchmark").await.unwrap();
+        let lock = if up { Some(store.lock(&place.parse().unwrap(), "a benchmark").await.unwrap()) } else { None };
         let names = (0..FILES).map(|number| format!("file-{number}"));
         let moves = stream::iter(names).map(|name| {
             let (store, key) = (&store, format!("ours/{name}").parse::<Key>().unwrap());
@@ -219,6 +220,8 @@ fn transfer(folder: &Path, plan: &Path, up: bool) {
             }
         });
         moves.buffer_unordered(ABREAST).collect::<Vec<()>>().await;
-        lock.release().await;
+        if let Some(lock) = lock {
+            lock.release().await;
+        }
     });
 }

@@ -176,7 +176,13 @@ impl Draft {
         mut go_on: impl FnMut() -> Result<Pass, CaptureError>,
     ) -> Result<u64, CaptureError> {
         while !range.is_empty() {
-            let length = usize::try_from((range.end - range.start).min(STRIDE)).unwrap_or(usize::MAX);
+            // The kernel copies whole runs of pages where a copy begins with one: behind the headers none does, and all strides
+            // that began so would take a third longer.
+            let stride = match range.start % PIECE as u64 {
+                0 => STRIDE,
+                over => PIECE as u64 - over,
+            };
+            let length = usize::try_from((range.end - range.start).min(stride)).unwrap_or(usize::MAX);
             let (mut from, mut to) = (range.start, range.start);
             match copy_file_range(&source.file, Some(&mut from), &self.file, Some(&mut to), length) {
                 Ok(0) => break,

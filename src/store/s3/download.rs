@@ -53,8 +53,9 @@ impl Opened {
         meter: &Meter,
         sink: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
     ) -> Result<Moved, StoreError> {
-        // The parts go to a thread of their own, so that those to come are fetched while one is hashed and written.
-        let (parts, arriving) = mpsc::channel(1);
+        // The parts go to a thread of their own, so that those to come are fetched while one is hashed and written. There is
+        // room for all that can be at hand: to wait for room would be to fetch nothing meanwhile.
+        let (parts, arriving) = mpsc::channel(self.upload.concurrency);
         let (at, counter) = (self.locate(key.as_str()), meter.clone());
         let taking_in = tokio::task::spawn_blocking(move || take_in(arriving, sink, &counter));
         let sent = until_stopped(meter, || at.clone(), self.send_parts_to(key, &parts)).await;
