@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
@@ -62,7 +63,9 @@ impl Neighbours {
         for folder in ["backups", "state"] {
             fs::remove_dir_all(site.path(folder)).unwrap();
         }
-        runs.iter().for_each(|run| write_tree(&site.path("backups/hitkeep"), &self.sets[*run]));
+        for run in runs {
+            write_tree(&site.path("backups/hitkeep"), &self.sets[*run]);
+        }
         let state = if is_remembered { self.state.clone() } else { Tree::new() };
         write_tree(&site.path("state"), &state);
         let verified = site.run(&["verify", "plan.toml"]);
@@ -74,7 +77,7 @@ impl Neighbours {
             fs::read(site.path(&format!("backups/hitkeep/runs/{}.json", site.sets().pop().unwrap().0))).unwrap();
         let before = serde_json::from_slice::<Value>(&record).unwrap()["previous_set"].clone();
         let (code, said, warned) = (verified.code, verified.stdout, restored.stderr);
-        let told = format!("{said}verify ends with {code}\n{planned}\n{warned}the next set comes after {before}\n\n");
+        let told = format!("{said}verify ends with {code}\n{planned}\n{warned}the next set comes after {before}\n");
         let short = RUNS.iter().enumerate().map(|(at, whose)| format!("{whose}{at}"));
         let told = self.names.iter().zip(short).fold(told, |told, (name, short)| told.replace(name, &short));
         redact::text(site, &told)
@@ -87,7 +90,7 @@ fn sets_of_another_host_are_strangers_to_whoever_remembers_and_told_of_to_whoeve
     let mut story = String::new();
     for (runs, what) in CASES {
         for (is_remembered, who) in [(true, "the host remembers"), (false, "the host is new")] {
-            story += &format!("# {what}, and {who}\n{}", neighbours.told(runs, is_remembered));
+            let _ = writeln!(story, "# {what}, and {who}\n{}", neighbours.told(runs, is_remembered));
         }
     }
     golden("strangers.txt", &story);

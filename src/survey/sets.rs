@@ -127,15 +127,15 @@ fn known(read: &Read, own: &Own) -> Option<RunId> {
     read.iter().filter_map(|(record, _)| record.series).find(|series| own.has(*series))
 }
 
-/// Returns the series of a job: that of most of the newest records with its name, or of most of the newest where none has
-/// it; nothing where those do not say. Records are `enough` to go by where more could not tell more.
-fn voted(read: &Read, job: &Name, is_enough: bool) -> Option<Option<RunId>> {
+/// Returns the series of the records that say of which a job's sets are: of the newest with its name, or of the newest where
+/// none has it. Nothing as long as more records could tell more, and there are not yet `enough`.
+fn votes(read: &Read, job: &Name, is_enough: bool) -> Option<Vec<Option<RunId>>> {
     let series = |(record, _): &(RunRecord, Sha256)| record.series;
     let named: Vec<_> = read.iter().filter(|(record, _)| record.job == *job).take(VOTES).map(series).collect();
     match named.len() {
-        0 => is_enough.then(|| record::home_of(read.iter().take(VOTES).map(series))),
-        VOTES => Some(record::home_of(named)),
-        _ => is_enough.then(|| record::home_of(named)),
+        VOTES => Some(named),
+        0 => is_enough.then(|| read.iter().take(VOTES).map(series).collect()),
+        _ => is_enough.then_some(named),
     }
 }
 
@@ -364,16 +364,19 @@ impl Look<'_> {
         for id in names.sealed.iter().rev().take(VICINITY) {
             let (Ok(record), digest) = self.read_record(*id).await? else { continue };
             read.push((record, digest));
-            let found = match known(&read, self.own) {
-                Some(own) => Some(Some(own)),
-                None if self.own.is_empty() => voted(&read, job, read.len() >= WITNESSES),
-                None => None,
+            let has_enough = |series| of_series(&read, series).any(|(record, _)| enough(record));
+            let is_found = match known(&read, self.own) {
+                Some(own) => has_enough(Some(own)),
+                None if !self.own.is_empty() => false,
+                None => {
+                    votes(&read, job, read.len() >= WITNESSES).is_some_and(|votes| has_enough(record::home_of(votes)))
+                }
             };
-            if found.is_some_and(|series| of_series(&read, series).any(|(record, _)| enough(record))) {
+            if is_found {
                 break;
             }
         }
-        let series = known(&read, self.own).or_else(|| voted(&read, job, true).flatten());
+        let series = known(&read, self.own).or_else(|| record::home_of(votes(&read, job, true)?));
         Ok(of_series(&read, series).cloned().collect())
     }
 
