@@ -134,6 +134,16 @@ enum Verb {
 }
 
 impl Verb {
+    /// Tells whether what it writes is for others to read, such as the user that a service runs as, and holds no secret: plans name
+    /// only where their secrets are. Whoever calls it says what others may do with it, by the umask.
+    fn writes_for_others(&self) -> bool {
+        match self {
+            Self::Init(init) => init.writes_a_plan_alone(),
+            Self::Units(_) | Self::Man(_) => true,
+            _ => false,
+        }
+    }
+
     async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         match self {
             Self::Run(run) => run.carry_out(voice).await,
@@ -204,8 +214,6 @@ fn print(text: &str) -> Result<(), CliError> {
 
 /// Runs the program with these arguments, and returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    // Snapshots hold secrets in clear: whatever is made is its owner's alone.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -213,6 +221,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { exit::REJECTED } else { exit::DONE };
         }
     };
+    if !arguments.verb.writes_for_others() {
+        // Snapshots hold secrets in clear: whatever is made is its owner's alone.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
     error::choose(arguments.voice.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

@@ -212,11 +212,11 @@ fn a_daemon_keeps_its_schedule_through_jumps_of_the_clock_and_changes_of_its_pla
 
     // The time comes.
     daemon.wait_for_line("nightly: set 2026-03-06T03000");
-    told.push(manager.hear_news());
+    told.extend([manager.hear_news(), manager.hear_news()]);
     // The host was suspended, and missed two: it catches up with one. The clock is set back: it is not repeated.
     clock.set("2026-03-08T14:30:00Z".parse().unwrap());
     daemon.wait_for_line("nightly: set 2026-03-08T1430");
-    told.push(manager.hear_news());
+    told.extend([manager.hear_news(), manager.hear_news()]);
     clock.set("2026-03-08T13:45:00Z".parse().unwrap());
     // A plan that is refused changes nothing, one that is taken does.
     site.write_plan("version = 2\n");
@@ -229,7 +229,7 @@ fn a_daemon_keeps_its_schedule_through_jumps_of_the_clock_and_changes_of_its_pla
     told.extend([manager.hear_news(), manager.hear_news()]);
     clock.set("2026-03-09T13:59:58Z".parse().unwrap());
     daemon.wait_for_line("nightly: set 2026-03-09T1400");
-    told.push(manager.hear_news());
+    told.extend([manager.hear_news(), manager.hear_news()]);
     daemon.signal(Signal::TERM);
     let outcome = daemon.end();
     told.push(manager.hear_news());
@@ -291,6 +291,7 @@ fn a_daemon_that_is_ended_in_the_middle_of_a_run_seals_nothing() {
         // It has never run: that is caught up with at once.
         let mut daemon = Running::start(command);
         assert!(manager.hear_news().starts_with("READY=1 STATUS=next is nightly, "));
+        assert_eq!(manager.hear_news(), "STATUS=nightly is running");
         daemon.wait_for_task("store");
         daemon.signal(signal);
         let outcome = daemon.end();
@@ -311,10 +312,11 @@ fn a_daemon_shows_that_it_is_alive_while_it_rests_and_while_it_runs() {
     command.env("WATCHDOG_USEC", "300000");
     let mut daemon = Running::start(command);
     assert!(manager.hear_news().starts_with("READY=1 "));
+    assert_eq!(manager.hear_news(), "STATUS=nightly is running");
     daemon.wait_for_task("export");
     assert_eq!(manager.hear(), ALIVE);
     daemon.wait_for_line(r#"{"format":1,"event":"run-finished""#);
-    assert!(manager.hear_news().starts_with("STATUS=next is nightly, "));
+    assert!(manager.hear_news().starts_with("STATUS=nightly: success (exit code 0); next is nightly, "));
     assert_eq!([manager.hear(), manager.hear()], [ALIVE; 2]);
     // One that stands still gives no sign.
     daemon.signal(Signal::STOP);

@@ -15,9 +15,7 @@ fn root() -> &'static Path {
 
 #[test]
 fn the_plan_beside_hitkeep_in_a_container_is_one() {
-    let compose = fs::read_to_string(root().join(".packaging/compose.yaml")).unwrap();
-    let (_, plan) = compose.split_once("content: |\n").unwrap();
-    let plan: String = plan.lines().map(|line| line.strip_prefix("      ").unwrap_or(line).to_owned() + "\n").collect();
+    let plan = fs::read_to_string(root().join(".packaging/plan.toml")).unwrap();
     let site = Site::with(minimal());
     site.write_plan(&plan);
     let checked = site.run(&["check", "plan.toml"]);

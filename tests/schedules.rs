@@ -4,20 +4,24 @@
 #![expect(clippy::print_stderr, reason = "what is skipped is said")]
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use chrono::DateTime as Instant;
 use chrono_tz::Tz;
 use croner::parser::CronParser;
+use hitkeep_plan::demo::Layout;
 use hitkeep_plan::plan::{Schedule, ScheduleError, Slot};
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan as _};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use rustix::process::Signal;
 
-use crate::fixture::{PLAN, Running, Site, minimal};
+use crate::fixture::{PLAN, Running, Site, demo, minimal};
 use crate::redact::{self, golden};
+use crate::signals::stopped_at;
 
 /// Zones whose clocks change by an hour, by half of one, at midnight, the other way round in winter, and never.
 const ZONES: &[&str] = &[
@@ -339,6 +343,20 @@ fn a_run_that_failed_has_had_its_time() {
 }
 
 #[test]
+fn a_run_that_was_stopped_is_made_up_for() {
+    let site = Site::with(demo(Layout::Joined));
+    site.write_plan(&scheduled("0 0 1 1 *", ""));
+    for signal in [Signal::TERM, Signal::INT] {
+        let stopped = stopped_at(&site, &["run", "plan.toml", "--due", "--json"], "store", signal);
+        assert!([130, 143].contains(&stopped.code), "{stopped:?}");
+        assert_eq!(site.sets().len(), 0);
+    }
+    assert!(site.succeed(&["run", "plan.toml", "--due"]).stdout.starts_with("nightly: set "));
+    assert_eq!(site.succeed(&["run", "plan.toml", "--due"]).stdout, "");
+    assert_eq!((site.sets().len(), site.state_records().len()), (1, 3));
+}
+
+#[test]
 fn of_two_hosts_one_does_what_is_due() {
     let site = Site::with(minimal());
     let text = scheduled("0 0 1 1 *", "");
@@ -376,6 +394,35 @@ fn a_scheduler_is_given_its_files() {
     std::fs::copy(site.path("plan.toml"), spaced.join("it's.toml")).unwrap();
     let awkward = text(&["units", "my 100% plans/it's.toml", "--cron"]);
     golden("units.txt", &[systemd, cron, dense, awkward].join("\n"));
+}
+
+#[test]
+fn what_is_written_for_a_service_its_user_can_read() {
+    let site = Site::with(minimal());
+    let mode = |name: &str| std::fs::metadata(site.path(name)).unwrap().permissions().mode() & 0o777;
+    std::fs::write(site.path("like-any"), "").unwrap();
+    std::fs::create_dir(site.path("folder-like-any")).unwrap();
+    site.succeed(&["init", "own.toml"]);
+    site.write_plan(&scheduled("0 3 * * *", ""));
+    site.succeed(&["units", "plan.toml", "--systemd", "--to", "etc/units"]);
+    for file in ["own.toml", "etc/units/hitkeep-plan-plan.service", "etc/units/hitkeep-plan-plan.timer"] {
+        assert_eq!(mode(file), mode("like-any"), "{file}");
+    }
+    assert_eq!(mode("etc/units"), mode("folder-like-any"));
+}
+
+#[test]
+fn a_service_is_handed_the_credentials_of_its_plan() {
+    let site = Site::with(minimal());
+    let bucket = "[destination.bucket]\nurl = \"s3://bucket/x\"\nregion = \"eu-central-1\"\naccess_key_id = { credential = \"s3-id\" }\n\
+                  secret_access_key = { credential = \"s3-secret\" }\n";
+    site.write_plan(&(scheduled("0 3 * * *", "") + bucket));
+    let service = site.succeed(&["units", "plan.toml", "--systemd", "--daemon"]).stdout;
+    let handed: Vec<&str> = service.lines().filter(|line| line.starts_with("LoadCredential=")).collect();
+    assert_eq!(
+        handed,
+        ["LoadCredential=s3-id:/etc/credstore/s3-id", "LoadCredential=s3-secret:/etc/credstore/s3-secret"]
+    );
 }
 
 #[test]

@@ -52,14 +52,13 @@ fn whatever_is_made_is_its_owners_alone() {
         &["run", "plans/plan.toml"][..],
         &["restore", "plans/plan.toml", "--to", "restored/deep"],
         &["restore", "plans/plan.toml", "--to", "restored/deep", "--yes"],
-        &["init", "new.toml"],
         &["init", "--demo", "installation", "--hits", "300"],
         &["demo", "everything", "--hits", "300", "--quiet"],
         &["demo", "running", "--hits", "300", "--live", "--quiet"],
     ] {
         run_without_umask(&site, words);
     }
-    for made in ["plans/backups", "plans/state", "restored", "new.toml", "installation", "everything/backups"] {
+    for made in ["plans/backups", "plans/state", "restored", "installation", "everything/backups"] {
         assert!(site.path(made).exists(), "{made} was not made");
     }
     assert_eq!(open_to_others(&site.path("")), Vec::<String>::new());

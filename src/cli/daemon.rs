@@ -18,7 +18,7 @@ use super::{Voice, desk};
 use crate::event::{Event, Listener};
 use crate::plan::Plan;
 use crate::report::service;
-use crate::run::Cause;
+use crate::run::{Cause, Outcome};
 use crate::stop::Stop;
 use crate::store::local::Local;
 use crate::survey;
@@ -104,8 +104,8 @@ impl Keeper {
             match work::first_due(&self.jobs, Timestamp::now()) {
                 Some((index, start)) => {
                     self.jobs[index].try_for(start, Timestamp::now());
-                    self.run(index, hangup).await?;
-                    service::status(&self.outlook());
+                    let ended = self.run(index, hangup).await?;
+                    service::status(&format!("{ended}; {}", self.outlook()));
                 }
                 None => self.rest(hangup).await?,
             }
@@ -126,16 +126,20 @@ impl Keeper {
         Ok(())
     }
 
-    /// Runs a job, unless the records know better, and lives on meanwhile. However it ends, the others have their turn.
-    async fn run(&mut self, index: usize, hangup: &mut Signal) -> Result<(), CliError> {
+    /// Runs a job, unless the records know better, and lives on meanwhile. However it ends, the others have their turn; it
+    /// returns how, in words.
+    async fn run(&mut self, index: usize, hangup: &mut Signal) -> Result<String, CliError> {
         let (plan, name) = (Arc::clone(&self.plan), self.jobs[index].job.clone());
-        let Some(job) = plan.jobs().find(|job| *job.name() == name) else { return Ok(()) };
+        let Some(job) = plan.jobs().find(|job| *job.name() == name) else {
+            return Ok(format!("{name} is gone"));
+        };
         let (waits_for, stop) = (plan.timetable(job), self.stop.clone());
+        service::status(&format!("{name} is running"));
         let mut running = std::pin::pin!(do_job(&plan, job, waits_for, false, &stop, self.voice, self.daemon.json));
         let mut is_told = false;
-        loop {
+        let code = loop {
             tokio::select! {
-                _ = &mut running => break,
+                code = &mut running => break code,
                 _ = self.pulse.tick() => service::alive(),
                 () = stop.wait(), if !is_told => {
                     is_told = true;
@@ -143,11 +147,11 @@ impl Keeper {
                 }
                 Some(()) = hangup.recv() => self.read_again().await?,
             }
-        }
+        };
         if let Some(waiting) = self.jobs.iter_mut().find(|waiting| waiting.job == name) {
             waiting.last = survey::last_run(plan.name(), job, &[], &state(&plan)).await?.max(waiting.last);
         }
-        Ok(())
+        Ok(format!("{name}: {} (exit code {code})", Outcome::of(code)))
     }
 
     /// Reads the plan again. One that is refused is said, and that of before goes on.

@@ -36,6 +36,11 @@ pub(super) struct Init {
 }
 
 impl Init {
+    /// Tells whether a plan is all that is written.
+    pub(super) fn writes_a_plan_alone(&self) -> bool {
+        self.demo.is_none()
+    }
+
     pub(super) fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         if let Some(directory) = &self.demo {
             let plan = make_demo(directory, self.hits)?.0;

@@ -40,7 +40,7 @@ pub(super) struct Units {
     /// The image of this program, for `--kubernetes` and `--github`.
     #[arg(long, default_value = IMAGE, conflicts_with_all = ["systemd", "cron"])]
     image: String,
-    /// Write the files into this directory, where they must not be yet.
+    /// Write the files into this directory, where they must not be yet; it is made where it is missing.
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
 }
@@ -54,6 +54,11 @@ impl Units {
             print(&texts.join("\n"))?;
             return Ok(exit::DONE);
         };
+        std::fs::create_dir_all(folder).map_err(|cause| CliError::File {
+            doing: "make",
+            path: folder.clone(),
+            cause,
+        })?;
         for unit in units {
             let path = folder.join(&unit.name);
             write_new(&path, &unit.text)?;

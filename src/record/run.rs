@@ -271,6 +271,12 @@ impl RunRecord {
         snapshots + self.archive.as_ref().map_or(0, ArchiveRecord::bytes)
     }
 
+    /// Tells whether a signal stopped the run: the exit code is that of a shell then, 128 and the number of SIGINT or SIGTERM.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.exit_code, 130 | 143)
+    }
+
     /// Returns the sum of the rows of the snapshots, or of the archived files.
     #[must_use]
     pub fn rows(&self) -> u64 {

@@ -2,11 +2,12 @@
 
 mod kubernetes;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use minijinja::{Environment, Value, context};
 
-use crate::plan::{Plan, Store, Way, When};
+use crate::plan::{Plan, Secret, Store, Way, When};
 
 pub use kubernetes::{kubernetes, workflow};
 
@@ -53,8 +54,11 @@ fn fill(template: &str, plan: &Plan, program: &str, file: &str, is_daemon: bool)
     let has_bucket = plan.destinations().iter().any(|destination| matches!(destination.store(), Store::Bucket(_)));
     let has_address = plan.notices().iter().any(|notice| !matches!(notice.way(), Way::Command(_)));
     let (has_network, may_skip) = (has_bucket || has_address, !plan.hooks().at(When::Before).is_empty());
-    let (name, minutes) = (plain(plan), tick(plan));
-    render(template, context! { name, program, plan => file, is_daemon, writable, has_network, may_skip, minutes })
+    let (name, minutes, credentials) = (plain(plan), tick(plan), credentials(plan));
+    render(
+        template,
+        context! { name, program, plan => file, is_daemon, writable, has_network, may_skip, minutes, credentials },
+    )
 }
 
 /// Renders a template of this program's own, which is whole.
@@ -76,6 +80,15 @@ fn written(plan: &Plan) -> Vec<&Path> {
     });
     let metrics = plan.metrics().and_then(|metrics| metrics.textfile().parent());
     directories.chain(plan.local().chosen()).chain(metrics).collect()
+}
+
+/// Returns the names of the credentials that systemd is to hand over.
+fn credentials(plan: &Plan) -> BTreeSet<String> {
+    let name = |secret: &Secret| match secret {
+        Secret::Credential(name) => Some(name.clone()),
+        _ => None,
+    };
+    plan.secrets().filter_map(name).collect()
 }
 
 /// Returns how many minutes lie between two questions what is due: five, unless a job may come in between.

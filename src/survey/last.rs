@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{last_records, own, sets};
+use super::{last_records_of, own, sets};
 use crate::plan::Job;
+use crate::record::RunRecord;
 use crate::store::{Store, StoreError};
 
-/// Returns when the last run of a plan's job began, however it ended: of the runs that sealed a set at a destination, on
-/// whatever host, and of those whose records are in the `state` directory of this one.
+/// Returns when the last run of a plan's job began, however it came to its end: of the runs that sealed a set at a destination,
+/// on whatever host, and of those whose records are in the `state` directory of this one. One that a signal has stopped,
+/// as a restart of the host or of the daemon does, has not come to its end.
 ///
 /// # Errors
 /// When the state directory cannot be read. A destination that does not answer says nothing.
@@ -19,7 +21,11 @@ pub async fn last_run(
     stores: &[Arc<dyn Store>],
     state: &dyn Store,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let mut begun = last_records(state, plan, job.name()).await?.iter().map(|record| record.started_at).max();
+    let mut begun = last_records_of(state, plan, job.name(), |records| !records.iter().any(RunRecord::is_stopped))
+        .await?
+        .iter()
+        .map(|record| record.started_at)
+        .max();
     for (destination, store) in job.to().iter().zip(stores) {
         let own = own(state, plan, job.name(), destination.name()).await;
         let sealed = sets::newest_record(store.as_ref(), job.prefix(), job.name(), &own).await.ok().flatten();
