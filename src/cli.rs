@@ -1,5 +1,6 @@
 //! Who asks: one file per verb, one rendering of errors, and the exit codes.
 
+mod account;
 mod around;
 mod check;
 mod completions;
@@ -15,6 +16,7 @@ mod from_env;
 mod init;
 mod lifecycle;
 mod list;
+mod locks;
 mod man;
 mod memory;
 mod next;

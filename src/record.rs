@@ -18,7 +18,8 @@ pub use archive::{
     SiteRecord, hive_key, run_of,
 };
 pub use catalogue::{
-    Catalogue, FoundRecord, Held, Names, Set, State, announcement_key, home_of, manifest_key, record_key, runs_folder,
+    Catalogue, Doubt, FoundRecord, Held, Names, Set, State, announcement_key, home_of, manifest_key, record_key,
+    runs_folder,
 };
 pub use drill::{Assertion, DrillRecord, DrilledDatabase, drill_key, drill_of};
 pub use manifest::{Capture, ContentRecord, FileRecord, Kind, LiveRecord, Manifest, TableRecord};

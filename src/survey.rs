@@ -5,6 +5,7 @@
 mod archive;
 mod growth;
 mod last;
+mod own;
 mod prune;
 mod sample;
 mod sets;
@@ -14,13 +15,14 @@ mod theirs;
 pub use archive::{archive, archived, rows};
 pub use growth::growth;
 pub use last::last_run;
+pub use own::{Known, Own, own};
 pub use prune::{documents, drilled, last_records, last_records_of, pins, prune};
 pub use sample::last_sample;
 pub use sets::{Asked, catalogue, sealed};
 pub use status::{kept_records, series};
 pub use theirs::{Theirs, Unfinished, adopt, look};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,8 +112,8 @@ impl Means<'_> {
 
 /// Looks at everything that the backup of an installation is about; `stores` are its destinations' stores, in the plan's order.
 ///
-/// A destination that is known not to answer, with the reason in `silent`, is not asked again: each question to a
-/// server that is gone takes as long as the patience with it.
+/// A destination that is `known` not to answer is not asked again: each question to a server that is gone takes as long
+/// as the patience with it.
 ///
 /// # Errors
 /// When the list of databases cannot be read, or the staging directory cannot be asked. A single database or
@@ -120,28 +122,25 @@ pub async fn backup(
     job: &Backup,
     installation: &Installation,
     stores: &[Arc<dyn Store>],
-    silent: &BTreeMap<Name, String>,
+    known: &Known,
     means: &Means<'_>,
 ) -> Result<BackupFacts, SurveyError> {
     let mut found = databases(installation, means).await?;
     found.drop_unwanted(job.databases(), means.staging);
-    let destinations = means.unless_stopped(destinations(job, stores, silent)).await?;
+    let destinations = means.unless_stopped(destinations(job, stores, known)).await?;
     let Databases { facts: databases, unused, .. } = found;
     Ok(BackupFacts { databases, unused, destinations, staging_free: free(means.staging)? })
 }
 
 /// Asks each destination of a job what it holds.
-async fn destinations(
-    job: &Backup,
-    stores: &[Arc<dyn Store>],
-    silent: &BTreeMap<Name, String>,
-) -> Vec<DestinationFact> {
+async fn destinations(job: &Backup, stores: &[Arc<dyn Store>], known: &Known) -> Vec<DestinationFact> {
     let mut destinations = Vec::new();
     for (destination, store) in job.to().iter().zip(stores) {
         let place = place(store.as_ref(), job.prefix());
-        let reached = match silent.get(destination.name()) {
+        let own = known.own.get(destination.name()).cloned().unwrap_or_default();
+        let reached = match known.silent.get(destination.name()) {
             Some(cause) => Err(cause.clone()),
-            None => reach(store.as_ref(), job.prefix(), job.name()).await.map_err(|error| error.to_string()),
+            None => reach(store.as_ref(), job.prefix(), job.name(), &own).await.map_err(|error| error.to_string()),
         };
         destinations.push(DestinationFact { name: destination.name().clone(), place, reached });
     }
@@ -154,8 +153,9 @@ pub fn place(store: &dyn Store, prefix: &Prefix) -> Place {
     Place { prefix: prefix.clone(), at: store.locate(prefix.as_str()) }
 }
 
-async fn reach(store: &dyn Store, prefix: &Prefix, job: &Name) -> Result<Reached, StoreError> {
-    let sets::Predecessors { names, newest_record, newest_complete } = sets::predecessors(store, prefix, job).await?;
+async fn reach(store: &dyn Store, prefix: &Prefix, job: &Name, own: &Own) -> Result<Reached, StoreError> {
+    let found = sets::predecessors(store, prefix, job, own).await?;
+    let sets::Predecessors { names, newest_record, newest_complete } = found;
     Ok(Reached { names, newest_record, newest_complete, free: store.free_space().await? })
 }
 

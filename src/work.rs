@@ -47,8 +47,8 @@ pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, resto
 pub use rows::{FetchRows, InsertRows, Period, RowsChain, RowsWanted, RowsWork, SiteName, rows};
 pub use sample::Sample;
 pub use status::{
-    Change, Drilled, FailedDrill, Judgement, Looked, Newest, SeriesFacts, SeriesStatus, Standing, Trend, Trouble,
-    status,
+    Change, Drilled, FailedDrill, FailedSample, Judgement, Looked, Newest, Sampled, SeriesFacts, SeriesStatus,
+    Standing, Trend, Trouble, is_ahead, status,
 };
 pub use verify::{ArchiveCheck, Sealed, SetCheck, SnapshotCheck, VerifyWork, verify};
 

@@ -20,7 +20,7 @@ use hitkeep_plan::report::table;
 use hitkeep_plan::stop::Stop;
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
-use hitkeep_plan::survey::{self, Asked, Means};
+use hitkeep_plan::survey::{self, Asked, Known, Means, Own};
 use hitkeep_plan::work::{At, Predecessor};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -215,7 +215,7 @@ impl World {
     }
 
     async fn ask(&self, asked: Asked) -> Catalogue {
-        survey::catalogue(&self.store, &self.prefix, asked).await.unwrap()
+        survey::catalogue(&self.store, &self.prefix, asked, &Own::default()).await.unwrap()
     }
 
     /// Asks, and returns how many requests that took.
@@ -345,6 +345,9 @@ const PER_SET: usize = 1 + 2 * 2;
 /// The requests for the run records that say to which series a place belongs.
 const VOTES: usize = 3;
 
+/// The oldest record, by which it is seen that a place has sets of more than one series.
+const WITNESS: usize = 1;
+
 #[tokio::test]
 async fn ten_thousand_sets_cost_no_more_than_those_that_are_shown() {
     let mut world = World::new();
@@ -361,9 +364,9 @@ async fn ten_thousand_sets_cost_no_more_than_those_that_are_shown() {
     let newest_id = *world.ids.last().unwrap();
     let middle = world.ids[5_000];
     let asked = [
-        (At::Latest, newest_id, PAGES + VOTES + PER_SET),
-        (At::Snapshot(middle), middle, PAGES_FROM_THE_MIDDLE + VOTES + 2 * PER_SET),
-        (At::Moment(middle.moment()), middle, PAGES_FROM_THE_MIDDLE + VOTES + 2 * PER_SET),
+        (At::Latest, newest_id, PAGES + VOTES + WITNESS + PER_SET),
+        (At::Snapshot(middle), middle, PAGES_FROM_THE_MIDDLE + VOTES + WITNESS + 2 * PER_SET),
+        (At::Moment(middle.moment()), middle, PAGES_FROM_THE_MIDDLE + VOTES + WITNESS + 2 * PER_SET),
     ];
     for (at, id, cost) in asked {
         let (found, requests) = world.cost(Asked::At(at)).await;
@@ -372,7 +375,7 @@ async fn ten_thousand_sets_cost_no_more_than_those_that_are_shown() {
 }
 
 #[tokio::test]
-async fn a_new_run_reads_one_record_of_thousands() {
+async fn a_new_run_reads_one_record_of_thousands_or_a_few_where_the_host_is_new() {
     let mut world = World::new();
     for _ in 0..2_000 {
         world.seal(&World::databases()).await;
@@ -387,13 +390,18 @@ async fn a_new_run_reads_one_record_of_thousands() {
     let (limits, patience) = (&limits, Patience::default());
     let means = Means { limits, staging: &staging, patience, clock: Timestamp::now, tell: &Silence, stop: &stop };
     let job = &plan.backups()[0];
-    let facts = survey::backup(job, installation(job), &stores, &BTreeMap::new(), &means).await.unwrap();
-    let reached = facts.destinations[0].reached.as_ref().unwrap();
-    assert_eq!(reached.names.all(), world.ids.into_iter().collect());
-    let series = Some(RunId::fixed([7; 16]));
-    assert_eq!(reached.newest_record, world.newest.map(|(set, digest)| Predecessor { set, digest, series }));
-    let (runs, folders_and_manifests, record) = (2, 1, 1);
-    assert_eq!(store.requests.load(Ordering::SeqCst), runs + folders_and_manifests + record);
+    let (series, ids) = (RunId::fixed([7; 16]), world.ids.into_iter().collect());
+    let own = [(job.to()[0].name().clone(), Own::from_iter([series]))].into();
+    for (known, records) in [(Known { own, ..Known::default() }, 1), (Known::default(), VOTES)] {
+        let before = store.requests.load(Ordering::SeqCst);
+        let facts = survey::backup(job, installation(job), &stores, &known, &means).await.unwrap();
+        let reached = facts.destinations[0].reached.as_ref().unwrap();
+        assert_eq!(reached.names.all(), ids);
+        let newest = |(set, digest)| Predecessor { set, digest, series: Some(series) };
+        assert_eq!(reached.newest_record, world.newest.map(newest));
+        let (runs, folders_and_manifests) = (2, 1);
+        assert_eq!(store.requests.load(Ordering::SeqCst) - before, runs + folders_and_manifests + records);
+    }
 }
 
 #[test]

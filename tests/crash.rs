@@ -25,7 +25,7 @@ use hitkeep_plan::stop::{Reason, Stop};
 use hitkeep_plan::store::faulty::{Fault, Faulty};
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::{Body, Mode, Part, Store};
-use hitkeep_plan::survey::{self, Asked, Means};
+use hitkeep_plan::survey::{self, Asked, Known, Means, Own};
 use hitkeep_plan::work::{self, At, BackupWork, Place, Wanted};
 use jiff::{SignedDuration, Timestamp};
 
@@ -110,7 +110,10 @@ impl World {
         let (limits, stop) = (&self.limits(), Stop::default());
         let (staging, patience) = (&staging, Patience::default());
         let means = Means { limits, staging, patience, clock: Timestamp::now, tell: &Silence, stop: &stop };
-        let facts = survey::backup(job, installation(job), &[Arc::clone(store)], &silent, &means).await.unwrap();
+        let facts =
+            survey::backup(job, installation(job), &[Arc::clone(store)], &Known { silent, ..Known::default() }, &means)
+                .await
+                .unwrap();
         work::backup(job, installation(job), &facts, staging, RunId::fresh(now), now).unwrap()
     }
 
@@ -129,7 +132,7 @@ impl World {
 
     /// Looks with healthy eyes: every set that counts must verify, and nothing may be broken or taken for HitKeep's.
     async fn inspect(&self, store: &Arc<dyn Store>, about: &str) -> Catalogue {
-        let catalogue = survey::catalogue(store.as_ref(), self.prefix(), Asked::All).await.unwrap();
+        let catalogue = survey::catalogue(store.as_ref(), self.prefix(), Asked::All, &Own::default()).await.unwrap();
         for set in &catalogue.sets {
             let is_ours = matches!(set.state, State::Complete | State::Partial | State::Orphan);
             assert!(is_ours, "{about}: set {} is {:?}", set.id, set.state);
@@ -188,7 +191,8 @@ impl World {
             data_path: data_path.clone(),
             replace: false,
         };
-        let catalogue = survey::catalogue(store.as_ref(), self.prefix(), Asked::At(wanted.set)).await.unwrap();
+        let catalogue =
+            survey::catalogue(store.as_ref(), self.prefix(), Asked::At(wanted.set), &Own::default()).await.unwrap();
         let facts = survey::restore(self.place(store.as_ref()), catalogue, &wanted).unwrap();
         let now = Timestamp::now();
         let work = work::restore(&wanted, &facts, RunId::fresh(now), now).unwrap();

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use hitkeep_plan::record::{DrillRecord, Manifest, RunRecord};
+use hitkeep_plan::record::{DrillRecord, Manifest, RunRecord, SampleRecord};
 use serde_json::Value;
 use snapbox::{Data, assert_data_eq};
 
@@ -140,6 +140,7 @@ fn records_of_other_runs_that_were_once_written_stay_readable() {
     let records = [
         ("run-1-archive.json", 666, Some(5)),
         ("run-1-archive-schemas.json", 666, Some(5)),
+        ("run-1-archive-types.json", 666, Some(5)),
         ("run-1-skipped.json", 0, None),
         ("run-1-hooks.json", 156, None),
     ];
@@ -164,6 +165,16 @@ fn a_drill_record_that_was_once_written_stays_readable() {
         assert_eq!(text(&read.write()), text(&record), "{file}");
         assert!(validator("drill").is_valid(&parse(&path)), "{file}");
     }
+}
+
+#[test]
+fn a_sample_record_that_was_once_written_stays_readable() {
+    let path = root().join("tests/recorded/sample-1.json");
+    let record = fs::read(&path).unwrap();
+    let read = SampleRecord::read(&record).unwrap();
+    assert_eq!((read.format, read.round, read.parts, read.files, read.passed), (1, 2, 4, 3, false));
+    assert_eq!(text(&read.write()), text(&record));
+    assert!(validator("sample").is_valid(&parse(&path)));
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -351,6 +351,45 @@ async fn a_bucket_does_what_it_was_told_and_a_rule_that_would_take_the_last_set_
     assert_eq!(site.run(&["status", "plan.toml"]).code, 0, "there is no objective");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bucket_moves_to_another_class_is_read_as_before() {
+    let Some(server) = ceph::server() else { return };
+    let cooler = format!("lifecycle = {{ transition = [{{ after = \"1d\", class = \"{}\" }}] }}", ceph::COOLER);
+    let (site, bucket) = site(&server, &cooler, "");
+    let client = server.client();
+    let mut story = String::new();
+    let mut say = |words: &[&str]| {
+        let outcome = site.run(words);
+        let _ = writeln!(story, "$ {}\n{}", words.join(" "), redact::outcome(&site, &outcome));
+    };
+    say(&["run", "plan.toml"]);
+    say(&["lifecycle", "plan.toml", "--apply"]);
+
+    let begun = Instant::now();
+    let is_moved = async || {
+        let listed = client.list_objects_v2().bucket(&bucket).prefix("root/hitkeep/").send().await.unwrap();
+        let keys: Vec<String> = listed.contents.unwrap().into_iter().map(|object| object.key.unwrap()).collect();
+        for key in &keys {
+            let head = client.head_object().bucket(&bucket).key(key).send().await.unwrap();
+            if head.storage_class.is_none_or(|class| class.as_str() != ceph::COOLER) {
+                return false;
+            }
+        }
+        keys.len() > 10
+    };
+    while !is_moved().await {
+        assert!(begun.elapsed() < 12 * ceph::DAY + Duration::from_secs(30), "the set lies where it was stored");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    say(&["list", "plan.toml"]);
+    say(&["verify", "plan.toml"]);
+    say(&["verify", "plan.toml", "--restore"]);
+    say(&["restore", "plan.toml", "--to", "new"]);
+    say(&["run", "plan.toml"]);
+    say(&["verify", "plan.toml"]);
+    golden("lifecycle-moves.txt", &story.replace(&bucket, "[BUCKET]"));
+}
+
 #[test]
 fn a_server_without_lifecycle_says_so() {
     for server in servers().into_iter().filter(|server| !["ceph", "garage"].contains(&server.name)) {

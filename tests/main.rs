@@ -45,5 +45,6 @@ mod signals;
 mod source;
 mod status;
 mod store;
+mod strangers;
 mod units;
 mod verifies;

@@ -83,7 +83,7 @@ fn series() -> Vec<Series> {
     drill.snapshot = SnapshotId::at(days_ago(2));
     let status = |sets: &[Set], drills: Vec<DrillRecord>, holder: Option<&str>| {
         let catalogue = Catalogue { sets: sets.to_vec(), ..Catalogue::default() };
-        let facts = SeriesFacts { catalogue, drills, holder: holder.map(str::to_owned) };
+        let facts = SeriesFacts { catalogue, drills, samples: Vec::new(), holder: holder.map(str::to_owned) };
         Looked::Standing(Box::new(work::status(objective, &facts, &[], now())))
     };
     let old: Vec<Set> = sets().into_iter().filter(|set| set.id.moment() < days_ago(45)).collect();

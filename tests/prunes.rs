@@ -21,7 +21,7 @@ use hitkeep_plan::store::local::Local;
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::s3::S3;
 use hitkeep_plan::store::{Body, Mode, Part, Purpose, Store};
-use hitkeep_plan::survey::{self, Asked};
+use hitkeep_plan::survey::{self, Asked, Own};
 use hitkeep_plan::work::{self, Retention};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -293,7 +293,7 @@ async fn a_store_that_fails_at_any_call_leaves_nothing_that_looks_whole_and_is_n
                 memory.put(key, Body::Bytes(bytes.clone()), Mode::Create, &Meter::default()).await.unwrap();
             }
             let store: Arc<dyn Store> = Arc::new(memory);
-            let facts = survey::prune(store.as_ref(), &prefix, Vec::new()).await.unwrap();
+            let facts = survey::prune(store.as_ref(), &prefix, &Own::default(), Vec::new()).await.unwrap();
             let work = work::prune(&wanted, &facts, false, now);
             assert_eq!(work.deletions.len(), 3);
             let faulty = Arc::new(Faulty::new(Arc::clone(&store), Some(fault)));
@@ -304,7 +304,7 @@ async fn a_store_that_fails_at_any_call_leaves_nothing_that_looks_whole_and_is_n
             let is_harmless = (call, after_effect, for_good) == (NOTE_OF_THE_LEFTOVER, true, false);
             assert_eq!(code == exit::DONE, !is_struck || is_harmless, "{fault:?}: {record:?}");
             // With healthy eyes: each set is whole as it was, or an orphan on its way out.
-            let catalogue = survey::catalogue(store.as_ref(), &prefix, Asked::All).await.unwrap();
+            let catalogue = survey::catalogue(store.as_ref(), &prefix, Asked::All, &Own::default()).await.unwrap();
             let found = objects(store.as_ref()).await;
             for set in &catalogue.sets {
                 let is_doomed = work.condemned().any(|judged| judged.id == set.id);
@@ -321,7 +321,7 @@ async fn a_store_that_fails_at_any_call_leaves_nothing_that_looks_whole_and_is_n
                 }
             }
             // The next time finishes what was begun.
-            let facts = survey::prune(store.as_ref(), &prefix, Vec::new()).await.unwrap();
+            let facts = survey::prune(store.as_ref(), &prefix, &Own::default(), Vec::new()).await.unwrap();
             let again = work::prune(&wanted, &facts, false, now);
             let (_, code) = run::prune(&again, &mark, &outside(&wanted, Arc::clone(&store))).await;
             assert_eq!(code, exit::DONE);

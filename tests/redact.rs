@@ -23,7 +23,9 @@ pub(crate) fn text(site: &Site, text: &str) -> String {
     let folder = site.path("").display().to_string();
     let text = unwrapped(text).replace(folder.trim_end_matches('/'), "[SITE]");
     let host = rustix::system::uname();
-    let text = text.replace(&format!(" on {},", host.nodename().to_string_lossy()), " on [HOST],");
+    let on_host = |after: &str| format!(" on {}{after}", host.nodename().to_string_lossy());
+    let text =
+        [",", " stored"].iter().fold(text, |text, after| text.replace(&on_host(after), &format!(" on [HOST]{after}")));
     let mut redacted = String::new();
     let mut rest = text.as_str();
     let mut is_inside_word = false;

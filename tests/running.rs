@@ -15,7 +15,7 @@ use hitkeep_plan::duck::capture::Patience;
 use hitkeep_plan::event::Silence;
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::stop::{Reason, Stop};
-use hitkeep_plan::survey::{self, Means, SurveyError};
+use hitkeep_plan::survey::{self, Known, Means, SurveyError};
 use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -286,7 +286,7 @@ async fn a_look_that_is_stopped_leaves_no_copy() {
     fs::create_dir(&staging).unwrap();
     stop.request(Reason::Interrupt);
     let job = &plan.backups()[0];
-    let ended = survey::backup(job, installation(job), &[], &BTreeMap::new(), &means).await;
+    let ended = survey::backup(job, installation(job), &[], &Known::default(), &means).await;
     assert!(matches!(ended, Err(SurveyError::Stopped(Reason::Interrupt))), "{ended:?}");
     assert!(read_tree(&staging).is_empty(), "{:?}", names(&staging));
 }

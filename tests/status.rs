@@ -8,7 +8,7 @@ use std::time::Duration;
 use hitkeep_plan::measure::Sha256;
 use hitkeep_plan::name::{RunId, SnapshotId};
 use hitkeep_plan::plan::Objective;
-use hitkeep_plan::record::{Catalogue, DrillRecord, RunRecord, Set, State, Status};
+use hitkeep_plan::record::{Catalogue, DrillRecord, RunRecord, SampleRecord, Set, State, Status};
 use hitkeep_plan::report;
 use hitkeep_plan::store::Store;
 use hitkeep_plan::store::local::Local;
@@ -63,6 +63,13 @@ fn drill(hours: i64, of: i64, passed: bool) -> DrillRecord {
     drill
 }
 
+fn sample(hours: i64, round: u64, passed: bool) -> SampleRecord {
+    let mut sample = SampleRecord::read(include_bytes!("recorded/sample-1.json")).unwrap();
+    (sample.started_at, sample.finished_at) = (hours_ago(hours), hours_ago(hours));
+    (sample.round, sample.passed) = (round, passed);
+    sample
+}
+
 fn objective(rpo: &str, drill_every: &str) -> Objective {
     Objective { rpo: rpo.parse().ok(), drill_every: drill_every.parse().ok() }
 }
@@ -80,7 +87,11 @@ fn objectives_are_met_or_broken() {
         ("exactly in time", series(&[(26, 100)]), objective("26h", ""), "met -"),
         ("too old", series(&[(27, 100)]), objective("26h", ""), "broken -"),
         ("the newest counts", series(&[(50, 100), (27, 100), (2, 100)]), objective("26h", ""), "met -"),
-        ("a set of the future", series(&[(-3, 100)]), objective("26h", ""), "met -"),
+        ("a set of the future", series(&[(-3, 100)]), objective("26h", ""), "broken -"),
+        ("a set of a clock that is a little fast", series(&[(-1, 100)]), objective("26h", ""), "met -"),
+        ("one in time, and one of the future", series(&[(2, 100), (-30, 100)]), objective("26h", ""), "met -"),
+        ("too old, and one of the future", series(&[(27, 100), (-3, 100)]), objective("26h", ""), "broken -"),
+        ("a drill of the future", drilled(&[drill(-3, 2, true)]), objective("", "7d"), "- broken"),
         ("a partial set is no success", partial, objective("26h", ""), "broken -"),
         ("never drilled", series(&[(2, 100)]), objective("26h", "7d"), "met broken"),
         ("drilled in time", drilled(&[drill(24, 30, true)]), objective("", "7d"), "- met"),
@@ -133,6 +144,9 @@ fn everything() -> Vec<(SeriesStatus, Objective)> {
     let troubled = judged(work::status(wanted, &facts, &[failed], now()));
     let fresh = judged(work::status(Objective::default(), &series(&[]), &[], now()));
     let calm = judged(work::status(objective("26h", ""), &series(&[(26, 100), (2, 100)]), &[], now()));
+    let ahead = series(&[(30, 100), (-8, 100)]);
+    let ahead = SeriesFacts { samples: vec![sample(49, 3, true), sample(25, 4, false)], ..ahead };
+    let ahead = judged(work::status(objective("26h", ""), &ahead, &[], now()));
     let silent = Looked::Unreachable(
         "cannot list `s3://my-analytics-bucket/hitkeep/backups/runs`: connection refused".to_owned(),
     );
@@ -140,6 +154,7 @@ fn everything() -> Vec<(SeriesStatus, Objective)> {
         (named("disk", "/srv/hitkeep/web-1/backups", troubled), wanted),
         (named("nas", "/mnt/nas/backups", calm), objective("26h", "")),
         (named("mirror", "/mnt/mirror/backups", fresh), Objective::default()),
+        (named("fast", "/mnt/fast/backups", ahead), objective("26h", "")),
         (named("offsite", "s3://my-analytics-bucket/hitkeep/backups", silent), wanted),
     ]
 }
@@ -180,6 +195,47 @@ fn a_program_is_told_the_same() {
     let mut document = redact::json(&site, &document);
     document["series"][0]["standing"]["newest"]["age_seconds"] = "[…]".into();
     golden("status.json", &(serde_json::to_string_pretty(&document).unwrap() + "\n"));
+}
+
+/// Returns what a program is told of the parts of the newest set that were read: files of how many, and what was wrong.
+fn sampled(site: &Site) -> Option<(u64, u64, bool)> {
+    let told: Value = serde_json::from_str(&site.succeed(&["status", "plan.toml", "--json"]).stdout).unwrap();
+    let sampled = &told["series"][0]["standing"]["sampled"];
+    Some((sampled["files"].as_u64()?, sampled["of_files"].as_u64()?, !sampled["failed"].is_null()))
+}
+
+#[test]
+fn what_was_read_of_the_newest_set_part_by_part_is_told() {
+    let site = Site::with(minimal());
+    let sample = || site.run(&["verify", "plan.toml", "--sample", "30%"]);
+    site.succeed(&["run", "plan.toml"]);
+    assert_eq!(sampled(&site), None);
+    let mut read = Vec::new();
+    for _ in 0..4 {
+        assert_eq!(sample().code, 0);
+        read.push(sampled(&site).unwrap());
+    }
+    assert!(read.is_sorted() && read[0].0 < 10 && read[3] == (10, 10, false), "{read:?}");
+    let mut story = redact::outcome(&site, &site.run(&["status", "plan.toml"]));
+
+    let set = site.sets().pop().unwrap().0;
+    let hits = site.path(&format!("backups/hitkeep/shared/{set}/hits.parquet"));
+    let sealed = fs::read(&hits).unwrap();
+    fs::write(&hits, [&sealed[..40], &[sealed[40] ^ 1], &sealed[41..]].concat()).unwrap();
+    (0..4).for_each(|_| drop(sample()));
+    let told = site.succeed(&["status", "plan.toml"]).stdout;
+    // Where the line is broken depends on how long all of it takes.
+    assert!(told.contains("\n  bad sample   ") && told.contains("hits.parquet` is"), "{told}");
+    assert_eq!(sampled(&site), Some((10, 10, true)));
+    fs::write(&hits, sealed).unwrap();
+    (0..4).for_each(|_| drop(sample()));
+    assert_eq!(sampled(&site), Some((10, 10, false)), "the part was read again, and is good");
+
+    std::thread::sleep(Duration::from_millis(1100));
+    site.succeed(&["run", "plan.toml"]);
+    story += &redact::outcome(&site, &site.run(&["status", "plan.toml"]));
+    assert_eq!(sampled(&site), Some((0, 10, false)));
+    golden("status-sampled.txt", &story);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,12 +26,12 @@ use crate::work::{self, At};
 /// The number of the JSON document's format.
 const FORMAT: u32 = 1;
 
-/// Prove where archived rows are: live, in the archive, in the newest snapshot, or nowhere any more.
+/// Prove where archived rows are: live, in the archive, in the newest snapshots, or nowhere any more.
 ///
 /// Of each site and month, how many rows there are of which kind.
 ///
-/// Databases are read, or copied where HitKeep runs; of the newest complete set the tables are fetched that hold rows by
-/// time, and of the archive the files of months that are archived in part. Exit code 8 says that rows are nowhere.
+/// Databases are read, or copied where HitKeep runs; of the newest complete set of each job and destination the tables are
+/// fetched that hold rows by time, and of the archive the files of months that are archived in part. Exit code 8 says that rows are nowhere.
 #[derive(Debug, Args)]
 pub(super) struct Coverage {
     /// The plan.
@@ -86,7 +86,7 @@ async fn look(
     stop: &Stop,
 ) -> Result<(work::Coverage, bool), CliError> {
     let staging = Staging::for_a_look(plan.local().staging(), RunId::fresh(Timestamp::now()))?;
-    let spots = plan_spots(Job::Archive(job));
+    let spots = plan_spots(plan, Job::Archive(job));
     let own: Vec<Arc<dyn Store>> = spots.iter().map(|spot| Arc::clone(&spot.store)).collect();
     let mut stores: BTreeMap<Name, Arc<dyn Store>> =
         spots.iter().map(|spot| (spot.destination.clone(), Arc::clone(&spot.store))).collect();
@@ -95,19 +95,20 @@ async fn look(
     let outside = desk::outside(stores, limits, tell, stop.clone(), desk::about(Some(plan)));
     let facts = survey::archive(job, &own, &BTreeMap::new(), &outside.means(staging.path())).await?;
     let has_answered = facts.destinations.iter().all(|fact| fact.reached.is_ok());
-    Ok((run::coverage(job, &facts, newest.as_ref(), staging.path(), &outside).await?, has_answered))
+    Ok((run::coverage(job, &facts, &newest, staging.path(), &outside).await?, has_answered))
 }
 
-/// Finds the newest complete set of the job's source; the store that has it comes to the others.
+/// Finds the newest complete set of each job of the job's source at each destination, one that is at several only once; the
+/// stores that have them come to the others.
 async fn newest(
     plan: &Plan,
     job: &Archive,
     stores: &mut BTreeMap<Name, Arc<dyn Store>>,
     tell: &dyn Listener,
-) -> Option<Newest> {
-    let mut newest: Option<Newest> = None;
+) -> Vec<Newest> {
+    let mut newest: Vec<Newest> = Vec::new();
     for backup in plan.backups().iter().filter(|backup| backup.source().name() == job.source().name()) {
-        for spot in plan_spots(Job::Backup(backup)) {
+        for spot in plan_spots(plan, Job::Backup(backup)) {
             let catalogue = match spot.catalogue(Asked::At(At::Latest)).await {
                 Ok(catalogue) => catalogue,
                 Err(cause) => {
@@ -118,9 +119,9 @@ async fn newest(
             };
             let latest = catalogue.latest().filter(|set| set.state == State::Complete);
             let Some((set, (record, _))) = latest.and_then(|set| Some((set.id, set.record.clone()?))) else { continue };
-            if newest.as_ref().is_none_or(|newest| newest.set < set) {
+            if newest.iter().all(|other| other.record.run != record.run) {
                 stores.entry(spot.destination.clone()).or_insert(spot.store);
-                newest = Some(Newest { set, destination: spot.destination, place: spot.place, record });
+                newest.push(Newest { set, destination: spot.destination, place: spot.place, record });
             }
         }
     }

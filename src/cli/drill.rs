@@ -26,6 +26,7 @@ pub(super) async fn drill(
     let drill = RunId::fresh(Timestamp::now());
     let wanted = DrillWanted { set, job, scratch: staging.join(format!("drill-{drill}")) };
     let catalogue = spot.catalogue(Asked::At(set)).await?;
+    spot.tell_doubt(&catalogue, outside.tell.as_ref());
     let facts = survey::drill(spot.place.clone(), catalogue, staging)?;
     let work = work::drill(&wanted, &facts, drill)?;
     let stores = [(spot.destination.clone(), Arc::clone(&spot.store))].into();

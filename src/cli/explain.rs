@@ -55,7 +55,7 @@ impl Explain {
             }
             _ => Vec::new(),
         };
-        let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, last_run).await?;
+        let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, &spot.own().await, last_run).await?;
         let catalogue = crate::record::Catalogue { sets: facts.sets.clone(), ..Default::default() };
         let id = self.set.find(&catalogue, &spot.place)?;
         let pin = facts.pins.get(&id).map(|pin| match pin {

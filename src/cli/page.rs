@@ -25,7 +25,7 @@ pub(super) async fn write(file: &Path, plan: &Plan, jobs: &[&Backup], now: Times
     let kept = survey::kept_records(plan.local().state(), plan.name()).await;
     let mut all = Vec::new();
     for job in jobs {
-        for spot in plan_spots(Job::Backup(job)) {
+        for spot in plan_spots(plan, Job::Backup(job)) {
             all.push(series(plan, job, &spot, &kept, now).await);
         }
     }
@@ -52,7 +52,7 @@ fn replace(file: &Path, text: &str) -> std::io::Result<()> {
 
 async fn series(plan: &Plan, job: &Backup, spot: &Spot, kept: &[RunRecord], now: Timestamp) -> Series {
     let (store, prefix) = (spot.store.as_ref(), &spot.place.prefix);
-    let facts = survey::series(store, prefix, Asked::All).await;
+    let facts = survey::series(store, prefix, Asked::All, &spot.own().await).await;
     let status = judge(plan, job, spot, facts.as_ref(), kept, now);
     let sets = facts.map(|facts| facts.catalogue.sets).unwrap_or_default();
     let tables = survey::growth(store, prefix, &sets).await;

@@ -138,7 +138,7 @@ impl Prune {
         let state = Local::new(desk.plan.local().state().to_owned());
         let last_run = survey::last_records(&state, desk.plan.name(), &wanted.job).await?;
         if !self.yes {
-            let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, last_run).await?;
+            let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, &spot.own().await, last_run).await?;
             print(&work::prune(wanted, &facts, false, Timestamp::now()).to_string())?;
             return Ok(exit::DONE);
         }
@@ -202,7 +202,7 @@ pub(super) async fn delete(
 ) -> Result<Deleted, CliError> {
     let mark = spot.store.mark(&spot.place.prefix, Purpose::Deleting, holder).await?;
     let deleted = async {
-        let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, last_run).await?;
+        let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, &spot.own().await, last_run).await?;
         let work = work::prune(wanted, &facts, may_be_many, Timestamp::now());
         if work.deletions.is_empty() {
             let code = if work.brake.is_some() { exit::REFUSED } else { exit::DONE };

@@ -83,6 +83,8 @@ impl Restore {
         }
         let subject = Subject::read_backups(&self.target, self.job.as_ref(), self.from.as_ref())?;
         let (spot, catalogue) = self.choose_spot(&subject).await?;
+        let tell = voice.listener_or_json(self.json);
+        spot.tell_doubt(&catalogue, tell.as_ref());
         let wanted = self.wanted()?;
         let facts = survey::restore(spot.place.clone(), catalogue, &wanted)?;
         let now = Timestamp::now();
@@ -95,7 +97,6 @@ impl Restore {
         let spill = work.staging.join("spill");
         let limits = desk::limits(subject.plan.as_ref(), spill);
         let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
-        let tell = voice.listener_or_json(self.json);
         let outside = desk::outside(stores, limits, tell, stop, desk::about(subject.plan.as_ref()));
         // HitKeep's own sets are never deleted by this program, and nothing is written to their place.
         let restore = async { Ok(run::restore(&work, &spot.destination, &outside).await?) };

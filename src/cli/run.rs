@@ -9,11 +9,11 @@ use jiff::Timestamp;
 
 use super::around::{Around, Unbegun};
 use super::error::{CliError, about, remedy, tell_problems};
-use super::subject::Spot;
-use super::{Voice, desk, drill, print, prune};
+use super::locks::Locks;
+use super::subject::{Kept, Spot};
+use super::{Voice, account, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
-use crate::measure::{Bytes, Grouped, counted};
 use crate::name::{Key, Name, RunId};
 use crate::plan::{Archive, Backup, Job, LATE, Plan, SourceKind, Timetable, Verify};
 use crate::record::{HookRecord, PlaceRecord, RunRecord, Status};
@@ -23,8 +23,8 @@ use crate::run::staging::Staging;
 use crate::run::{self, Cause, Outcome, Outside, exit};
 use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
-use crate::store::{Body, Lease, Lock, Mode, Store, StoreError};
-use crate::survey::{self, Asked, Means};
+use crate::store::{Body, Mode, Store, StoreError};
+use crate::survey::{self, Asked, Known, Means};
 use crate::work::{self, ArchiveFacts, ArchiveWork, At, BackupWork, PruneFacts, Retention};
 
 /// How many sets are looked at for metrics, where nothing is deleted.
@@ -158,7 +158,8 @@ impl JobDesk<'_> {
             return Ok(exit::DONE);
         }
         let outside = self.outside(&stores, staging.path());
-        let look = Look { stores: &stores, silent: &BTreeMap::new(), means: outside.means(staging.path()) };
+        let known = self.known(BTreeMap::new()).await;
+        let look = Look { stores: &stores, known: &known, means: outside.means(staging.path()) };
         let shown = root.join("hitkeep-plan-…");
         let (is_partial, is_unreachable) = match self.job {
             Job::Backup(job) => {
@@ -187,14 +188,14 @@ impl JobDesk<'_> {
         }
         let stores = self.stores();
         let mut locks = Locks::default();
-        let ended = match self.lock_all(&stores, &mut locks).await {
+        let ended = match locks.take(self.job, &stores, &self.lock_holder()).await {
             Ok(()) => match self.is_due(&stores).await {
                 Ok(true) => self.work_around(&stores, &locks, voice, json).await,
                 // Another host has done it meanwhile.
                 is_due => is_due.map(|_| exit::DONE),
             },
-            Err(CliError::Store(StoreError::Busy { .. })) if self.waits_for.is_some() => Ok(exit::DONE),
-            Err(busy) => Err(busy),
+            Err(StoreError::Busy { .. }) if self.waits_for.is_some() => Ok(exit::DONE),
+            Err(busy) => Err(busy.into()),
         };
         locks.release().await;
         ended
@@ -206,6 +207,15 @@ impl JobDesk<'_> {
         let last = survey::last_run(self.plan.name(), self.job, stores, &self.state()).await?;
         warn_of_the_future(self.tell.as_ref(), self.job, last, self.now);
         Ok(work::due(timetable, last, self.now).is_some())
+    }
+
+    /// Returns what is known of the job's destinations, beside those that do not answer.
+    async fn known(&self, silent: BTreeMap<Name, String>) -> Known {
+        let (kept, mut own) = (Kept::of(self.plan), BTreeMap::new());
+        for destination in self.job.to() {
+            own.insert(destination.name().clone(), kept.own(self.job.name(), destination.name()).await);
+        }
+        Known { silent, own }
     }
 
     fn state(&self) -> Local {
@@ -274,7 +284,8 @@ impl JobDesk<'_> {
         // Who deletes has looked at every set anyway; nobody else needs to.
         let is_kept = self.job.backup().is_some_and(|job| job.keep().is_some());
         let asked = if is_kept { Asked::All } else { Asked::Newest(NEWEST) };
-        let facts = survey::series(store.as_ref(), self.job.prefix(), asked).await.ok()?;
+        let own = Kept::of(self.plan).own(self.job.name(), &record.destination).await;
+        let facts = survey::series(store.as_ref(), self.job.prefix(), asked, &own).await.ok()?;
         Some(work::held(&facts))
     }
 
@@ -332,7 +343,8 @@ impl JobDesk<'_> {
         };
         let outside = Outside { leases: locks.leases(), ..self.outside(stores, staging.path()) };
         self.limit_time(&outside);
-        let look = Look { stores, silent: &locks.unlocked, means: outside.means(staging.path()) };
+        let known = self.known(locks.unlocked.clone()).await;
+        let look = Look { stores, known: &known, means: outside.means(staging.path()) };
         let ended = match self.job {
             Job::Backup(job) => back_up(job, look, staging.path(), self.run, self.now, &outside).await,
             Job::Archive(job) => archive(job, look, staging.path(), self.run, self.now, &outside).await,
@@ -450,7 +462,7 @@ impl JobDesk<'_> {
             let place = survey::place(store.as_ref(), self.job.prefix());
             let (store, expires_after) = (Arc::clone(store), destination.expires_after());
             let (job, destination) = (Some(self.job.name().clone()), destination.name().clone());
-            Spot { job, destination, store, place, is_archive: false, expires_after }
+            Spot { job, destination, store, place, is_archive: false, expires_after, kept: Some(Kept::of(self.plan)) }
         })
     }
 
@@ -472,7 +484,7 @@ impl JobDesk<'_> {
         let reached = work.series.iter().map(|series| series.unreachable.is_none());
         let reached = self.spots(stores).zip(reached).filter_map(|(spot, reached)| reached.then_some(spot));
         for (spot, wanted) in reached.filter_map(|spot| self.with_retention(spot)) {
-            let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, Vec::new()).await?;
+            let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, &spot.own().await, Vec::new()).await?;
             let facts = PruneFacts { planned: Some(work.snapshot), ..facts };
             print(&work::prune(&wanted, &facts, false, work.snapshot.moment()).to_string())?;
         }
@@ -483,25 +495,16 @@ impl JobDesk<'_> {
         format!("process {} on {} (job {})", std::process::id(), outside.about.host, self.job.name())
     }
 
-    /// Takes the lock of each destination. One that another run holds ends this run; one that does not answer is left
-    /// to be a fact.
-    async fn lock_all(&self, stores: &[Arc<dyn Store>], locks: &mut Locks) -> Result<(), CliError> {
-        let holder = format!(
+    /// Says who holds a lock, for whoever finds it taken.
+    fn lock_holder(&self) -> String {
+        format!(
             "process {} on {} since {} (run {}, job {})",
             std::process::id(),
             desk::host(),
             self.now,
             self.run,
             self.job.name()
-        );
-        for (destination, store) in self.job.to().iter().zip(stores) {
-            match store.lock(self.job.prefix(), &holder).await {
-                Ok(lock) => drop(locks.held.insert(destination.name().clone(), lock)),
-                Err(busy @ StoreError::Busy { .. }) => return Err(busy.into()),
-                Err(error) => drop(locks.unlocked.insert(destination.name().clone(), error.to_string())),
-            }
-        }
-        Ok(())
+        )
     }
 
     fn outside(&self, stores: &[Arc<dyn Store>], staging: &Path) -> Outside {
@@ -582,8 +585,8 @@ fn failures(records: &[RunRecord], error: Option<String>) -> Vec<String> {
 struct Look<'l> {
     /// The stores of its destinations, in the plan's order.
     stores: &'l [Arc<dyn Store>],
-    /// The destinations that are known not to answer, with the reason.
-    silent: &'l BTreeMap<Name, String>,
+    /// What is known of its destinations.
+    known: &'l Known,
     /// What its source is looked at with.
     means: Means<'l>,
 }
@@ -599,14 +602,14 @@ async fn plan_backup(
     run: RunId,
     now: Timestamp,
 ) -> Result<BackupWork, CliError> {
-    let Look { stores, silent, means } = look;
+    let Look { stores, known, means } = look;
     Ok(match job.source().kind() {
         SourceKind::Installation(installation) => {
-            let facts = survey::backup(job, installation, stores, silent, &means).await?;
+            let facts = survey::backup(job, installation, stores, known, &means).await?;
             work::backup(job, installation, &facts, staging, run, now)?
         }
         SourceKind::Snapshots(snapshots) => {
-            let facts = survey::adopt(job, snapshots, stores, silent, &means).await?;
+            let facts = survey::adopt(job, snapshots, stores, known, &means).await?;
             work::adopt(job, &facts, run)?
         }
     })
@@ -622,7 +625,7 @@ async fn back_up(
 ) -> Result<Ended, CliError> {
     let work = plan_backup(job, look, staging, run, now).await?;
     let records = run::backup(&work, outside).await;
-    let summary = summary(&work, &records);
+    let summary = account::backup(&work, &records);
     Ok((records, summary))
 }
 
@@ -634,7 +637,7 @@ async fn plan_archive(
     run: RunId,
     now: Timestamp,
 ) -> Result<(ArchiveWork, ArchiveFacts), CliError> {
-    let facts = survey::archive(job, look.stores, look.silent, &look.means).await?;
+    let facts = survey::archive(job, look.stores, &look.known.silent, &look.means).await?;
     Ok((work::archive(job, &facts, staging, run, now)?, facts))
 }
 
@@ -648,85 +651,6 @@ async fn archive(
 ) -> Result<Ended, CliError> {
     let (work, facts) = plan_archive(job, look, staging, run, now).await?;
     let records = run::archive(&work, outside).await;
-    let summary = archive_summary(&work, &facts, &records);
+    let summary = account::archive(&work, &facts, &records);
     Ok((records, summary))
-}
-
-/// The locks of a job's destinations.
-#[derive(Default)]
-struct Locks {
-    held: BTreeMap<Name, Lock>,
-    /// Why the others could not be locked.
-    unlocked: BTreeMap<Name, String>,
-}
-
-impl Locks {
-    /// Returns those of the locks that are leases.
-    fn leases(&self) -> BTreeMap<Name, Lease> {
-        let lease = |(name, lock): (&Name, &Lock)| Some((name.clone(), lock.lease()?.clone()));
-        self.held.iter().filter_map(lease).collect()
-    }
-
-    /// Gives every lock back.
-    async fn release(self) {
-        for lock in self.held.into_values() {
-            lock.release().await;
-        }
-    }
-}
-
-/// Says in a line per destination what was archived, and what was deleted then.
-fn archive_summary(work: &ArchiveWork, facts: &ArchiveFacts, records: &[RunRecord]) -> String {
-    let line = |(record, fact): (&RunRecord, &work::ArchiveDestination)| match (record.status, &record.archive) {
-        (Status::Failed, _) | (_, None) => format!("{}: nothing was sealed at {}\n", work.job, fact.place.at),
-        (status, Some(archive)) => format!(
-            "{}: archive {} is {status}: {} rows in {}, {} at {}\n",
-            work.job,
-            work.snapshot,
-            Grouped(record.rows()),
-            counted(archive.files.len(), "file"),
-            Bytes(record.bytes()),
-            fact.place.at
-        ),
-    };
-    let lines: String = records.iter().zip(&facts.destinations).map(line).collect();
-    let archives = || records.iter().filter_map(|record| record.archive.as_ref());
-    let left_out: BTreeSet<&str> =
-        archives().flat_map(|archive| &archive.left_out).map(|left| left.table.as_str()).collect();
-    let left_out = match left_out.into_iter().collect::<Vec<_>>() {
-        tables if tables.is_empty() => String::new(),
-        tables => format!("  left out: {}; `list` with the archive's name says why\n", tables.join(", ")),
-    };
-    let deleted = archives().next().filter(|archive| !archive.deleted.is_empty()).map(|archive| {
-        let rows = Grouped(archive.deleted.values().sum());
-        format!("{}: {rows} rows deleted from {}\n", work.job, counted(archive.deleted.len(), "database"))
-    });
-    lines + &deleted.unwrap_or_default() + &left_out
-}
-
-/// Says in a line per destination what there is now.
-fn summary(work: &BackupWork, records: &[RunRecord]) -> String {
-    let places = work.series.iter().map(|series| (&series.seal.action.destination, &series.at));
-    let places: BTreeMap<&Name, &String> =
-        places.chain(work.there.iter().map(|there| (&there.destination, &there.at))).collect();
-    let line = |record: &RunRecord| {
-        let at = places.get(&record.destination).map_or("", |at| at.as_str());
-        match record.status {
-            Status::Failed => format!("{}: nothing was sealed at {at}\n", work.job),
-            Status::Skipped => {
-                let state = if record.exit_code == exit::DONE { "" } else { ", as a partial one" };
-                format!("{}: set {} is there already{state}, and nothing newer: {at}\n", work.job, work.snapshot)
-            }
-            status => format!(
-                "{}: set {} is {status}: {} of {}, {} rows, {} at {at}\n",
-                work.job,
-                work.snapshot,
-                record.captured.len(),
-                counted(record.expected.len(), "database"),
-                Grouped(record.rows()),
-                Bytes(record.bytes()),
-            ),
-        }
-    };
-    records.iter().map(line).collect()
 }

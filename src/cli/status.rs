@@ -77,8 +77,9 @@ async fn look(plan: &Plan, jobs: &[&Backup], now: Timestamp) -> Vec<(SeriesStatu
     let kept = survey::kept_records(plan.local().state(), plan.name()).await;
     let mut all = Vec::new();
     for job in jobs {
-        for spot in plan_spots(Job::Backup(job)) {
-            let facts = survey::series(spot.store.as_ref(), &spot.place.prefix, Asked::Newest(NEWEST)).await;
+        for spot in plan_spots(plan, Job::Backup(job)) {
+            let (asked, own) = (Asked::Newest(NEWEST), spot.own().await);
+            let facts = survey::series(spot.store.as_ref(), &spot.place.prefix, asked, &own).await;
             all.push((judge(plan, job, &spot, facts.as_ref(), &kept, now), job.objective()));
         }
     }

@@ -8,10 +8,10 @@ use super::error::CliError;
 use crate::event::{Event, Listener};
 use crate::name::{Name, Prefix, SnapshotId};
 use crate::plan::{Job, Plan, Upload};
-use crate::record::Catalogue;
+use crate::record::{Catalogue, Doubt};
 use crate::store::local::Local;
 use crate::store::{Lock, Purpose, Store, StoreError};
-use crate::survey::{self, Asked};
+use crate::survey::{self, Asked, Own};
 use crate::work::{At, Place};
 
 /// One backup prefix at one destination.
@@ -28,6 +28,27 @@ pub(super) struct Spot {
     pub(super) is_archive: bool,
     /// After how many days the bucket deletes sets by itself; nothing where it does not, as far as the plan says.
     pub(super) expires_after: Option<u32>,
+    /// What this host remembers of it; nothing where no plan was given.
+    pub(super) kept: Option<Kept>,
+}
+
+/// Where a host keeps the records of a plan's runs.
+#[derive(Clone)]
+pub(super) struct Kept {
+    state: PathBuf,
+    plan: String,
+}
+
+impl Kept {
+    /// Returns where the records of a plan's runs are kept.
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self { state: plan.local().state().to_owned(), plan: plan.name().to_owned() }
+    }
+
+    /// Reads which series of a job at a destination are this host's own.
+    pub(super) async fn own(&self, job: &Name, destination: &Name) -> Own {
+        survey::own(&Local::new(self.state.clone()), &self.plan, job, destination).await
+    }
 }
 
 /// What a person pointed at.
@@ -50,7 +71,7 @@ impl Subject {
             return Self::directory(&directory);
         }
         let reading = desk::read_plan(target)?;
-        let mut spots: Vec<Spot> = reading.plan.jobs().flat_map(plan_spots).collect();
+        let mut spots: Vec<Spot> = reading.plan.jobs().flat_map(|job| plan_spots(&reading.plan, job)).collect();
         let known: Vec<String> = spots.iter().map(Spot::title).collect();
         spots.retain(|spot| job.is_none_or(|job| spot.job.as_ref() == Some(job)));
         spots.retain(|spot| destination.is_none_or(|destination| spot.destination == *destination));
@@ -117,20 +138,20 @@ impl Subject {
     /// A place without a plan: the store itself.
     fn place(destination: Name, store: Arc<dyn Store>) -> Self {
         let place = survey::place(store.as_ref(), &Prefix::default());
-        let spot = Spot { job: None, destination, store, place, is_archive: false, expires_after: None };
+        let spot = Spot { job: None, destination, store, place, is_archive: false, expires_after: None, kept: None };
         Self { plan: None, spots: vec![spot] }
     }
 }
 
 /// Returns where what a job has written lies, in the plan's order.
-pub(super) fn plan_spots(job: Job<'_>) -> Vec<Spot> {
+pub(super) fn plan_spots(plan: &Plan, job: Job<'_>) -> Vec<Spot> {
     let is_archive = matches!(job, Job::Archive(_));
     let spots = job.to().iter().map(|destination| {
         let store = desk::store(destination, job.upload());
         let place = survey::place(store.as_ref(), job.prefix());
         let expires_after = destination.expires_after().filter(|_| !is_archive);
         let (job, destination) = (Some(job.name().clone()), destination.name().clone());
-        Spot { job, destination, store, place, is_archive, expires_after }
+        Spot { job, destination, store, place, is_archive, expires_after, kept: Some(Kept::of(plan)) }
     });
     spots.collect()
 }
@@ -146,7 +167,29 @@ impl Spot {
 
     /// Reads which sets lie there, as far as they are asked for.
     pub(super) async fn catalogue(&self, asked: Asked) -> Result<Catalogue, CliError> {
-        Ok(survey::catalogue(self.store.as_ref(), &self.place.prefix, asked).await?)
+        Ok(survey::catalogue(self.store.as_ref(), &self.place.prefix, asked, &self.own().await).await?)
+    }
+
+    /// Reads which series of the sets there are this host's own.
+    pub(super) async fn own(&self) -> Own {
+        match (&self.kept, &self.job) {
+            (Some(kept), Some(job)) => kept.own(job, &self.destination).await,
+            _ => Own::default(),
+        }
+    }
+
+    /// Says so where it is not certain whose the sets are that are taken for the place's own.
+    pub(super) fn tell_doubt(&self, catalogue: &Catalogue, tell: &dyn Listener) {
+        let at = &self.place.at;
+        let why = match catalogue.doubt {
+            None => return,
+            Some(Doubt::Mixed) => {
+                format!("sets of more than one series are in {at}, and this host remembers none of them as its own")
+            }
+            Some(Doubt::Gone) => format!("no set in {at} is of a series that this host has stored there"),
+        };
+        let message = format!("{why}: taken are those of the series that most of the newest are of");
+        tell.hear(&Event::Warned { message });
     }
 }
 

@@ -147,6 +147,7 @@ impl Verify {
     ) -> Result<Verified, CliError> {
         let started_at = Timestamp::now();
         let mut catalogue = spot.catalogue(self.set.map_or(Asked::All, |set| Asked::At(set.at()))).await?;
+        spot.tell_doubt(&catalogue, tell.as_ref());
         let one = self.set.map(|set| set.find(&catalogue, &spot.place)).transpose()?;
         let expiring = if one.is_none() { drop_expiring(spot, &mut catalogue, started_at) } else { 0 };
         let sample = match self.sample {

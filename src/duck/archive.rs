@@ -23,6 +23,7 @@ use crate::hitkeep;
 use crate::measure::Content;
 use crate::name::{Month, SiteId, TenantId};
 use crate::record::{self, ArchiveLayout, ArchivedFile, ColumnRecord, Ledger, LeftOut, PartId};
+use reread::columns_of_file;
 use table::{Table, measure, measure_all, rows_of_file, tables};
 
 const ALIAS: &str = "hitkeep_plan_source";
@@ -324,7 +325,22 @@ impl<'e> Extraction<'e> {
         if parts != *expected || total != parts.values().map(|content| content.rows).sum::<u64>() {
             return Err(DuckError::Differs(format!("`{path}` does not hold the rows that it was written from")));
         }
+        self.note_types(&path, &parts)?;
         self.done.files.push(Written { path, cut: *cut, parts });
+        Ok(())
+    }
+
+    /// Notes which types the columns have in a file. They have the same in every file of this database.
+    fn note_types(&mut self, path: &str, parts: &BTreeMap<PartId, Content>) -> Result<(), DuckError> {
+        let types = columns_of_file(self.session, &self.into.join(path))?.into_iter();
+        let types: BTreeMap<String, String> = types.map(|(name, stored)| (name.to_lowercase(), stored)).collect();
+        let is_in_it =
+            |table: &String| self.wanted.layout == ArchiveLayout::Hitkeep || parts.keys().any(|id| id.table == *table);
+        for (_, columns) in self.done.schemas.iter_mut().filter(|(table, _)| is_in_it(table)) {
+            for column in columns {
+                column.stored = types.get(&column.name.to_lowercase()).cloned();
+            }
+        }
         Ok(())
     }
 }

@@ -117,6 +117,10 @@ pub struct ColumnRecord {
     /// Its type, in DuckDB's words.
     #[serde(rename = "type")]
     pub data_type: String,
+    /// Its type in the files of the run, as the engine that wrote them reads it: Parquet does not know every type, and
+    /// columns of several tables that share a file share one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<String>,
 }
 
 /// A table that is in no archive.

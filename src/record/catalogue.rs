@@ -60,9 +60,20 @@ pub struct Catalogue {
     pub sets: Vec<Set>,
     /// How many more there are that were not looked at; of old ones, only those that have a run record are counted.
     pub unseen: usize,
-    /// The series that the place belongs to, where that was found out from more sets than these; else it is that of most
+    /// The series that the place belongs to, where that was found out from more than these sets; else it is that of most
     /// of them.
     pub home: Option<RunId>,
+    /// Why it is not certain which series the place belongs to, where that is so.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why it is not certain which series a place belongs to: then it is that of most of its newest sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// There are sets of more than one, and whoever looks has no memory of having stored any.
+    Mixed,
+    /// Whoever looks has stored sets of others there, and none of those is there now.
+    Gone,
 }
 
 /// Every snapshot of one moment.

@@ -83,9 +83,9 @@ pub fn sample_key(newest: SnapshotId, reading: RunId) -> Key {
     Key::of(format!("runs/{newest}.sample.{reading}.json"))
 }
 
-/// Returns the id of the reading whose record has this key, relative to the prefix.
+/// Returns which set was the newest at the reading whose record has this key, relative to the prefix, and that reading's id.
 #[must_use]
-pub fn sample_of(key: &str) -> Option<RunId> {
+pub fn sample_of(key: &str) -> Option<(SnapshotId, RunId)> {
     let (set, reading) = key.strip_prefix("runs/")?.strip_suffix(".json")?.split_once(".sample.")?;
-    set.parse::<SnapshotId>().ok().and(reading.parse().ok())
+    Some((set.parse().ok()?, reading.parse().ok()?))
 }

@@ -7,9 +7,12 @@ use crate::work::{Coverage, CoveringSet, MonthCoverage, Share, SiteCoverage};
 /// Draws where the rows are that a job archives, and says what that means.
 #[must_use]
 pub fn coverage(coverage: &Coverage) -> String {
-    let snapshot = match &coverage.snapshot {
-        Some(CoveringSet { set, at }) => format!("snapshot {set} in {at}"),
-        None => "no snapshot: no complete set of this source is anywhere".to_owned(),
+    let named = |CoveringSet { set, at }: &CoveringSet| format!("{set} in {at}");
+    let snapshots = coverage.snapshots.iter().map(named).collect::<Vec<_>>().join(", ");
+    let snapshot = match coverage.snapshots.len() {
+        0 => "no snapshot: no complete set of this source is anywhere".to_owned(),
+        1 => format!("snapshot {snapshots}"),
+        _ => format!("snapshots {snapshots}"),
     };
     let rows = coverage.sites.iter().flat_map(|site| site.months.iter().map(move |month| row(site, month)));
     let table = columns(&["SITE", "MONTH", "ROWS", "LIVE", "ARCHIVE", "SNAPSHOT", ""], rows.collect(), 2..6);
@@ -39,12 +42,13 @@ fn verdict(coverage: &Coverage) -> String {
         0 => "no row is known of".to_owned(),
         rows => format!("every row that is known of is somewhere: {} of {sites}", Grouped(rows)),
     };
+    let a_snapshot = if coverage.snapshots.len() > 1 { "a snapshot" } else { "the snapshot" };
     let lost = "a file that held them is lost, and nothing proves that they are anywhere else";
     let lines = [
         coverage.is_whole().then_some(whole),
         are(total.nowhere).map(|are| format!("{are} nowhere: {lost}")),
-        are(total.only_snapshot).map(|are| format!("{are} in the snapshot only, and gone when that is")),
-        are(total.only_live).map(|are| format!("{are} live only, as whatever came or changed after the snapshot")),
+        are(total.only_snapshot).map(|are| format!("{are} in {a_snapshot} only, and gone when that is")),
+        are(total.only_live).map(|are| format!("{are} live only, as whatever came or changed after {a_snapshot}")),
     ];
     lines.into_iter().flatten().chain(coverage.problems.iter().cloned()).map(|line| line + "\n").collect()
 }

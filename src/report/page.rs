@@ -187,7 +187,7 @@ fn shown(series: &Series, heading: &Heading) -> Shown {
 /// Returns a fact, in the colour of what it says.
 fn fact(key: &'static str, value: String) -> Fact {
     let class = match key {
-        "cause" | "drill failed" | "last failure" => "bad",
+        "cause" | "drill failed" | "bad sample" | "last failure" => "bad",
         "last partial" => "odd",
         "rpo" | "drill every" if value.contains("broken") => "bad",
         "last success" if value == "never" => "bad",

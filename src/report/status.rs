@@ -6,7 +6,7 @@ use super::table::span;
 use crate::measure::{Bytes, Grouped, counted};
 use crate::plan::Objective;
 use crate::record::Status;
-use crate::work::{Judgement, Looked, SeriesStatus, Standing, Trend};
+use crate::work::{self, Judgement, Looked, Sampled, SeriesStatus, Standing, Trend};
 
 /// How far the values stand from the left.
 const INDENT: usize = 15;
@@ -43,7 +43,12 @@ pub(super) fn verdict(standing: &Standing, objective: Objective) -> &'static str
 }
 
 pub(super) fn lines(standing: &Standing, objective: Objective, now: Timestamp) -> Vec<(&'static str, String)> {
-    let ago = |then: Timestamp| format!("{} ago", span(now.duration_since(then)));
+    let ago = |then: Timestamp| {
+        if work::is_ahead(then, now) {
+            return format!("which is to come yet, in {}", span(then.duration_since(now)));
+        }
+        format!("{} ago", span(now.duration_since(then)))
+    };
     let mut lines = Vec::new();
     match &standing.newest {
         None => lines.push(("last success", "never".to_owned())),
@@ -54,6 +59,12 @@ pub(super) fn lines(standing: &Standing, objective: Objective, now: Timestamp) -
         }
     }
     lines.push(("verified", standing.newest_verified.map_or_else(|| "none".to_owned(), |set| set.to_string())));
+    if let Some(sampled) = &standing.sampled {
+        lines.push(("sampled", read(sampled, &ago(sampled.at))));
+        lines.extend(
+            sampled.failed.iter().map(|failed| ("bad sample", format!("{}: {}", ago(failed.at), failed.cause))),
+        );
+    }
     lines.push(match &standing.newest_drilled {
         None => ("drilled", "none".to_owned()),
         Some(drill) => {
@@ -76,6 +87,21 @@ pub(super) fn lines(standing: &Standing, objective: Objective, now: Timestamp) -
     lines.extend(judged("rpo", objective.rpo.map(|rpo| rpo.to_string()), &standing.rpo));
     lines.extend(judged("drill every", objective.drill_every.map(|every| every.to_string()), &standing.drill));
     lines
+}
+
+/// Says how much of the newest set has been read part by part, and when the last part of any was.
+fn read(sampled: &Sampled, ago: &str) -> String {
+    let Sampled { files, of_files, bytes, of_bytes, .. } = sampled;
+    match files {
+        0 => format!("nothing of the newest set; the last reading {ago}"),
+        _ => format!(
+            "{} of {} files of the newest set ({} of {}), the last {ago}",
+            Grouped(*files),
+            Grouped(*of_files),
+            Bytes(*bytes),
+            Bytes(*of_bytes)
+        ),
+    }
 }
 
 fn sets(standing: &Standing) -> String {

@@ -1,5 +1,5 @@
 //! Looks where the rows are that an archive is about: the databases are read, or copied where others have them open; the
-//! newest snapshot's tables are fetched; of the archive only what is needed to tell one row from another.
+//! newest snapshots' tables are fetched; of the archive only what is needed to tell one row from another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::record::{self, ArchivedFile, FileRecord, Manifest, PartId, RunRecord}
 use crate::store::Part;
 use crate::work::{self, ArchiveFacts, ArchiveReached, Coverage, CoveringSet, DatabaseFact, Place, Share};
 
-/// The newest complete set of a source.
+/// The newest complete set of a source by one of its jobs.
 #[derive(Clone, Debug)]
 pub struct Newest {
     /// Its name.
@@ -32,11 +32,11 @@ pub struct Newest {
 /// Looks where the rows are that `job` is about, in folders of its own inside `staging`.
 ///
 /// # Errors
-/// When a database, the snapshot or an archived file cannot be read, or is not what was sealed.
+/// When a database, a snapshot or an archived file cannot be read, or is not what was sealed.
 pub async fn coverage(
     job: &Archive,
     facts: &ArchiveFacts,
-    newest: Option<&Newest>,
+    newest: &[Newest],
     staging: &Path,
     outside: &Outside,
 ) -> Result<Coverage, Cause> {
@@ -52,10 +52,15 @@ pub async fn coverage(
     Ok(Coverage {
         job: job.name().to_string(),
         archives: facts.destinations.iter().map(|fact| fact.place.at.clone()).collect(),
-        snapshot: newest.map(|newest| CoveringSet { set: newest.set, at: newest.place.at.clone() }),
+        snapshot: newest.iter().max_by_key(|newest| newest.set).map(covering),
+        snapshots: newest.iter().map(covering).collect(),
         sites: Coverage::sites(parts, &domains),
         problems: problems(facts),
     })
+}
+
+fn covering(newest: &Newest) -> CoveringSet {
+    CoveringSet { set: newest.set, at: newest.place.at.clone() }
 }
 
 /// Says what of the archive is not known.
@@ -74,7 +79,7 @@ fn problems(facts: &ArchiveFacts) -> Vec<String> {
 struct Look<'l> {
     job: &'l Archive,
     facts: &'l ArchiveFacts,
-    newest: Option<&'l Newest>,
+    newest: &'l [Newest],
     staging: &'l Path,
     outside: &'l Outside,
 }
@@ -104,9 +109,13 @@ impl Look<'_> {
         let from = database.clone();
         let names = self.outside.engine(move |session| archive::table_names(session, &from)).await?;
         let folder = self.staging.join(format!("coverage-{}", fact.id));
-        let snapshot = self.fetch_snapshot(fact.id, &names, &folder.join("snapshot")).await?;
+        let mut snapshots = Vec::new();
+        for (number, newest) in self.newest.iter().enumerate() {
+            let into = folder.join(format!("snapshot-{number}"));
+            snapshots.push(self.fetch_snapshot(newest, fact.id, &names, &into).await?);
+        }
         let archives = self.reached().map(|(_, reached)| reached.clone()).collect();
-        let sources = Sources { sites, snapshot, archives };
+        let sources = Sources { sites, snapshots, archives };
         let mut at_hand: BTreeMap<Held, PathBuf> = BTreeMap::new();
         let shares = loop {
             let (from, sources, at) = (database.clone(), sources.clone(), at_hand.clone());
@@ -138,14 +147,14 @@ impl Look<'_> {
         Ok(Database::Copy(copy))
     }
 
-    /// Fetches the newest snapshot's files of these tables.
+    /// Fetches a set's files of these tables of a database.
     async fn fetch_snapshot(
         &self,
+        newest: &Newest,
         database: DatabaseId,
         tables: &[String],
         folder: &Path,
     ) -> Result<BTreeMap<String, PathBuf>, Cause> {
-        let Some(newest) = self.newest else { return Ok(BTreeMap::new()) };
         let Some(sealed) = newest.record.snapshots.iter().find(|snapshot| snapshot.database == database) else {
             return Ok(BTreeMap::new());
         };

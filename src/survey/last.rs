@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{last_records_of, sets};
+use super::{last_records_of, own, sets};
 use crate::plan::Job;
 use crate::record::RunRecord;
 use crate::store::{Store, StoreError};
@@ -26,8 +26,9 @@ pub async fn last_run(
         .iter()
         .map(|record| record.started_at)
         .max();
-    for store in stores {
-        let sealed = sets::newest_record(store.as_ref(), job.prefix(), job.name()).await.ok().flatten();
+    for (destination, store) in job.to().iter().zip(stores) {
+        let own = own(state, plan, job.name(), destination.name()).await;
+        let sealed = sets::newest_record(store.as_ref(), job.prefix(), job.name(), &own).await.ok().flatten();
         begun = begun.max(sealed.map(|record| record.started_at));
     }
     Ok(begun)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{Asked, catalogue, place};
+use super::{Asked, Own, catalogue, place};
 use crate::name::{Key, Name, Prefix, SnapshotId};
 use crate::record::{self, DrillRecord, Pin, RunRecord};
 use crate::store::{Part, Store, StoreError};
@@ -13,15 +13,21 @@ use crate::work::PruneFacts;
 /// How many documents are read at the same time.
 const ABREAST: usize = 8;
 
-/// Looks at everything that a deletion is about; `last_run` is what this host knows of the job's last run.
+/// Looks at everything that a deletion is about; `own` and `last_run` are what this host knows of the job there, and of its
+/// last run.
 ///
 /// # Errors
 /// When the place cannot be listed, or a document in it cannot be fetched.
-pub async fn prune(store: &dyn Store, prefix: &Prefix, last_run: Vec<RunRecord>) -> Result<PruneFacts, StoreError> {
+pub async fn prune(
+    store: &dyn Store,
+    prefix: &Prefix,
+    own: &Own,
+    last_run: Vec<RunRecord>,
+) -> Result<PruneFacts, StoreError> {
     let documents = documents(store, prefix).await?;
     let pins = pins(store, prefix, &documents).await?;
     let drilled = drilled(store, prefix, &documents).await?;
-    let sets = catalogue(store, prefix, Asked::All).await?.sets;
+    let sets = catalogue(store, prefix, Asked::All, own).await?.sets;
     Ok(PruneFacts { place: place(store, prefix), sets, documents, pins, drilled, last_run, planned: None })
 }
 

@@ -11,7 +11,7 @@ use crate::store::{Part, Store, StoreError};
 pub async fn last_sample(store: &dyn Store, prefix: &Prefix) -> Result<Option<u64>, StoreError> {
     let listed = store.list(&prefix.join(&record::runs_folder())).await?;
     let mut readings: Vec<(RunId, _)> =
-        listed.into_keys().filter_map(|key| Some((record::sample_of(prefix.strip(&key)?)?, key))).collect();
+        listed.into_keys().filter_map(|key| Some((record::sample_of(prefix.strip(&key)?)?.1, key))).collect();
     readings.sort();
     while let Some((_, key)) = readings.pop() {
         if let Ok(record) = SampleRecord::read(&store.read(&key, Part::Whole).await?) {

@@ -4,16 +4,17 @@
 //! that are not much older than what is asked for. A set costs what its databases are: a listing of
 //! each one's folder, a look for its manifest, and the run record. Only who asks for everything lists everything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use super::own::Own;
 use crate::duck;
 use crate::hitkeep;
 use crate::measure::Sha256;
 use crate::name::{DatabaseId, Key, Name, Prefix, RunId, SnapshotId};
-use crate::record::{self, Catalogue, FoundRecord, Held, Names, RunRecord, Set, Status};
+use crate::record::{self, Catalogue, Doubt, FoundRecord, Held, Names, RunRecord, Set, Status};
 use crate::store::{Part, Store, StoreError};
 use crate::work::{At, Before, Predecessor};
 
@@ -24,7 +25,7 @@ const VICINITY: usize = 400;
 /// How many records are read to find one of a job's own before the newest is taken for one: a job can be renamed.
 const WITNESSES: usize = 24;
 
-/// How many of the newest records say to which series a place belongs.
+/// How many of the newest records say to which series a place belongs, where nobody remembers.
 const VOTES: usize = 3;
 
 /// How many sets are looked at at the same time, and how many databases of each.
@@ -41,7 +42,8 @@ pub enum Asked {
     At(At),
 }
 
-/// Reads which sets a backup prefix holds, as far as they are asked for.
+/// Reads which sets a backup prefix holds, as far as they are asked for. The place belongs to one of the host's `own`
+/// series, where there is a set of one: that of the newest such set.
 ///
 /// Without the whole listing, a set is not seen of which there are tenants' snapshots alone: no run record, no
 /// announcement and nothing of the shared database. No run leaves such a thing, and HitKeep makes none. Neither is one
@@ -49,8 +51,8 @@ pub enum Asked {
 ///
 /// # Errors
 /// When the place cannot be listed or a record in it cannot be fetched. A record that cannot be understood is a fact.
-pub async fn catalogue(store: &dyn Store, prefix: &Prefix, asked: Asked) -> Result<Catalogue, StoreError> {
-    let look = Look { store, prefix };
+pub async fn catalogue(store: &dyn Store, prefix: &Prefix, asked: Asked, own: &Own) -> Result<Catalogue, StoreError> {
+    let look = Look { store, prefix, own };
     match asked {
         Asked::All => look.at_all().await,
         Asked::Newest(count) => look.at_newest(count).await,
@@ -80,18 +82,23 @@ pub(super) struct Predecessors {
 
 /// Reads what a new run of `job` must know of the sets before it. Those that were brought there from another series are
 /// passed over.
-pub(super) async fn predecessors(store: &dyn Store, prefix: &Prefix, job: &Name) -> Result<Predecessors, StoreError> {
-    let look = Look { store, prefix };
+pub(super) async fn predecessors(
+    store: &dyn Store,
+    prefix: &Prefix,
+    job: &Name,
+    own: &Own,
+) -> Result<Predecessors, StoreError> {
+    let look = Look { store, prefix, own };
     let names = look.names(At::Latest).await?;
     let is_complete = |record: &RunRecord| record.status == Status::Complete;
-    let own = look.series(&names, job, is_complete).await?;
+    let series = look.series(&names, job, is_complete).await?;
     let predecessor = |(record, digest): &(RunRecord, Sha256)| {
         let (set, series) = (record.snapshot, record.series);
         Predecessor { set, digest: *digest, series }
     };
     let before = |record: &RunRecord| Before { set: record.snapshot, rows: record.rows(), bytes: record.bytes() };
-    let newest_complete = own.iter().find(|(record, _)| is_complete(record)).map(|(record, _)| before(record));
-    Ok(Predecessors { names, newest_record: own.first().map(predecessor), newest_complete })
+    let newest_complete = series.iter().find(|(record, _)| is_complete(record)).map(|(record, _)| before(record));
+    Ok(Predecessors { names, newest_record: series.first().map(predecessor), newest_complete })
 }
 
 /// Returns the newest run record of a job's series that can be understood.
@@ -99,27 +106,43 @@ pub(super) async fn newest_record(
     store: &dyn Store,
     prefix: &Prefix,
     job: &Name,
+    own: &Own,
 ) -> Result<Option<RunRecord>, StoreError> {
-    let look = Look { store, prefix };
+    let look = Look { store, prefix, own };
     let names = look.names(At::Latest).await?;
     Ok(look.series(&names, job, |_| true).await?.into_iter().next().map(|(record, _)| record))
 }
 
-/// Returns those of the records, which are in order from the newest, that are of the series of a job: of that of its newest
-/// record. Where none has its name, the newest is taken for its own if that `is_enough` to go by.
-fn of_series<'r>(
-    read: &'r [(RunRecord, Sha256)],
-    job: &Name,
-    is_enough: bool,
-) -> impl Iterator<Item = &'r (RunRecord, Sha256)> {
-    let own = read.iter().find(|(record, _)| record.job == *job);
-    let own = own.or_else(|| read.first().filter(|_| is_enough)).map(|(record, _)| record.series);
-    let is_own = move |record: &RunRecord| match own {
-        None => false,
-        Some(None) => true,
-        Some(series) => record.series.is_none() || record.series == series,
-    };
-    read.iter().filter(move |(record, _)| is_own(record))
+/// Returns why it is not certain whose a place is that has sets of these series.
+fn doubt<'s>(series: impl Iterator<Item = &'s Option<RunId>>) -> Option<Doubt> {
+    let series: BTreeSet<RunId> = series.copied().flatten().collect();
+    (series.len() > 1).then_some(Doubt::Mixed)
+}
+
+/// Records with the digests of their bytes, in order from the newest.
+type Read = [(RunRecord, Sha256)];
+
+/// Returns the newest of the host's own series that a record is of.
+fn known(read: &Read, own: &Own) -> Option<RunId> {
+    read.iter().filter_map(|(record, _)| record.series).find(|series| own.has(*series))
+}
+
+/// Returns the series of the records that say of which a job's sets are: of the newest with its name, or of the newest where
+/// none has it. Nothing as long as more records could tell more, and there are not yet `enough`.
+fn votes(read: &Read, job: &Name, is_enough: bool) -> Option<Vec<Option<RunId>>> {
+    let series = |(record, _): &(RunRecord, Sha256)| record.series;
+    let named: Vec<_> = read.iter().filter(|(record, _)| record.job == *job).take(VOTES).map(series).collect();
+    match named.len() {
+        VOTES => Some(named),
+        0 => is_enough.then(|| read.iter().take(VOTES).map(series).collect()),
+        _ => is_enough.then_some(named),
+    }
+}
+
+/// Returns those of the records that are of a series, or do not say of which they are.
+fn of_series(read: &Read, series: Option<RunId>) -> impl Iterator<Item = &(RunRecord, Sha256)> {
+    let is_of_it = move |record: &RunRecord| series.is_none() || record.series.is_none() || record.series == series;
+    read.iter().filter(move |(record, _)| is_of_it(record))
 }
 
 /// Returns the sets to look at until the one that is meant is found, newest first.
@@ -150,6 +173,8 @@ fn is_old_enough(id: SnapshotId, at: At) -> bool {
 struct Look<'p> {
     store: &'p dyn Store,
     prefix: &'p Prefix,
+    /// The series that are known to be this host's own.
+    own: &'p Own,
 }
 
 impl Look<'_> {
@@ -162,7 +187,7 @@ impl Look<'_> {
         let sets = names.all().into_iter().map(|id| (id, held.remove(&id).unwrap_or_default()));
         let judge = async |(id, held)| self.judge(&names, id, self.record(&names, id).await?, held).await;
         let sets: Vec<Set> = stream::iter(sets).map(judge).buffered(ABREAST).try_collect().await?;
-        let mut catalogue = Catalogue::default();
+        let mut catalogue = self.belonging(&names, &sets).await?;
         catalogue.extend(sets);
         Ok(catalogue)
     }
@@ -176,7 +201,8 @@ impl Look<'_> {
         }
         let newest = stream::iter(ids.iter().rev().take(count));
         let sets: Vec<Set> = newest.map(|id| self.at_set(&names, *id)).buffered(ABREAST).try_collect().await?;
-        let mut catalogue = Catalogue { unseen: ids.len() - count, ..Catalogue::default() };
+        let mut catalogue = self.belonging(&names, &sets).await?;
+        catalogue.unseen = ids.len() - count;
         catalogue.extend(sets);
         Ok(catalogue)
     }
@@ -184,7 +210,7 @@ impl Look<'_> {
     /// Looks at one set after the other until the one that is meant is found.
     async fn until_found(self, at: At) -> Result<Catalogue, StoreError> {
         let names = self.names(at).await?;
-        let mut catalogue = Catalogue { home: self.home(&names).await?, ..Catalogue::default() };
+        let mut catalogue = self.home(&names).await?;
         for id in candidates(&names, at) {
             catalogue.extend([self.at_set(&names, id).await?]);
             if at.find(&catalogue).is_some() {
@@ -195,11 +221,58 @@ impl Look<'_> {
         Ok(catalogue)
     }
 
-    /// Returns the series of most of the newest sets.
-    async fn home(self, names: &Names) -> Result<Option<RunId>, StoreError> {
-        let newest = stream::iter(names.sealed.iter().rev().take(VOTES));
-        let read: Vec<FoundRecord> = newest.map(|id| self.read_record(*id)).buffered(VOTES).try_collect().await?;
-        Ok(record::home_of(read.into_iter().filter_map(|(record, _)| Some(record.ok()?.series))))
+    /// Returns a catalogue of no sets, which knows the series that the place belongs to by sets that were looked at.
+    async fn belonging(self, names: &Names, sets: &[Set]) -> Result<Catalogue, StoreError> {
+        let records = sets.iter().filter_map(|set| Some(&set.record.as_ref()?.0));
+        let series: BTreeMap<SnapshotId, _> = records.map(|record| (record.snapshot, record.series)).collect();
+        self.home_by(names, &series).await
+    }
+
+    /// Returns a catalogue of no sets, which knows the series that the place belongs to by the newest of all.
+    async fn home(self, names: &Names) -> Result<Catalogue, StoreError> {
+        let newest = self.read_series(names.sealed.iter().rev().take(VOTES)).await?;
+        let mut catalogue = self.home_by(names, &newest).await?;
+        if self.own.is_empty() && names.sealed.len() > VOTES {
+            // The oldest set is a witness: who copies sets to a place finds others there.
+            let witness = self.read_series(names.sealed.iter().take(1)).await?;
+            catalogue.doubt = doubt(newest.values().chain(witness.values()));
+        }
+        Ok(catalogue)
+    }
+
+    /// Finds the series that the place belongs to, by that of each of the newest sets: one of the host's own, which is looked
+    /// for among older sets too, or that of most.
+    async fn home_by(
+        self,
+        names: &Names,
+        newest: &BTreeMap<SnapshotId, Option<RunId>>,
+    ) -> Result<Catalogue, StoreError> {
+        let own = |series: &BTreeMap<SnapshotId, Option<RunId>>| {
+            series.values().rev().flatten().find(|series| self.own.has(**series)).copied()
+        };
+        let mut home = own(newest);
+        if home.is_none() && !self.own.is_empty() {
+            let older = newest.keys().next().map(|oldest| names.sealed.range(..oldest)).into_iter().flatten();
+            home = own(&self.read_series(older.rev().take(VICINITY)).await?);
+        }
+        let is_gone = !self.own.is_empty() && newest.values().flatten().next().is_some();
+        let doubt = match home {
+            Some(_) => None,
+            None if is_gone => Some(Doubt::Gone),
+            None => doubt(newest.values()),
+        };
+        let home = home.or_else(|| record::home_of(newest.values().rev().copied()));
+        Ok(Catalogue { home, doubt, ..Catalogue::default() })
+    }
+
+    /// Reads of which series sets are, as far as their records can be understood.
+    async fn read_series(
+        self,
+        ids: impl Iterator<Item = &SnapshotId>,
+    ) -> Result<BTreeMap<SnapshotId, Option<RunId>>, StoreError> {
+        let read = stream::iter(ids.copied()).map(async |id| Ok((id, self.read_record(id).await?.0)));
+        let read: Vec<(SnapshotId, Result<RunRecord, String>)> = read.buffered(ABREAST).try_collect().await?;
+        Ok(read.into_iter().filter_map(|(id, record)| Some((id, record.ok()?.series))).collect())
     }
 
     /// Lists run records and announcements, and the folders of the shared database's snapshots that are not much older
@@ -280,7 +353,7 @@ impl Look<'_> {
     }
 
     /// Reads the newest records until there is one of a job's series that is `enough`, and returns those of the series,
-    /// newest first.
+    /// newest first: of one of the host's own, or else of that which most of the newest are of.
     async fn series(
         self,
         names: &Names,
@@ -291,11 +364,20 @@ impl Look<'_> {
         for id in names.sealed.iter().rev().take(VICINITY) {
             let (Ok(record), digest) = self.read_record(*id).await? else { continue };
             read.push((record, digest));
-            if of_series(&read, job, read.len() >= WITNESSES).any(|(record, _)| enough(record)) {
+            let has_enough = |series| of_series(&read, series).any(|(record, _)| enough(record));
+            let is_found = match known(&read, self.own) {
+                Some(own) => has_enough(Some(own)),
+                None if !self.own.is_empty() => false,
+                None => {
+                    votes(&read, job, read.len() >= WITNESSES).is_some_and(|votes| has_enough(record::home_of(votes)))
+                }
+            };
+            if is_found {
                 break;
             }
         }
-        Ok(of_series(&read, job, true).cloned().collect())
+        let series = known(&read, self.own).or_else(|| record::home_of(votes(&read, job, true)?));
+        Ok(of_series(&read, series).cloned().collect())
     }
 
     async fn read_record(self, id: SnapshotId) -> Result<FoundRecord, StoreError> {

@@ -2,33 +2,45 @@
 
 use std::path::Path;
 
-use crate::name::Prefix;
-use crate::record::{self, DrillRecord, RunRecord};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::name::{Prefix, SnapshotId};
+use crate::record::{self, DrillRecord, RunRecord, SampleRecord, State};
 use crate::store::local::Local;
 use crate::store::{Part, Store, StoreError};
 use crate::work::SeriesFacts;
 
-use super::{Asked, catalogue};
+use super::{Asked, Own, catalogue};
 
 /// How many drills are looked at to find one that passed.
 const DRILLS: usize = 12;
 
-/// Looks at a series: its sets, as far as they are asked for, its newest drills, and who writes there.
+/// How many readings of parts of the sets are looked at: more parts than there are percents are never read.
+const SAMPLES: usize = 100;
+
+/// How many records of such readings are read at the same time.
+const ABREAST: usize = 8;
+
+/// Looks at a series: its sets, as far as they are asked for, its newest drills and readings, and who writes there.
 ///
 /// # Errors
 /// When the place cannot be listed or read.
-pub async fn series(store: &dyn Store, prefix: &Prefix, asked: Asked) -> Result<SeriesFacts, StoreError> {
+pub async fn series(store: &dyn Store, prefix: &Prefix, asked: Asked, own: &Own) -> Result<SeriesFacts, StoreError> {
+    let catalogue = catalogue(store, prefix, asked, own).await?;
+    let runs = store.list(&prefix.join(&record::runs_folder())).await?;
+    let documents: Vec<&str> = runs.keys().filter_map(|key| prefix.strip(key)).collect();
+    let newest = catalogue.sets.iter().rev().find(|set| set.state == State::Complete).map(|set| set.id);
     Ok(SeriesFacts {
-        catalogue: catalogue(store, prefix, asked).await?,
-        drills: drills(store, prefix).await?,
+        drills: drills(store, prefix, &documents).await?,
+        samples: samples(store, prefix, &documents, newest).await?,
+        catalogue,
         holder: store.holder(prefix).await?,
     })
 }
 
 /// Reads the newest drill records back to one that passed. One that cannot be understood proves nothing.
-async fn drills(store: &dyn Store, prefix: &Prefix) -> Result<Vec<DrillRecord>, StoreError> {
-    let runs = store.list(&prefix.join(&record::runs_folder())).await?;
-    let mut found: Vec<_> = runs.keys().filter_map(|key| record::drill_of(prefix.strip(key)?)).collect();
+async fn drills(store: &dyn Store, prefix: &Prefix, documents: &[&str]) -> Result<Vec<DrillRecord>, StoreError> {
+    let mut found: Vec<_> = documents.iter().filter_map(|key| record::drill_of(key)).collect();
     found.sort_by_key(|(_, drill)| *drill);
     let mut drills = Vec::new();
     for (set, drill) in found.into_iter().rev().take(DRILLS) {
@@ -42,6 +54,24 @@ async fn drills(store: &dyn Store, prefix: &Prefix) -> Result<Vec<DrillRecord>, 
     }
     drills.reverse();
     Ok(drills)
+}
+
+/// Reads the records of the readings since a set is there, and that of the newest reading in any case, the newest last.
+/// One that cannot be understood proves nothing.
+async fn samples(
+    store: &dyn Store,
+    prefix: &Prefix,
+    documents: &[&str],
+    since: Option<SnapshotId>,
+) -> Result<Vec<SampleRecord>, StoreError> {
+    let mut found: Vec<_> = documents.iter().filter_map(|key| record::sample_of(key)).collect();
+    found.sort_by_key(|(_, reading)| *reading);
+    let is_meant = |at: usize, set| at == 0 || since.is_some_and(|since| set >= since);
+    let found = found.into_iter().rev().take(SAMPLES).enumerate().filter(|(at, (set, _))| is_meant(*at, *set));
+    let read =
+        async |(_, (set, reading))| store.read(&prefix.key(&record::sample_key(set, reading)), Part::Whole).await;
+    let read: Vec<Vec<u8>> = stream::iter(found).map(read).buffered(ABREAST).try_collect().await?;
+    Ok(read.iter().rev().filter_map(|bytes| SampleRecord::read(bytes).ok()).collect())
 }
 
 /// Reads every run record of a plan that the state directory has; none where there is no such directory.

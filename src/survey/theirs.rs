@@ -12,12 +12,12 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 
 use super::sets::{self, Asked};
-use super::{Means, SurveyError, destinations};
+use super::{Known, Means, Own, SurveyError, destinations};
 use crate::duck::{self, snapshot};
 use crate::event::Event;
 use crate::hitkeep::{self, Layout, Tenant};
 use crate::measure::Bytes;
-use crate::name::{DatabaseId, Name, Prefix, SnapshotId};
+use crate::name::{DatabaseId, Prefix, SnapshotId};
 use crate::plan::{Backup, Snapshots};
 use crate::record::{Held, Set};
 use crate::store::local::Local;
@@ -59,14 +59,14 @@ pub async fn adopt(
     job: &Backup,
     snapshots: &Snapshots,
     stores: &[Arc<dyn Store>],
-    silent: &BTreeMap<Name, String>,
+    known: &Known,
     means: &Means<'_>,
 ) -> Result<AdoptFacts, SurveyError> {
     let set = finished_set(snapshots.folder(), means).await?;
-    let mut destinations = means.unless_stopped(destinations(job, stores, silent)).await?;
+    let mut destinations = means.unless_stopped(destinations(job, stores, known)).await?;
     let mut there = BTreeMap::new();
     for (fact, store) in destinations.iter_mut().zip(stores) {
-        match means.unless_stopped(held_already(store.as_ref(), fact, set.id)).await? {
+        match means.unless_stopped(held_already(store.as_ref(), fact, set.id, known)).await? {
             Ok(held) => there.extend(held.map(|held| (fact.name.clone(), held))),
             Err(error) => fact.reached = Err(error.to_string()),
         }
@@ -75,11 +75,17 @@ pub async fn adopt(
 }
 
 /// Returns what a destination holds under a set's name.
-async fn held_already(store: &dyn Store, fact: &DestinationFact, id: SnapshotId) -> Result<Option<Set>, StoreError> {
+async fn held_already(
+    store: &dyn Store,
+    fact: &DestinationFact,
+    id: SnapshotId,
+    known: &Known,
+) -> Result<Option<Set>, StoreError> {
     if !fact.reached.as_ref().is_ok_and(|reached| reached.names.contains(id)) {
         return Ok(None);
     }
-    let catalogue = sets::catalogue(store, &fact.place.prefix, Asked::At(At::Snapshot(id))).await?;
+    let own = known.own.get(&fact.name).cloned().unwrap_or_default();
+    let catalogue = sets::catalogue(store, &fact.place.prefix, Asked::At(At::Snapshot(id)), &own).await?;
     Ok(catalogue.find(id).cloned())
 }
 
@@ -158,7 +164,7 @@ impl Unfinished {
 pub async fn look(folder: &Path, means: &Means<'_>) -> Result<Theirs, SurveyError> {
     check_folder(folder).map_err(SurveyError::Theirs)?;
     let store = Local::new(folder.to_owned());
-    let found = sets::catalogue(&store, &Prefix::default(), Asked::At(At::Latest)).await;
+    let found = sets::catalogue(&store, &Prefix::default(), Asked::At(At::Latest), &Own::default()).await;
     let mut sets = found.map_err(SurveyError::Theirs)?.sets;
     // Those of this program are none of HitKeep's.
     sets.retain(|set| set.record.is_none());

@@ -1,4 +1,4 @@
-//! Where the rows of sites are: live, in an archive, in the newest snapshot; and what is nowhere any more.
+//! Where the rows of sites are: live, in an archive, in the newest snapshots; and what is nowhere any more.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -17,11 +17,11 @@ pub struct Share {
     pub live: u64,
     /// Those that are in an archive, at any of its destinations.
     pub archived: u64,
-    /// Those that are in the newest snapshot.
+    /// Those that are in one of the newest snapshots.
     pub snapshot: u64,
-    /// Those that are live, and neither archived nor in the snapshot.
+    /// Those that are live, and neither archived nor in a snapshot.
     pub only_live: u64,
-    /// Those that are in the snapshot, and neither live nor archived: they go with it.
+    /// Those that are in a snapshot, and neither live nor archived: they go with it.
     pub only_snapshot: u64,
     /// Those that were archived in a file that is lost, and that nothing proves to be anywhere else.
     pub nowhere: u64,
@@ -48,6 +48,8 @@ pub struct Coverage {
     pub archives: Vec<String>,
     /// The newest complete set of the same source, and where it was read.
     pub snapshot: Option<CoveringSet>,
+    /// The newest complete set of each job of the same source at each destination: one that is at several is named once.
+    pub snapshots: Vec<CoveringSet>,
     /// The sites, in the order of their domains.
     pub sites: Vec<SiteCoverage>,
     /// What stands in the way of a proof.

@@ -59,6 +59,32 @@ fn a_story_of_rows_that_are_kept_and_rows_that_are_lost() {
     golden("coverage.txt", &story);
 }
 
+/// A second job at two destinations, beside `nightly`.
+const HOURLY: &str = "[destination.nas]\nurl = \"nas\"\n\n[backup.hourly]\nsource = \"main\"\nto = [\"disk\", \"nas\"]\n\
+                      prefix = \"hourly\"\n\n[local]";
+
+#[test]
+fn a_row_that_only_one_of_several_jobs_has_is_in_a_snapshot() {
+    let world = World::new(&rows(), false, "hive", true);
+    let plan = fs::read_to_string(world.site.path("plan.toml")).unwrap();
+    world.site.write_plan(&plan.replace("[local]", HOURLY));
+    let cover = |title: &str| format!("# {title}\n{}", told(&world, &["coverage", "plan.toml"]));
+    let run = |job: &str| {
+        world.site.succeed(&["run", "plan.toml", job]);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    };
+    run("nightly");
+    world.change("DELETE FROM hits");
+    let late = Row { table: 0, site: 0, age: 80 * 24 * 60, payload: 2, zone: 0 };
+    world.insert(&[late], 9000);
+    run("hourly");
+    let mut story = cover("one job has what is deleted since, and a later one has what came in");
+    world.change("DELETE FROM hits");
+    run("cold");
+    story += &cover("all of it is deleted, and nothing has archived it");
+    golden("coverage-of-several-jobs.txt", &story);
+}
+
 #[test]
 fn what_is_lost_and_live_is_somewhere() {
     for layout in ["hive", "hitkeep"] {

@@ -102,6 +102,9 @@ const TAMPERINGS: &[Tampering] = &[
     }),
     ("a column is taken away, and the digest forged", |it| it.forge("SELECT * EXCLUDE (path) FROM ALL_ROWS")),
     ("a column is added, and the digest forged", |it| it.forge("SELECT *, 1 AS more FROM ALL_ROWS")),
+    ("a column has another type, and the digest forged", |it| {
+        it.forge("SELECT * REPLACE (site_id::VARCHAR AS site_id) FROM ALL_ROWS");
+    }),
     ("a file is no Parquet, and the digest forged", |it| {
         it.forge("SELECT * FROM ALL_ROWS");
         let file = it.files("hits").remove(0);
@@ -146,6 +149,21 @@ fn told(world: &World, name: &str, tamper: &dyn Fn(&Archive), code: i32) -> Stri
     assert_eq!(read_tree(&world.site.path("staging")).len(), 0, "{name}: nothing stays behind");
     let story = format!("# {name}\n{}{}\n", verified.stdout, verified.stderr);
     narrow(&without_seconds(&redact::text(&world.site, &story)))
+}
+
+#[test]
+fn types_that_were_not_recorded_are_not_compared() {
+    let world = World::new(&rows(), false, "hive", false);
+    world.site.succeed(&["run", "plan.toml", "cold"]);
+    let archive = Archive { root: world.site.path("backups/cold") };
+    archive.forge("SELECT * REPLACE (site_id::VARCHAR AS site_id) FROM ALL_ROWS");
+    assert_eq!(world.site.run(&["verify", "backups/cold"]).code, 6);
+    archive.edit_record(|record| {
+        let schemas = record["schemas"].as_array_mut().unwrap().iter_mut();
+        let columns = schemas.flat_map(|schema| schema["columns"].as_array_mut().unwrap());
+        columns.for_each(|column| drop(column.as_object_mut().unwrap().remove("stored")));
+    });
+    world.site.succeed(&["verify", "backups/cold"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use hitkeep_plan::run::{self, About, Outside};
 use hitkeep_plan::stop::Stop;
 use hitkeep_plan::store::Store;
 use hitkeep_plan::store::local::Local;
-use hitkeep_plan::survey;
+use hitkeep_plan::survey::{self, Known};
 use hitkeep_plan::work::{self, BackupWork};
 use jiff::Timestamp;
 
@@ -63,7 +63,7 @@ impl World {
         let (job, staging, now) = (&self.plan.backups()[0], self.site.path("staging"), Timestamp::now());
         let stores = [Arc::clone(&self.store)];
         let means = outside.means(&staging);
-        let facts = survey::backup(job, installation(job), &stores, &BTreeMap::new(), &means).await.unwrap();
+        let facts = survey::backup(job, installation(job), &stores, &Known::default(), &means).await.unwrap();
         work::backup(job, installation(job), &facts, &staging, RunId::fresh(now), now).unwrap()
     }
 

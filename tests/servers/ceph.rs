@@ -19,6 +19,9 @@ const SECRET_KEY: &str = "ceph-secret-key";
 /// The key that the gateway encrypts with, where a client asks for that.
 pub(crate) const KMS_KEY: &str = "backups";
 
+/// The class beside the usual one that objects can be moved to; what lies there is in another pool.
+pub(crate) const COOLER: &str = "STANDARD_IA";
+
 /// How large the file of the one disk can become.
 const DISK_SIZE: u64 = 16 << 30;
 
@@ -76,9 +79,14 @@ impl Cluster {
     }
 
     fn start_gateway(&mut self) {
-        self.start("radosgw -f --name client.gateway");
+        let administer = |line: &str| drop(self.run(&format!("radosgw-admin --name client.gateway {line}")));
+        // The first of these makes the zone that the others change, and the gateway knows only what was there before it.
         let user = format!("--uid=user --display-name=user --access-key={ACCESS_KEY} --secret-key={SECRET_KEY}");
-        self.run(&format!("radosgw-admin --name client.gateway user create {user}"));
+        administer(&format!("user create {user}"));
+        let class = format!("--placement-id default-placement --storage-class {COOLER}");
+        administer(&format!("zonegroup placement add --rgw-zonegroup default {class}"));
+        administer(&format!("zone placement add --rgw-zone default {class} --data-pool cooler"));
+        self.start("radosgw -f --name client.gateway");
     }
 
     /// Returns what `ceph.conf` says: everything on this machine, one copy of all, and no waiting for more monitors.

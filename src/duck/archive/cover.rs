@@ -1,4 +1,4 @@
-//! Where the rows of a database's sites are: live, in a snapshot, in archived files.
+//! Where the rows of a database's sites are: live, in snapshots, in archived files.
 //!
 //! Rows are compared by digests, for each table, site and month. Only where these do not tell, the archived files must be
 //! at hand, and rows are compared one by one, by a hash of all their values.
@@ -19,8 +19,8 @@ use crate::work::{ArchiveReached, Share};
 pub struct Sources {
     /// The sites.
     pub sites: BTreeSet<SiteId>,
-    /// The snapshot's file of each table that is in it.
-    pub snapshot: BTreeMap<String, PathBuf>,
+    /// Of each snapshot, the file of each table that is in it.
+    pub snapshots: Vec<BTreeMap<String, PathBuf>>,
     /// What each destination of the archive has.
     pub archives: Vec<ArchiveReached>,
 }
@@ -74,7 +74,7 @@ fn within<T>(
 #[derive(Default)]
 struct Contents<'c> {
     live: Content,
-    snapshot: Content,
+    snapshots: Vec<Content>,
     /// What each destination has, and the files that it is in.
     archives: BTreeMap<usize, (Option<Content>, Vec<&'c ArchivedFile>)>,
     /// The files of it that are lost, each with the number of its destination.
@@ -85,7 +85,7 @@ impl Contents<'_> {
     /// Tells whether digests say it all: what is anywhere is the same everywhere, and what is lost is there again.
     fn is_plain(&self) -> bool {
         let archived = self.archives.values().map(|(content, _)| *content);
-        let all = [Some(self.live), Some(self.snapshot)].into_iter().chain(archived);
+        let all = self.snapshots.iter().chain([&self.live]).map(|content| Some(*content)).chain(archived);
         let mut rest = all.filter(|content| content.is_none_or(|content| content.rows > 0));
         let first = rest.next().flatten();
         self.lost.is_empty() && rest.all(|content| content.is_some() && content == first) && !self.is_unknown()
@@ -99,7 +99,8 @@ impl Contents<'_> {
     /// Returns where its rows are, when digests say it all.
     fn share(&self) -> Share {
         let archived = self.archives.values().filter_map(|(content, _)| *content).map(|content| content.rows).max();
-        let (live, snapshot, archived) = (self.live.rows, self.snapshot.rows, archived.unwrap_or(0));
+        let snapshot = self.snapshots.iter().map(|content| content.rows).max();
+        let (live, snapshot, archived) = (self.live.rows, snapshot.unwrap_or(0), archived.unwrap_or(0));
         let only = |rows: u64, others: [u64; 2]| if others == [0, 0] { rows } else { 0 };
         Share {
             rows: live.max(snapshot).max(archived),
@@ -122,7 +123,7 @@ struct Covering<'c> {
 }
 
 impl<'c> Covering<'c> {
-    /// Measures what is live and what is in the snapshot, and reads off the records what is archived.
+    /// Measures what is live and what is in the snapshots, and reads off the records what is archived.
     fn begin(session: &'c Session, sources: &'c Sources) -> Result<Self, DuckError> {
         let engine: String = session.value("asking for the version", "SELECT version()")?;
         let tables: BTreeMap<String, Table> =
@@ -132,7 +133,7 @@ impl<'c> Covering<'c> {
         for table in covering.tables.values() {
             let live = format!("SELECT {} FROM {}", table.list(), identifier(&table.name));
             measured.push((false, measure_sites(session, table, &live)?));
-            if let Some(path) = sources.snapshot.get(&table.name) {
+            for path in sources.snapshots.iter().filter_map(|snapshot| snapshot.get(&table.name)) {
                 let rows = rows_of_file(table, ArchiveLayout::Hive, path)?;
                 measured.push((true, measure_sites(session, table, &rows)?));
             }
@@ -140,7 +141,11 @@ impl<'c> Covering<'c> {
         for (is_snapshot, contents) in measured {
             for (id, content) in contents.into_iter().filter(|(id, _)| sources.sites.contains(&id.site)) {
                 let part = covering.parts.entry(id).or_default();
-                *(if is_snapshot { &mut part.snapshot } else { &mut part.live }) = content;
+                if is_snapshot {
+                    part.snapshots.push(content);
+                } else {
+                    part.live = content;
+                }
             }
         }
         covering.read_records();
@@ -223,7 +228,7 @@ impl<'c> Covering<'c> {
         Ok(share)
     }
 
-    /// Returns the query of a part's rows, by their hash: how often each is live, in the snapshot and in the archive. It
+    /// Returns the query of a part's rows, by their hash: how often each is live, in a snapshot and in the archive. It
     /// takes a condition of the rows.
     fn everywhere(
         &self,
@@ -235,8 +240,10 @@ impl<'c> Covering<'c> {
         let of_part = format!("site_id = '{}' AND {}", id.site, table.within(&BTreeSet::from([id.month])));
         let list = table.list();
         let mut places = vec![("live".to_owned(), format!("SELECT {list} FROM {}", identifier(&table.name)))];
-        if let Some(path) = self.sources.snapshot.get(&table.name) {
-            places.push(("snapshot".to_owned(), rows_of_file(table, ArchiveLayout::Hive, path)?));
+        for (number, snapshot) in self.sources.snapshots.iter().enumerate() {
+            if let Some(path) = snapshot.get(&table.name) {
+                places.push((format!("snapshot {number}"), rows_of_file(table, ArchiveLayout::Hive, path)?));
+            }
         }
         for held in held(part) {
             let path = fetched(&held).unwrap_or_default();

@@ -190,7 +190,8 @@ impl Into<'_> {
         if let Some(schema) = at.schemas.iter().find(|schema| schema.table == self.table.name) {
             return Ok(schema.columns.iter().map(|column| column.name.clone()).collect());
         }
-        let columns = columns_of_file(self.session, &at.path)?.into_iter().filter(|column| column != SOURCE);
+        let columns =
+            columns_of_file(self.session, &at.path)?.into_iter().map(|(name, _)| name).filter(|name| name != SOURCE);
         match at.file.layout() {
             ArchiveLayout::Hive => Ok(columns.collect()),
             // Of which table a column is, only its values tell.

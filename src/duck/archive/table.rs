@@ -130,7 +130,11 @@ impl Table {
 
     /// Returns its columns as a record has them.
     pub(super) fn record(&self) -> Vec<ColumnRecord> {
-        let column = |column: &Column| ColumnRecord { name: column.name.clone(), data_type: column.data_type.clone() };
+        let column = |column: &Column| ColumnRecord {
+            name: column.name.clone(),
+            data_type: column.data_type.clone(),
+            stored: None,
+        };
         self.columns.iter().map(column).collect()
     }
 
