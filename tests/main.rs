@@ -40,6 +40,7 @@ mod schedules;
 mod secrets;
 mod server_stories;
 mod servers;
+mod shards;
 mod signals;
 mod source;
 mod status;
