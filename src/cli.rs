@@ -28,6 +28,7 @@ mod rows;
 mod run;
 mod sample;
 mod schema;
+mod shard;
 mod show;
 mod status;
 mod subject;

@@ -43,6 +43,10 @@ macro_rules! text_form {
     };
 }
 
+mod shard;
+
+pub use shard::Shard;
+
 /// What a person calls a source, a destination or a job: `nightly`, `offsite-2`.
 ///
 /// One to 64 characters of `a-z`, `0-9`, `-` and `_`, beginning with a letter or a digit, so that a name

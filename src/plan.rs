@@ -67,6 +67,7 @@ pub use self::timetable::{LATE, Start, Timetable};
 pub use self::upload::Upload;
 use crate::diagnose::{Diagnostic, Problems, Rejected, Severity};
 use crate::measure::Sha256;
+use crate::name::Shard;
 
 /// What a plan may know of the world it is read in.
 #[derive(Clone, Debug)]
@@ -96,6 +97,8 @@ pub struct Plan {
     name: String,
     file: String,
     text: String,
+    /// The part of the plan that it is, unless it is all of it.
+    shard: Option<Shard>,
     parts: Parts,
 }
 
@@ -130,11 +133,31 @@ impl Plan {
         let refused = problems.list().iter().any(|problem| problem.severity() == Severity::Error);
         match parts.filter(|_| !refused) {
             Some(parts) => {
-                let plan = Self { name, file: file.to_owned(), text: text.to_owned(), parts };
+                let plan = Self { name, file: file.to_owned(), text: text.to_owned(), shard: None, parts };
                 Ok(Reading { plan, warnings: problems })
             }
             None => Err(Rejected::new(problems)),
         }
+    }
+
+    /// Returns a shard of the plan, which is a plan of its own: each job is about that part of the databases, in a folder
+    /// of its own; so are the run records that the host keeps, and the metrics.
+    #[must_use]
+    pub fn in_shard(self, shard: Shard) -> Self {
+        let parts = Parts {
+            backups: self.parts.backups.into_iter().map(|job| job.in_shard(shard)).collect(),
+            archives: self.parts.archives.into_iter().map(|job| job.in_shard(shard)).collect(),
+            metrics: self.parts.metrics.map(|metrics| metrics.in_shard(shard)),
+            local: self.parts.local.in_shard(shard),
+            ..self.parts
+        };
+        Self { shard: Some(shard), parts, ..self }
+    }
+
+    /// Returns which part of the plan it is; nothing where it is all of it.
+    #[must_use]
+    pub fn shard(&self) -> Option<Shard> {
+        self.shard
     }
 
     /// Returns the name of the plan: that of its file, without the ending.

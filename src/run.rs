@@ -46,7 +46,7 @@ use crate::duck::capture::{CaptureError, Patience};
 use crate::duck::{self, DuckError, Limits, Session};
 use crate::event::{Event, Listener, Meter};
 use crate::measure::Bytes;
-use crate::name::Name;
+use crate::name::{Name, Shard};
 use crate::record::PlanRecord;
 use crate::stop::{Reason, Stop};
 use crate::store::{Lease, Store, StoreError};
@@ -82,6 +82,8 @@ pub struct Outside {
 pub struct About {
     /// The plan.
     pub plan: PlanRecord,
+    /// Which part of the plan it is; nothing where it is all of it.
+    pub shard: Option<Shard>,
     /// The host.
     pub host: String,
     /// The program and its version.

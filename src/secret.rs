@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::plan::{Command, Plan, Secret, environment};
 
@@ -68,40 +69,45 @@ fn run(command: &Command) -> Result<String, String> {
     String::from_utf8(output.stdout).map_err(|_| "what it printed is not text".to_owned())
 }
 
-/// What no message may hold, although others may say it.
+/// What no message may hold, although others may say it. A clone is the same: what is learnt by one is hidden by all.
 #[derive(Clone, Default)]
-pub struct Hidden(Vec<String>);
+pub struct Hidden(Arc<Mutex<Vec<String>>>);
 
 impl fmt::Debug for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Hidden({})", self.0.len())
-    }
-}
-
-impl Extend<String> for Hidden {
-    fn extend<T: IntoIterator<Item = String>>(&mut self, secrets: T) {
-        self.0.extend(secrets.into_iter().filter(|secret| !secret.is_empty()));
-        // Of two secrets the longer may hold the shorter.
-        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        write!(f, "Hidden({})", self.secrets().len())
     }
 }
 
 impl Hidden {
     /// Returns the secrets of a plan that lie in variables, files and credentials, as far as they are there. What a command
-    /// would print is not asked for.
+    /// would print is not asked for: it is learnt when it is.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
         let lying = plan.secrets().filter_map(|secret| look(secret).ok());
         let lines = lying.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
-        let mut hidden = Self::default();
-        hidden.extend(lines.filter(|secret| secret.len() >= LEAST));
+        let hidden = Self::default();
+        hidden.learn(lines);
         hidden
+    }
+
+    /// Hides these from now on, unless they are too short.
+    pub fn learn(&self, secrets: impl IntoIterator<Item = String>) {
+        let mut known = self.secrets();
+        known.extend(secrets.into_iter().filter(|secret| secret.len() >= LEAST));
+        // Of two secrets the longer may hold the shorter.
+        known.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        known.dedup();
+    }
+
+    fn secrets(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a text without what is hidden.
     #[must_use]
     pub fn hide(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
+        self.secrets().iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 }
 

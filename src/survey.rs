@@ -125,7 +125,7 @@ pub async fn backup(
     known: &Known,
     means: &Means<'_>,
 ) -> Result<BackupFacts, SurveyError> {
-    let mut found = databases(installation, means).await?;
+    let mut found = databases(installation, job.databases(), means).await?;
     found.drop_unwanted(job.databases(), means.staging);
     let destinations = means.unless_stopped(destinations(job, stores, known)).await?;
     let Databases { facts: databases, unused, .. } = found;
@@ -162,13 +162,13 @@ async fn reach(store: &dyn Store, prefix: &Prefix, job: &Name, own: &Own) -> Res
 /// What an installation holds.
 #[derive(Debug)]
 pub struct Databases {
-    /// Its databases, the shared one first.
+    /// Its databases, as far as they are wanted, and before them the shared one.
     pub facts: Vec<DatabaseFact>,
     /// Its tenants.
     pub tenants: Vec<Tenant>,
     /// Where the default one's traffic lies.
     pub layout: Layout,
-    /// The tenants that were never used.
+    /// Those of the tenants that are wanted and were never used.
     pub unused: Vec<Tenant>,
     /// What came of copying the shared database, where that was the way to look into it. The copy is still there.
     pub copied: Option<Captured>,
@@ -185,16 +185,18 @@ impl Databases {
     }
 }
 
-/// Reads which databases an installation has, and looks at each: from outside where they will be copied, by opening them
-/// where they will be opened. Tenants that were never used come apart.
+/// Reads which databases an installation has, and looks at the shared one and each that is wanted: from outside where they
+/// will be copied, by opening them where they will be opened. Tenants that were never used come apart.
 ///
 /// # Errors
 /// When the list of databases cannot be read.
-pub async fn databases(source: &Installation, means: &Means<'_>) -> Result<Databases, SurveyError> {
+pub async fn databases(source: &Installation, wanted: &Selection, means: &Means<'_>) -> Result<Databases, SurveyError> {
     let Listing { tenants, layout, shared, copied } = tenants(source, means).await?;
     let (mut facts, mut unused) = (Vec::new(), Vec::new());
     let spent = copied.as_ref().map(|copied| Spent { tries: copied.tries, time: copied.elapsed });
-    for id in hitkeep::expected_databases(&tenants, layout) {
+    // Whoever has the shared one open may open any other at any time.
+    let is_looked_at = |id: &DatabaseId| *id == DatabaseId::Shared || wanted.includes(*id);
+    for id in hitkeep::expected_databases(&tenants, layout).into_iter().filter(is_looked_at) {
         let path = hitkeep::database_path(source.db_path(), source.data_path(), id);
         let tenant = tenants.iter().find(|tenant| DatabaseId::Tenant(tenant.id) == id);
         if let Some(tenant) = tenant.filter(|tenant| !tenant.has_sites && !path.exists()) {

@@ -19,11 +19,11 @@ use crate::servers::{Server, s3s};
 use crate::signals::stopped_at;
 
 /// The set that HitKeep has written, and the next.
-const SET: &str = "2026-06-25T030000Z";
+pub(crate) const SET: &str = "2026-06-25T030000Z";
 const NEXT: &str = "2026-06-25T040000Z";
 
 /// [`PLAN`], of what HitKeep has written to `theirs`.
-fn plan() -> String {
+pub(crate) fn plan() -> String {
     PLAN.replace("data_path = \"data\"", "snapshots = \"theirs\"")
 }
 
@@ -59,7 +59,7 @@ fn export(site: &Site, set: &str, database: &str) {
 }
 
 /// Backs up the way HitKeep does: the shared database first, then every tenant that is served.
-fn back_up(site: &Site, set: &str) {
+pub(crate) fn back_up(site: &Site, set: &str) {
     export(site, set, "shared");
     for tenant in tenants(site) {
         export(site, set, &tenant);
@@ -84,7 +84,7 @@ fn tenants(site: &Site) -> Vec<String> {
 }
 
 /// Makes everything that HitKeep has written as old as it would be: written 20 seconds after [`SET`] was begun.
-fn let_settle(site: &Site) {
+pub(crate) fn let_settle(site: &Site) {
     let begun = SET.parse::<SnapshotId>().unwrap().moment().as_second().unsigned_abs();
     let written = SystemTime::UNIX_EPOCH + Duration::from_secs(begun + 20);
     walk(&site.path("theirs"), &mut |path| File::open(path).unwrap().set_modified(written).unwrap());

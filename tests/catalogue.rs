@@ -195,6 +195,7 @@ impl World {
             finished_at: id.moment(),
             host: "here".to_owned(),
             tool: "test".to_owned(),
+            shard: None,
             expected: Self::databases().to_vec(),
             captured: held.to_vec(),
             snapshots: held.iter().map(snapshot).collect(),

@@ -99,7 +99,7 @@ impl World {
             clock: Timestamp::now,
             tell,
             stop,
-            about: About { plan, host: "here".to_owned(), tool: "test".to_owned() },
+            about: About { plan, shard: None, host: "here".to_owned(), tool: "test".to_owned() },
         }
     }
 

@@ -143,6 +143,7 @@ fn records_of_other_runs_that_were_once_written_stay_readable() {
         ("run-1-archive-types.json", 666, Some(5)),
         ("run-1-skipped.json", 0, None),
         ("run-1-hooks.json", 156, None),
+        ("run-1-shard.json", 1388, None),
     ];
     for (file, rows, files) in records {
         let path = root().join("tests/recorded").join(file);

@@ -41,6 +41,7 @@ mod schedules;
 mod secrets;
 mod server_stories;
 mod servers;
+mod shards;
 mod signals;
 mod source;
 mod status;

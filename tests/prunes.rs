@@ -354,6 +354,6 @@ fn outside(wanted: &Retention, store: Arc<dyn Store>) -> Outside {
         clock: Timestamp::now,
         tell: Arc::new(Silence),
         stop: Stop::default(),
-        about: About { plan, host: "here".to_owned(), tool: "test".to_owned() },
+        about: About { plan, shard: None, host: "here".to_owned(), tool: "test".to_owned() },
     }
 }

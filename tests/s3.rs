@@ -189,7 +189,7 @@ fn site(server: &Server, layout: Layout) -> (Site, String) {
 }
 
 /// Runs the program with nothing but HitKeep's own variables to find a server by.
-fn run_without_a_plan(site: &Site, server: &Server, words: &[&str]) -> Outcome {
+pub(crate) fn run_without_a_plan(site: &Site, server: &Server, words: &[&str]) -> Outcome {
     let mut command = site.command(words);
     command
         .env("HITKEEP_S3_ACCESS_KEY_ID", server.access_key)

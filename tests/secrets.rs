@@ -9,8 +9,10 @@ use std::process::Command;
 
 use duckdb::Connection;
 use hitkeep_plan::demo::Layout;
+use serde_json::Value;
 
 use crate::fixture::{Outcome, PLAN, Site, demo, minimal, read_tree, walk};
+use crate::{s3, servers};
 
 /// What no word of the program may ever hold. The first lies in the environment, the others in the databases.
 const MARKERS: [&str; 5] =
@@ -249,5 +251,40 @@ fn the_engines_own_words_quote_no_rows() {
         let words = ["restore", "plan.toml", "--to", case, "--at", &set];
         run_discreetly(&site, 4, &words);
         assert!(site.run(&words).stderr.contains("loading `keys`"), "{case}");
+    }
+}
+
+#[test]
+fn a_secret_that_a_command_prints_is_hidden_like_any_other() {
+    let (site, server) = (Site::with(minimal()), servers::s3s::server());
+    let plan = s3::plan(&server, &server.new_bucket(), &site.path(""));
+    fs::write(site.path("address"), "http://127.0.0.1:1/marker-of-an-address\n").unwrap();
+    let plan = plan.replace("{ file = \"id\" }", "{ command = [\"cat\", \"id\"] }");
+    let plan = plan.replace("{ file = \"secret\" }", "{ command = [\"cat\", \"secret\"] }");
+    let secrets = [server.access_key, server.secret_key, "marker-of-an-address"];
+
+    let says = |code| format!(r#"[["sh", "-c", "cat id; echo; cat secret address; exit {code}"]]"#);
+    let hooks = format!("[hooks]\nbefore = {}\nafter = {}\nfailure = {}\n", says(0), says(3), says(3));
+    let told = r#"["sh", "-c", "cat id secret address; echo \"$HITKEEP_PLAN_SUMMARY\" >>told; exit 1"]"#;
+    let notices = format!(
+        "[notify.hook]\nwebhook = {{ command = [\"cat\", \"address\"] }}\non = [\"start\", \"failure\"]\ntimeout = \"1s\"\n\
+         [notify.page]\ncommand = {told}\n"
+    );
+    site.write_plan(&format!("{plan}\n{hooks}\n{notices}"));
+    for words in [&["run", "plan.toml", "--verbose"][..], &["run", "plan.toml", "--log", "json"]] {
+        let outcome = site.run(words);
+        assert_eq!(outcome.code, 1, "{words:?}: {outcome:?}");
+        let said = format!("{}{}", outcome.stdout, outcome.stderr);
+        assert!(said.contains("`after` exited with 3: ***"), "{words:?}: {said}");
+        assert_eq!(secrets.map(|secret| said.contains(secret)), [false; 3], "{words:?}: {said}");
+    }
+    let outputs =
+        |record: &Value| record["hooks"].as_array().unwrap().iter().map(|hook| hook["output"].clone()).collect();
+    let kept: Vec<Vec<Value>> = site.state_records().values().map(outputs).collect();
+    assert_eq!(kept, vec![vec![Value::from("***\n***\n***"); 3]; 2]);
+    let records = read_tree(&site.path("state")).into_iter();
+    for (name, bytes) in records.chain([("told".into(), fs::read(site.path("told")).unwrap())]) {
+        let text = String::from_utf8_lossy(&bytes);
+        assert_eq!(secrets.map(|secret| text.contains(secret)), [false; 3], "{}: {text}", name.display());
     }
 }

@@ -70,6 +70,7 @@ fn shown(site: &Site, words: &[&str]) -> String {
 fn a_cluster_a_repository_and_a_host_are_given_their_files() {
     let (site, plan) = site_with(PLAN_OF_ALL);
     golden("units-kubernetes.txt", &shown(&site, &["units", plan, "--kubernetes"]));
+    golden("units-kubernetes-shards.txt", &shown(&site, &["units", plan, "--kubernetes", "--shards", "3"]));
     golden("units-github.txt", &shown(&site, &["units", plan, "--github", "--image", "registry.example/plan:1"]));
     site.write_plan(&PLAN.replace("prefix =", "schedule = \"@daily\"\nprefix ="));
     golden("units-daemon.txt", &shown(&site, &["units", "plan.toml", "--systemd", "--daemon"]));
@@ -82,9 +83,23 @@ fn a_pod_has_no_credentials_of_systemd() {
     let said = "error: a pod cannot look up a secret in `the credential s3-id`\n help: say where it is found with `env` \
                 or `file`\n";
     assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.as_str()), (2, "", said));
+    for words in [["--cron", "--shards", "3"], ["--kubernetes", "--shards", "1"]] {
+        assert_eq!(site.run(&[&["units", plan][..], &words].concat()).code, 2, "{words:?} says nothing");
+    }
     for words in [["--cron", "--image", "x"], ["--cron", "--daemon", "-q"]] {
         assert_eq!(site.run(&[&["units", plan][..], &words].concat()).code, 2, "{words:?} says nothing");
     }
+}
+
+#[test]
+fn a_pod_of_a_shard_has_no_name_that_lasts() {
+    let text = PLAN_OF_ALL.replace("prefix   = \"rows\"", "prefix   = \"{{ host }}/rows\"");
+    let (site, plan) = site_with(&text);
+    let refused = site.run(&["units", plan, "--kubernetes", "--shards", "3"]);
+    let said = "error: the `prefix` of `other-rows` holds the name of the host, and the pods of shards have another one for \
+                each run\n help: write another word in its `prefix`, the same for every run\n";
+    assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.as_str()), (2, "", said));
+    site.succeed(&["units", plan, "--kubernetes"]);
 }
 
 /// Writes the files of a scheduler, and returns their paths.
@@ -112,6 +127,9 @@ fn what_kubernetes_is_given_it_takes() {
     };
     for text in [PLAN_OF_ALL.to_owned(), PLAN.replace("prefix =", "schedule = \"@daily\"\nprefix =")] {
         let (site, plan) = site_with(&text);
+        let shards = written(&site, plan, &["--kubernetes", "--shards", "3"]);
+        accepted(&python.with_file_name("kubernetes-validate"), &["--strict", "-k", KUBERNETES], &shards);
+        fs::remove_dir_all(site.path("written")).unwrap();
         let files = written(&site, plan, &["--kubernetes"]);
         accepted(&python.with_file_name("kubernetes-validate"), &["--strict", "-k", KUBERNETES], &files);
         // The plan in it is the plan.

@@ -33,7 +33,7 @@ pub(super) struct Around<'r> {
     environment: Vec<(OsString, OsString)>,
     hidden: Hidden,
     /// The commands that were run so far.
-    pub(super) ran: Vec<HookRecord>,
+    ran: Vec<HookRecord>,
 }
 
 /// Why a job is not begun.
@@ -51,6 +51,7 @@ impl<'r> Around<'r> {
         (run, started_at): (RunId, Timestamp),
         tell: &'r Arc<Tail>,
         stop: &'r Stop,
+        hidden: Hidden,
     ) -> Self {
         let mut around = Self {
             plan,
@@ -60,12 +61,15 @@ impl<'r> Around<'r> {
             tell,
             stop,
             environment: secret::environment_without(plan),
-            hidden: Hidden::of(plan),
+            hidden,
             ran: Vec::new(),
         };
         around.say("RUN", &run);
         around.say("JOB", &job);
         around.say("PLAN", &plan.name());
+        if let Some(shard) = plan.shard() {
+            around.say("SHARD", &shard);
+        }
         around
     }
 
@@ -170,14 +174,16 @@ impl<'r> Around<'r> {
             event: occasion,
             plan: self.plan.name().to_owned(),
             job: self.job.to_string(),
+            shard: self.plan.shard().map(|shard| shard.to_string()),
             run: self.run.to_string(),
             status: code.map_or_else(|| "started".to_owned(), |code| Outcome::of(code).to_string()),
             exit_code: code,
             started_at: self.started_at.to_string(),
             finished_at: code.map(|_| Timestamp::now().to_string()),
             summary: format!(
-                "{} {what} on {host}{}{}",
+                "{}{} {what} on {host}{}{}",
                 self.job,
+                self.plan.shard().map(|shard| format!(", shard {shard},")).unwrap_or_default(),
                 with_code.unwrap_or_default(),
                 why.unwrap_or_default()
             ),
@@ -201,6 +207,17 @@ impl<'r> Around<'r> {
         let command = self.hidden.hide(&command.to_string());
         self.tell.hear(&Event::HookEnded { when: when.to_string(), command, result, took });
         ran
+    }
+
+    /// Returns what is written down of the commands that were run so far. A secret may have been fetched since.
+    pub(super) fn ran(&self) -> Vec<HookRecord> {
+        let hide = |text: &String| self.hidden.hide(text);
+        let hidden = |ran: &HookRecord| HookRecord {
+            command: ran.command.iter().map(hide).collect(),
+            output: hide(&ran.output),
+            ..ran.clone()
+        };
+        self.ran.iter().map(hidden).collect()
     }
 
     /// Says which command failed, how, and with which last words.

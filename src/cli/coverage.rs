@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::CliError;
+use super::shard::Portion;
 use super::subject::plan_spots;
 use super::{Voice, desk, print};
 use crate::event::{Event, Listener};
@@ -38,6 +39,8 @@ pub(super) struct Coverage {
     plan: PathBuf,
     /// The jobs that archive, by name; every one where none is named.
     jobs: Vec<Name>,
+    #[command(flatten)]
+    portion: Portion,
     /// Write one JSON document.
     #[arg(long)]
     json: bool,
@@ -51,7 +54,7 @@ struct Document {
 
 impl Coverage {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
-        let plan = desk::read_plan(&self.plan)?.plan;
+        let plan = desk::read_portion(&self.plan, self.portion)?.plan;
         let chosen = super::run::choose_jobs(&plan, &self.jobs)?;
         let jobs: Vec<&Archive> = chosen.into_iter().filter_map(Job::archive).collect();
         if jobs.is_empty() {

@@ -14,6 +14,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::error::{CliError, tell_problems};
 use super::run::{do_job, refuse_none, warn_of_the_future};
+use super::shard::Portion;
 use super::{Voice, desk};
 use crate::event::{Event, Listener};
 use crate::plan::Plan;
@@ -33,6 +34,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 pub(super) struct Daemon {
     /// The plan.
     plan: PathBuf,
+    #[command(flatten)]
+    portion: Portion,
     /// Write events as JSON lines on standard output.
     #[arg(long)]
     json: bool,
@@ -54,7 +57,7 @@ impl Daemon {
 
     /// Reads the plan, which must have a schedule, and what this host knows of the last run of each of its jobs.
     async fn read_plan(&self, voice: Voice, tell: &Arc<dyn Listener>) -> Result<(Arc<Plan>, Vec<Waiting>), CliError> {
-        let reading = desk::read_plan(&self.plan)?;
+        let reading = desk::read_portion(&self.plan, self.portion)?;
         if voice.verbose {
             tell_problems(&reading.warnings);
         }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::error::CliError;
 use super::init::{make_demo, write_demo_archive_plan};
+use super::shard::Portion;
 use super::subject::Subject;
 use super::{Arguments, Voice, desk};
 use crate::demo::live::{self, Server};
@@ -189,7 +190,7 @@ impl Made {
     }
 
     async fn list(&self) -> Result<(), CliError> {
-        for spot in &Subject::read(&self.plan, None, None)?.spots {
+        for spot in &Subject::read(&self.plan, Portion::default(), None, None)?.spots {
             self.say(&table::sets(&spot.catalogue(Asked::All).await?, &BTreeMap::new(), Timestamp::now()))?;
         }
         Ok(())
@@ -197,7 +198,7 @@ impl Made {
 
     /// Reads the record of the one run there was.
     async fn record(&self) -> Result<RunRecord, CliError> {
-        for spot in &Subject::read(&self.plan, None, None)?.spots {
+        for spot in &Subject::read(&self.plan, Portion::default(), None, None)?.spots {
             let sets = spot.catalogue(Asked::All).await?.sets;
             if let Some((record, _)) = sets.into_iter().find_map(|set| set.record) {
                 return Ok(record);

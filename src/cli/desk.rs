@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::CliError;
 use super::memory;
+use super::shard::Portion;
 use crate::duck::Limits;
 use crate::duck::capture::Patience;
 use crate::event::Listener;
@@ -18,6 +19,7 @@ use crate::name::Name;
 use crate::plan::{self, Destination, Plan, Reading, Surroundings, Upload};
 use crate::record::PlanRecord;
 use crate::run::{About, Outside, exit};
+use crate::secret::Hidden;
 use crate::stop::{Reason, Stop};
 use crate::store::Store;
 use crate::store::local::Local;
@@ -25,6 +27,16 @@ use crate::store::s3::S3;
 
 /// The memory of an engine where no plan says otherwise.
 const MEMORY: Bytes = Bytes(512 << 20);
+
+/// Reads a plan file in the surroundings of this process; of the plan only the part that is meant.
+pub(super) fn read_portion(path: &Path, portion: Portion) -> Result<Reading, CliError> {
+    let Reading { plan, warnings } = read_plan(path)?;
+    let plan = match portion.shard {
+        Some(shard) => plan.in_shard(shard),
+        None => plan,
+    };
+    Ok(Reading { plan, warnings })
+}
 
 /// Reads a plan file in the surroundings of this process.
 pub(super) fn read_plan(path: &Path) -> Result<Reading, CliError> {
@@ -73,11 +85,11 @@ fn real_path(path: &Path) -> PathBuf {
     }
 }
 
-/// Returns the store of a destination, for a job that uploads like this.
-pub(super) fn store(destination: &Destination, upload: Upload) -> Arc<dyn Store> {
+/// Returns the store of a destination, for a job that uploads like this and hides what is a secret.
+pub(super) fn store(destination: &Destination, upload: Upload, hidden: &Hidden) -> Arc<dyn Store> {
     match destination.store() {
         plan::Store::Directory(root) => Arc::new(Local::new(root.clone())),
-        plan::Store::Bucket(bucket) => Arc::new(S3::new(bucket, upload)),
+        plan::Store::Bucket(bucket) => Arc::new(S3::new(bucket, upload).hiding(hidden)),
     }
 }
 
@@ -92,11 +104,12 @@ pub(super) fn limits(plan: Option<&Plan>, spill: PathBuf) -> Limits {
 
 /// Returns whose work this is: the plan's, or nobody's.
 pub(super) fn about(plan: Option<&Plan>) -> About {
+    let shard = plan.and_then(Plan::shard);
     let plan = plan.map_or_else(
         || PlanRecord { name: String::new(), sha256: Sha256::of(b"") },
         |plan| PlanRecord { name: plan.name().to_owned(), sha256: plan.digest() },
     );
-    About { plan, host: host(), tool: tool() }
+    About { plan, shard, host: host(), tool: tool() }
 }
 
 /// Returns the program and its version.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::error::{CliError, remedy};
 use super::run::choose_jobs;
+use super::shard::Portion;
 use super::{Voice, desk, print};
 use crate::diagnose::{Finding, Verdict};
 use crate::event::Silence;
@@ -17,6 +18,7 @@ use crate::name::{Name, RunId};
 use crate::plan::{Job, Plan};
 use crate::run::staging::Staging;
 use crate::run::{self, Examined, exit};
+use crate::secret::Hidden;
 use crate::stop::Stop;
 use crate::store::Store;
 
@@ -31,6 +33,8 @@ pub(super) struct Doctor {
     plan: PathBuf,
     /// The jobs, by name; every job where none is named.
     jobs: Vec<Name>,
+    #[command(flatten)]
+    portion: Portion,
     /// Write one JSON document.
     #[arg(long)]
     json: bool,
@@ -50,7 +54,7 @@ struct JobDocument<'d> {
 
 impl Doctor {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
-        let reading = desk::read_plan(&self.plan)?;
+        let reading = desk::read_portion(&self.plan, self.portion)?;
         let jobs = choose_jobs(&reading.plan, &self.jobs)?;
         let stop = desk::stop_at_signals()?;
         let mut examined = Vec::new();
@@ -76,7 +80,7 @@ async fn examine(plan: &Plan, job: Job<'_>, stop: &Stop) -> Result<Vec<Examined>
     let run = RunId::fresh(Timestamp::now());
     let staging = Staging::for_a_look(plan.local().staging(), run)?;
     let stores: Vec<Arc<dyn Store>> =
-        job.to().iter().map(|destination| desk::store(destination, job.upload())).collect();
+        job.to().iter().map(|destination| desk::store(destination, job.upload(), &Hidden::default())).collect();
     let limits = desk::limits(Some(plan), staging.path().join("spill"));
     let outside = desk::outside(BTreeMap::new(), limits, Arc::new(Silence), stop.clone(), desk::about(Some(plan)));
     Ok(run::doctor(job, &stores, staging.path(), run, &outside).await)

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::error::CliError;
 use super::print;
 use super::prune::retention_at;
+use super::shard::Portion;
 use super::subject::{SetName, Spot, Subject};
 use crate::measure::counted;
 use crate::name::{Name, SnapshotId};
@@ -23,6 +24,8 @@ pub(super) struct Explain {
     plan: PathBuf,
     /// The set: `latest`, or a name such as 2026-03-08T120000Z.
     set: SetName,
+    #[command(flatten)]
+    portion: Portion,
     /// Only this job's sets.
     #[arg(long)]
     job: Option<Name>,
@@ -33,7 +36,7 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) async fn carry_out(self) -> Result<u8, CliError> {
-        let subject = Subject::read_backups(&self.plan, self.job.as_ref(), self.from.as_ref())?;
+        let subject = Subject::read_backups(&self.plan, self.portion, self.job.as_ref(), self.from.as_ref())?;
         let (mut text, mut refusal) = (String::new(), None);
         for spot in &subject.spots {
             match self.explain(spot, retention_at(subject.plan.as_ref(), spot).as_ref(), &subject).await {

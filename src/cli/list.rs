@@ -1,6 +1,6 @@
 //! `list`: which sets there are, and one of them in detail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::error::CliError;
 use super::print;
 use super::prune::retention_at;
+use super::shard::Portion;
 use super::subject::{SetName, Spot, Subject};
-use crate::name::{Name, SnapshotId};
+use crate::name::{Name, Shard, SnapshotId};
 use crate::plan::Plan;
 use crate::record::{self, Catalogue, Manifest, RunRecord, Set, State};
 use crate::report::table;
@@ -39,6 +40,8 @@ pub(super) struct List {
     /// List every set, however many there are.
     #[arg(long, conflicts_with = "set")]
     all: bool,
+    #[command(flatten)]
+    portion: Portion,
     /// Only this job's sets.
     #[arg(long)]
     job: Option<Name>,
@@ -62,6 +65,8 @@ struct PlaceDocument<'d> {
     destination: &'d Name,
     at: &'d str,
     sets: Vec<SetDocument<'d>>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    shards: BTreeSet<Shard>,
     not_looked_at: usize,
 }
 
@@ -80,12 +85,13 @@ struct SetDocument<'d> {
 
 impl List {
     pub(super) async fn carry_out(self) -> Result<u8, CliError> {
-        let subject = Subject::read(&self.target, self.job.as_ref(), self.from.as_ref())?;
+        let subject = Subject::read(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
         let mut found = Vec::new();
         for spot in &subject.spots {
             let catalogue = spot.catalogue(self.asked()).await?;
             let kept = kept(subject.plan.as_ref(), spot, &catalogue).await?;
-            found.push((spot, catalogue, kept));
+            let shards = spot.shards().await;
+            found.push(Found { spot, catalogue, kept, shards });
         }
         match (self.set, self.json) {
             (Some(set), false) => show_one(&found, set).await?,
@@ -104,8 +110,15 @@ impl List {
     }
 }
 
-/// A place, what it holds, and why each set of it stays.
-type Found<'s> = (&'s Spot, Catalogue, BTreeMap<SnapshotId, String>);
+/// A place and what it holds.
+struct Found<'s> {
+    spot: &'s Spot,
+    catalogue: Catalogue,
+    /// Why each set of it stays.
+    kept: BTreeMap<SnapshotId, String>,
+    /// The shards that have sets in folders of their own there.
+    shards: BTreeSet<Shard>,
+}
 
 /// Returns why each set stays, in a few words. What is kept of the newest sets does not depend on older ones.
 async fn kept(
@@ -128,19 +141,25 @@ async fn kept(
 }
 
 fn text(found: &[Found<'_>]) -> String {
-    let place = |(spot, catalogue, kept): &Found<'_>| {
-        let heading = format!("{} in {}\n", spot.title(), spot.place.at);
-        if catalogue.sets.is_empty() {
-            return heading + "no set yet\n";
-        }
-        heading + &table::sets(catalogue, kept, Timestamp::now())
+    let place = |Found { spot, catalogue, kept, shards }: &Found<'_>| {
+        let shard = catalogue.sets.last().and_then(Set::shard);
+        let shard = shard.map(|shard| format!(", shard {shard} of the installation")).unwrap_or_default();
+        let heading = format!("{} in {}{shard}\n", spot.title(), spot.place.at);
+        let sets = if catalogue.sets.is_empty() {
+            "no set yet\n".to_owned()
+        } else {
+            table::sets(catalogue, kept, Timestamp::now())
+        };
+        let shards: Vec<String> = shards.iter().map(|shard| format!("`--shard {shard}`")).collect();
+        let besides = format!("sets of shards: {}\n", shards.join(", "));
+        heading + &sets + if shards.is_empty() { "" } else { &besides }
     };
     found.iter().map(place).collect::<Vec<_>>().join("\n")
 }
 
 fn json(found: &[Found<'_>], wanted: Option<SetName>) -> Result<String, CliError> {
     let mut places = Vec::new();
-    for (spot, catalogue, kept) in found {
+    for Found { spot, catalogue, kept, shards } in found {
         let id = wanted.map(|set| set.find(catalogue, &spot.place)).transpose()?;
         let sets = catalogue
             .sets
@@ -153,6 +172,7 @@ fn json(found: &[Found<'_>], wanted: Option<SetName>) -> Result<String, CliError
             destination: &spot.destination,
             at: &spot.place.at,
             sets,
+            shards: shards.clone(),
             not_looked_at: catalogue.unseen,
         });
     }
@@ -173,7 +193,7 @@ fn set_document<'d>(set: &'d Set, kept: &'d BTreeMap<SnapshotId, String>) -> Set
 /// Shows the first place's set of this name.
 async fn show_one(found: &[Found<'_>], wanted: SetName) -> Result<(), CliError> {
     let mut refusal = None;
-    for (spot, catalogue, _) in found {
+    for Found { spot, catalogue, .. } in found {
         match wanted.find(catalogue, &spot.place) {
             Ok(id) => {
                 let Some(set) = catalogue.find(id) else { continue };

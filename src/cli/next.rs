@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::error::CliError;
 use super::run::{choose_jobs, refuse_none};
+use super::shard::Portion;
 use super::{desk, print};
 use crate::name::Name;
 use crate::plan::Start;
@@ -20,6 +21,8 @@ pub(super) struct Next {
     plan: PathBuf,
     /// The jobs, by name; every job with a schedule where none is named.
     jobs: Vec<Name>,
+    #[command(flatten)]
+    portion: Portion,
     /// How many runs to show.
     #[arg(short = 'n', long, default_value_t = 10)]
     count: usize,
@@ -30,7 +33,7 @@ pub(super) struct Next {
 
 impl Next {
     pub(super) fn carry_out(self) -> Result<u8, CliError> {
-        let plan = desk::read_plan(&self.plan)?.plan;
+        let plan = desk::read_portion(&self.plan, self.portion)?.plan;
         let jobs = choose_jobs(&plan, &self.jobs)?;
         let scheduled: Vec<_> = jobs.into_iter().filter_map(|job| Some((job.name(), plan.timetable(job)?))).collect();
         refuse_none(&scheduled)?;

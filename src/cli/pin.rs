@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::error::CliError;
+use super::shard::Portion;
 use super::subject::{SetName, Spot, Subject};
 use super::{Voice, desk};
 use crate::event::Meter;
@@ -40,6 +41,8 @@ struct Which {
     target: PathBuf,
     /// The set: `latest`, or a name such as 2026-03-08T120000Z. At each place that has it.
     set: SetName,
+    #[command(flatten)]
+    portion: Portion,
     /// Only this job's sets.
     #[arg(long)]
     job: Option<Name>,
@@ -51,7 +54,7 @@ struct Which {
 impl Which {
     /// Returns the places that have the set, and its name there.
     async fn find(&self) -> Result<Vec<(Spot, SnapshotId)>, CliError> {
-        let subject = Subject::read_backups(&self.target, self.job.as_ref(), self.from.as_ref())?;
+        let subject = Subject::read_backups(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
         let (mut found, mut refusal) = (Vec::new(), None);
         for spot in subject.spots {
             let catalogue = spot.catalogue(Asked::At(self.set.at())).await?;

@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::error::CliError;
+use super::shard::Portion;
 use super::subject::{Spot, Subject};
 use super::{Voice, desk, print};
 use crate::event::{Event, Listener, Meter};
@@ -29,6 +30,8 @@ use crate::work::{self, PruneWork, Retention, Simulation};
 pub(super) struct Prune {
     /// The plan.
     plan: PathBuf,
+    #[command(flatten)]
+    portion: Portion,
     /// Only this job's sets.
     #[arg(long)]
     job: Option<Name>,
@@ -90,7 +93,7 @@ pub(super) fn deleted_by_bucket(spot: &Spot) -> Option<String> {
 
 impl Prune {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
-        let subject = Subject::read(&self.plan, self.job.as_ref(), self.from.as_ref())?;
+        let subject = Subject::read(&self.plan, self.portion, self.job.as_ref(), self.from.as_ref())?;
         let Some(plan) = &subject.plan else {
             return Err(CliError::Usage {
                 message: format!("`{}` is no plan", self.plan.display()),

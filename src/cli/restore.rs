@@ -1,6 +1,6 @@
 //! `restore`: gets everything back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,11 +9,13 @@ use jiff::Timestamp;
 
 use super::error::CliError;
 use super::rows::{self, Rows};
+use super::shard::Portion;
 use super::subject::{Spot, Subject};
 use super::{Voice, desk, print};
+use crate::event::{Event, Listener};
 use crate::hitkeep;
 use crate::measure::{Grouped, counted};
-use crate::name::{DatabaseId, Name, RunId};
+use crate::name::{DatabaseId, Name, RunId, Shard};
 use crate::record::Catalogue;
 use crate::run;
 use crate::survey::{self, Asked};
@@ -43,6 +45,8 @@ pub(super) struct Restore {
     /// Only this database: `shared`, or a tenant's UUID. May be given several times.
     #[arg(long)]
     database: Vec<DatabaseId>,
+    #[command(flatten)]
+    portion: Portion,
     /// The job whose sets are meant, when the plan has several.
     #[arg(long)]
     job: Option<Name>,
@@ -76,16 +80,18 @@ fn parse_at(text: &str) -> Result<At, String> {
 impl Restore {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         if self.rows.archive {
-            let subject = Subject::read_archives(&self.target, self.job.as_ref(), self.from.as_ref())?;
+            let subject = Subject::read_archives(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
             let (shared, data_path) = self.target_paths()?;
             let wanted = self.rows.wanted(shared, data_path);
             return rows::bring_back(&subject, &wanted, self.preview, voice, self.json).await;
         }
-        let subject = Subject::read_backups(&self.target, self.job.as_ref(), self.from.as_ref())?;
+        let subject = Subject::read_backups(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
         let (spot, catalogue) = self.choose_spot(&subject).await?;
         let tell = voice.listener_or_json(self.json);
         spot.tell_doubt(&catalogue, tell.as_ref());
         let wanted = self.wanted()?;
+        let tell = voice.listener_or_json(self.json);
+        self.point_to_shards(spot, tell.as_ref()).await;
         let facts = survey::restore(spot.place.clone(), catalogue, &wanted)?;
         let now = Timestamp::now();
         let work = work::restore(&wanted, &facts, RunId::fresh(now), now)?;
@@ -144,12 +150,31 @@ impl Restore {
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        match refusal {
-            Some(error) => Err(error),
-            // Nobody has it: the refusal names what there is instead.
-            None => Ok((first, first.catalogue(Asked::Newest(work::INSTEAD)).await?)),
+        if let Some(error) = refusal {
+            return Err(error);
+        }
+        // Nobody has it: the refusal names what there is instead.
+        let (catalogue, shards) = (first.catalogue(Asked::Newest(work::INSTEAD)).await?, first.shards().await);
+        if catalogue.sets.is_empty() && !shards.is_empty() {
+            let (at, shards) = (&first.place.at, named(&shards));
+            return Err(work::Refusal::NoSet(format!("there are only sets of shards in {at}: {shards}")).into());
+        }
+        Ok((first, catalogue))
+    }
+
+    /// Says that the place has sets of shards too: they may be newer than what is restored.
+    async fn point_to_shards(&self, spot: &Spot, tell: &dyn Listener) {
+        let shards = if self.portion.shard.is_none() { spot.shards().await } else { BTreeSet::new() };
+        if !shards.is_empty() {
+            let message = format!("there are sets of shards too, which may be newer: {}", named(&shards));
+            tell.hear(&Event::Warned { message });
         }
     }
+}
+
+/// Names shards as they are asked for.
+fn named(shards: &BTreeSet<Shard>) -> String {
+    shards.iter().map(|shard| format!("`--shard {shard}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Says what is back and what to do next.
@@ -157,10 +182,11 @@ fn account(work: &RestoreWork, wanted: &Wanted, rows: u64) -> String {
     let (data_path, shared) = (wanted.data_path.display(), wanted.shared.display());
     let databases = counted(work.chains.len(), "database");
     let aside = work.swaps.iter().filter_map(|swap| swap.action.aside.first());
+    let rest = work.rest().map(|rest| format!("{rest};\nthen ")).unwrap_or_default();
     let aside: Vec<String> = aside.map(|(_, aside)| format!("what was there is {}\n", aside.display())).collect();
     let aside = aside.concat();
     format!(
-        "set {} is restored: {databases}, {} rows in {data_path}\n{aside}\
+        "set {} is restored: {databases}, {} rows in {data_path}\n{aside}{rest}\
          start HitKeep with HITKEEP_DATA_PATH={data_path} HITKEEP_DB_PATH={shared}\n",
         work.snapshot,
         Grouped(rows),

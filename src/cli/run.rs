@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::around::{Around, Unbegun};
 use super::error::{CliError, about, remedy, tell_problems};
 use super::locks::Locks;
+use super::shard::Portion;
 use super::subject::{Kept, Spot};
 use super::{Voice, account, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
@@ -21,6 +22,7 @@ use crate::report::log::Subject;
 use crate::report::{Json, Tail, metrics};
 use crate::run::staging::Staging;
 use crate::run::{self, Cause, Outcome, Outside, exit};
+use crate::secret::Hidden;
 use crate::stop::{Reason, Stop};
 use crate::store::local::Local;
 use crate::store::{Body, Mode, Store, StoreError};
@@ -41,6 +43,8 @@ pub(super) struct Run {
     /// they run. A job that another run is at is left to it.
     #[arg(long)]
     due: bool,
+    #[command(flatten)]
+    portion: Portion,
     /// Print what would be done, and touch nothing.
     #[arg(long = "dry-run")]
     preview: bool,
@@ -51,7 +55,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
-        let reading = desk::read_plan(&self.plan)?;
+        let reading = desk::read_portion(&self.plan, self.portion)?;
         let plan = reading.plan;
         let mut jobs = choose_jobs(&plan, &self.jobs)?;
         if self.due {
@@ -114,7 +118,8 @@ pub(super) async fn do_job(
     let subject = Subject { run: RunId::fresh(now), job: job.name().clone() };
     let tell = if json { Arc::new(Json) } else { voice.listener_of(Some(subject.clone())) };
     let tell = Arc::new(Tail::before(tell));
-    let desk = JobDesk { plan, job, waits_for, run: subject.run, now, tell: &tell, stop };
+    let hidden = Hidden::of(plan);
+    let desk = JobDesk { plan, job, waits_for, run: subject.run, now, tell: &tell, stop, hidden };
     let doing = async {
         let ended = if preview { desk.show_work().await } else { desk.carry_out(voice, json).await };
         ended.unwrap_or_else(|error| error.tell())
@@ -141,11 +146,13 @@ struct JobDesk<'r> {
     now: Timestamp,
     tell: &'r Arc<Tail>,
     stop: &'r Stop,
+    /// The plan's secrets, as far as they are known.
+    hidden: Hidden,
 }
 
 impl JobDesk<'_> {
     fn stores(&self) -> Vec<Arc<dyn Store>> {
-        self.job.to().iter().map(|destination| desk::store(destination, self.job.upload())).collect()
+        self.job.to().iter().map(|destination| desk::store(destination, self.job.upload(), &self.hidden)).collect()
     }
 
     /// The dry run: looks, plans, prints.
@@ -231,7 +238,8 @@ impl JobDesk<'_> {
         json: bool,
     ) -> Result<u8, CliError> {
         let was_bad = self.was_bad().await;
-        let mut around = Around::new(self.plan, self.job.name(), (self.run, self.now), self.tell, self.stop);
+        let (began, hidden) = ((self.run, self.now), self.hidden.clone());
+        let mut around = Around::new(self.plan, self.job.name(), began, self.tell, self.stop, hidden);
         let mut untold = Vec::new();
         let (mut records, ended) = match around.before().await {
             Ok(()) => {
@@ -247,7 +255,7 @@ impl JobDesk<'_> {
         let code = ended.unwrap_or_else(|error| error.tell());
         let code = around.after(code).await;
         untold.extend(around.tell_end(code, was_bad, &failures(&records, error)).await);
-        self.complete(&mut records, stores, &around.ran, &untold, code).await;
+        self.complete(&mut records, stores, &around.ran(), &untold, code).await;
         self.measure().await;
         Ok(code)
     }
@@ -268,6 +276,8 @@ impl JobDesk<'_> {
         for record in records.iter_mut() {
             record.place = self.held(record, stores).await;
             record.hooks = ran.to_vec();
+            // Of a command before the job, which may have said a secret that was fetched later.
+            record.failures.iter_mut().for_each(|failed| failed.cause = self.hidden.hide(&failed.cause));
             record.ended_with = is_more.then_some(code);
             record.warnings.extend_from_slice(untold);
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::error::CliError;
+use super::shard::Portion;
 use super::{desk, print};
 use crate::run::exit;
 
@@ -13,11 +14,13 @@ use crate::run::exit;
 pub(super) struct Show {
     /// The plan.
     plan: PathBuf,
+    #[command(flatten)]
+    portion: Portion,
 }
 
 impl Show {
     pub(super) fn carry_out(self) -> Result<u8, CliError> {
-        let reading = desk::read_plan(&self.plan)?;
+        let reading = desk::read_portion(&self.plan, self.portion)?;
         print(&reading.plan.show())?;
         Ok(exit::DONE)
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::CliError;
+use super::shard::Portion;
 use super::subject::{Spot, plan_spots};
 use super::{Voice, desk, page, print};
 use crate::name::Name;
@@ -36,6 +37,8 @@ pub(super) struct Status {
     plan: PathBuf,
     /// The jobs, by name; every job where none is named.
     jobs: Vec<Name>,
+    #[command(flatten)]
+    portion: Portion,
     /// Write one JSON document.
     #[arg(long, conflicts_with = "html")]
     json: bool,
@@ -54,7 +57,7 @@ struct Document<'d> {
 
 impl Status {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
-        let plan = desk::read_plan(&self.plan)?.plan;
+        let plan = desk::read_portion(&self.plan, self.portion)?.plan;
         let chosen = super::run::choose_jobs(&plan, &self.jobs)?;
         let jobs: Vec<&Backup> = chosen.into_iter().filter_map(Job::backup).collect();
         let now = Timestamp::now();

@@ -1,14 +1,17 @@
 //! Where sets are looked for: what a plan names, or a place given on the command line.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::desk;
 use super::error::CliError;
+use super::shard::Portion;
 use crate::event::{Event, Listener};
-use crate::name::{Name, Prefix, SnapshotId};
+use crate::name::{Name, Shard, SnapshotId};
 use crate::plan::{Job, Plan, Upload};
 use crate::record::{Catalogue, Doubt};
+use crate::secret::Hidden;
 use crate::store::local::Local;
 use crate::store::{Lock, Purpose, Store, StoreError};
 use crate::survey::{self, Asked, Own};
@@ -60,17 +63,23 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Reads PLAN or URL, and keeps the places that `job` and `destination` name, where they name any.
-    pub(super) fn read(target: &Path, job: Option<&Name>, destination: Option<&Name>) -> Result<Self, CliError> {
+    /// Reads PLAN or URL, or the part of it that is meant, and keeps the places that `job` and `destination` name, where they
+    /// name any.
+    pub(super) fn read(
+        target: &Path,
+        portion: Portion,
+        job: Option<&Name>,
+        destination: Option<&Name>,
+    ) -> Result<Self, CliError> {
         let text = target.to_string_lossy();
         if text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3://")) {
-            return Self::bucket(&text);
+            return Self::bucket(&text, portion);
         }
         let directory = text.strip_prefix("file://").map_or_else(|| target.to_owned(), PathBuf::from);
         if directory.is_dir() || text.starts_with("file://") {
-            return Self::directory(&directory);
+            return Self::directory(&directory, portion);
         }
-        let reading = desk::read_plan(target)?;
+        let reading = desk::read_portion(target, portion)?;
         let mut spots: Vec<Spot> = reading.plan.jobs().flat_map(|job| plan_spots(&reading.plan, job)).collect();
         let known: Vec<String> = spots.iter().map(Spot::title).collect();
         spots.retain(|spot| job.is_none_or(|job| spot.job.as_ref() == Some(job)));
@@ -87,10 +96,11 @@ impl Subject {
     /// Reads PLAN or URL as [`Self::read`] does, and keeps the places of what can be restored.
     pub(super) fn read_backups(
         target: &Path,
+        portion: Portion,
         job: Option<&Name>,
         destination: Option<&Name>,
     ) -> Result<Self, CliError> {
-        let mut subject = Self::read(target, job, destination)?;
+        let mut subject = Self::read(target, portion, job, destination)?;
         subject.spots.retain(|spot| !spot.is_archive);
         if subject.spots.is_empty() {
             return Err(CliError::Usage {
@@ -104,10 +114,11 @@ impl Subject {
     /// Reads PLAN or URL as [`Self::read`] does, and keeps the places of one job that archives.
     pub(super) fn read_archives(
         target: &Path,
+        portion: Portion,
         job: Option<&Name>,
         destination: Option<&Name>,
     ) -> Result<Self, CliError> {
-        let mut subject = Self::read(target, job, destination)?;
+        let mut subject = Self::read(target, portion, job, destination)?;
         subject.spots.retain(|spot| spot.is_archive || spot.job.is_none());
         let Some(first) = subject.spots.first() else {
             return Err(CliError::Usage {
@@ -124,20 +135,25 @@ impl Subject {
         }
     }
 
-    fn bucket(address: &str) -> Result<Self, CliError> {
+    fn bucket(address: &str, portion: Portion) -> Result<Self, CliError> {
         let destination = desk::read_address(address)?;
-        Ok(Self::place(destination.name().clone(), desk::store(&destination, Upload::default())))
+        Ok(Self::place(
+            destination.name().clone(),
+            desk::store(&destination, Upload::default(), &Hidden::default()),
+            portion,
+        ))
     }
 
-    fn directory(directory: &Path) -> Result<Self, CliError> {
+    fn directory(directory: &Path, portion: Portion) -> Result<Self, CliError> {
         let failed = |cause| CliError::File { doing: "read", path: directory.to_owned(), cause };
         let root = directory.canonicalize().map_err(failed)?;
-        Ok(Self::place(Name::of("here"), Arc::new(Local::new(root))))
+        Ok(Self::place(Name::of("here"), Arc::new(Local::new(root)), portion))
     }
 
-    /// A place without a plan: the store itself.
-    fn place(destination: Name, store: Arc<dyn Store>) -> Self {
-        let place = survey::place(store.as_ref(), &Prefix::default());
+    /// A place without a plan: the store itself, or the folder of a shard in it.
+    fn place(destination: Name, store: Arc<dyn Store>, portion: Portion) -> Self {
+        let prefix = portion.shard.map(Shard::folder).unwrap_or_default();
+        let place = survey::place(store.as_ref(), &prefix);
         let spot = Spot { job: None, destination, store, place, is_archive: false, expires_after: None, kept: None };
         Self { plan: None, spots: vec![spot] }
     }
@@ -147,7 +163,7 @@ impl Subject {
 pub(super) fn plan_spots(plan: &Plan, job: Job<'_>) -> Vec<Spot> {
     let is_archive = matches!(job, Job::Archive(_));
     let spots = job.to().iter().map(|destination| {
-        let store = desk::store(destination, job.upload());
+        let store = desk::store(destination, job.upload(), &Hidden::default());
         let place = survey::place(store.as_ref(), job.prefix());
         let expires_after = destination.expires_after().filter(|_| !is_archive);
         let (job, destination) = (Some(job.name().clone()), destination.name().clone());
@@ -157,6 +173,12 @@ pub(super) fn plan_spots(plan: &Plan, job: Job<'_>) -> Vec<Spot> {
 }
 
 impl Spot {
+    /// Returns the shards that have a folder of their own in the prefix, in order; none where nobody can say.
+    pub(super) async fn shards(&self) -> BTreeSet<Shard> {
+        let folders = self.store.folders(&self.place.prefix, "").await.unwrap_or_default();
+        folders.iter().filter_map(|name| Shard::of_folder(name)).collect()
+    }
+
     /// Names the place the way the plan does: `nightly → disk`.
     pub(super) fn title(&self) -> String {
         match &self.job {

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, value_parser};
 
 use super::error::CliError;
 use super::init::write_new;
 use super::run::refuse_none;
 use super::{Voice, desk, print};
 use crate::plan::Plan;
-use crate::report::units::{self, Unit};
+use crate::report::units::{self, Unfit, Unit};
 use crate::run::exit;
 
 /// The image of this version.
@@ -34,6 +34,9 @@ pub(super) struct Units {
     /// A `CronJob` that asks what is due, with the plan and a place for its run records.
     #[arg(long, group = "scheduler")]
     kubernetes: bool,
+    /// With `--kubernetes`: have this many pods do each run together, each for its part of the tenants.
+    #[arg(long, value_name = "N", conflicts_with_all = ["systemd", "cron", "github"], value_parser = value_parser!(u16).range(2..))]
+    shards: Option<u16>,
     /// A workflow that checks the plan before a change of it is merged.
     #[arg(long, group = "scheduler")]
     github: bool,
@@ -76,11 +79,9 @@ impl Units {
         let failed = |cause| CliError::File { doing: "find", path: self.plan.clone(), cause };
         let file = std::path::absolute(&self.plan).map_err(failed)?;
         if self.kubernetes {
-            let manifest = units::kubernetes(plan, &file, &self.image).map_err(|secret| CliError::Usage {
-                message: format!("a pod cannot look up a secret in `{secret}`"),
-                help: "say where it is found with `env` or `file`".to_owned(),
-            });
-            return Ok(vec![manifest?]);
+            return Ok(vec![
+                units::kubernetes(plan, &file, &self.image, self.shards).map_err(|reason| unfit(&reason))?,
+            ]);
         }
         let program = std::env::current_exe().map_err(failed)?;
         Ok(match (self.cron, self.daemon) {
@@ -95,4 +96,13 @@ impl Units {
         let path = self.plan.strip_prefix(".").unwrap_or(&self.plan);
         if path.is_absolute() { path.file_name().map_or(path, Path::new) } else { path }
     }
+}
+
+/// Says what of a plan a pod cannot do, and what to do instead.
+fn unfit(unfit: &Unfit) -> CliError {
+    let help = match unfit {
+        Unfit::Secret(_) => "say where it is found with `env` or `file`",
+        Unfit::Host(_) => "write another word in its `prefix`, the same for every run",
+    };
+    CliError::Usage { message: unfit.to_string(), help: help.to_owned() }
 }

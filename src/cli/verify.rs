@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::error::CliError;
 use super::sample::Reading;
+use super::shard::Portion;
 use super::subject::{SetName, Spot, Subject};
 use super::{Voice, desk, drill};
 use crate::event::Listener;
@@ -41,6 +42,8 @@ pub(super) struct Verify {
     /// Read a share of all files, such as `10%`, and another one the next time: in ten readings everything is read.
     #[arg(long, value_name = "SHARE", conflicts_with_all = ["set", "restore"], value_parser = parse_share)]
     sample: Option<Share>,
+    #[command(flatten)]
+    portion: Portion,
     /// Only this job's sets.
     #[arg(long)]
     job: Option<Name>,
@@ -64,7 +67,7 @@ fn parse_share(text: &str) -> Result<Share, String> {
 impl Verify {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         let read = if self.restore { Subject::read_backups } else { Subject::read };
-        let subject = read(&self.target, self.job.as_ref(), self.from.as_ref())?;
+        let subject = read(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
         let tell = voice.listener_or_json(self.json);
         let stop = desk::stop_at_signals()?;
         if self.restore {

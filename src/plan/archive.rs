@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::backup::{self, Backup};
+use super::backup::{self, Backup, Selection};
 use super::raw::{self, At};
 use super::resolve::{Desk, Shelf};
 use super::template::{self, Scope};
@@ -17,7 +17,7 @@ use super::words::written;
 use super::{Capture, Chosen, Destination, Installation, Origin, Source, SourceKind, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::Span;
-use crate::name::{Name, Prefix};
+use crate::name::{Name, Prefix, Shard};
 
 /// Where archived rows lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +71,7 @@ pub struct Archive {
     /// The template that `prefix` was rendered from.
     pub(super) template: String,
     pub(super) timing: Option<Timing>,
+    pub(super) databases: Selection,
     pub(super) older_than: Chosen<OlderThan>,
     pub(super) layout: Chosen<Layout>,
     pub(super) delete: Chosen<bool>,
@@ -124,12 +125,19 @@ impl Archive {
             prefix: Chosen { value: prefix?, origin: template.origin },
             template: template.value,
             timing: timing.map_or(Some(None), |timing| timing.map(Some))?,
+            databases: Selection::All,
             older_than: older_than?,
             layout: desk.word(raw.layout, Layout::Hitkeep),
             delete,
             timeout: timeout.map_or(Some(None), |timeout| timeout.map(Some))?,
             uploading: uploading?,
         })
+    }
+
+    /// Returns what a shard does of it, in a folder of its own.
+    pub(super) fn in_shard(self, shard: Shard) -> Self {
+        let prefix = self.prefix.map(|prefix| prefix.join(&shard.folder()));
+        Self { prefix, databases: self.databases.in_shard(shard), ..self }
     }
 
     /// Returns the name it has in the plan.
@@ -172,6 +180,12 @@ impl Archive {
     #[must_use]
     pub fn prefix(&self) -> &Prefix {
         &self.prefix.value
+    }
+
+    /// Returns the databases whose rows are archived.
+    #[must_use]
+    pub fn databases(&self) -> &Selection {
+        &self.databases
     }
 
     /// Returns which rows are past.

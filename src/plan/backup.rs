@@ -19,7 +19,7 @@ use super::words::written;
 use super::{Chosen, Destination, Keep, Objective, Origin, Source, SourceKind, Store, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::{Share, Span};
-use crate::name::{DatabaseId, Name, Prefix};
+use crate::name::{DatabaseId, Name, Prefix, Shard};
 
 /// The codec inside Parquet files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
@@ -71,7 +71,9 @@ impl Verify {
 pub enum Selection {
     /// Every database that the source has when the job runs.
     All,
-    /// These, in the order of the plan: at least one, none twice.
+    /// Those of them that are in this shard.
+    Shard(Shard),
+    /// These, in the order of the plan, none twice: at least one, unless a shard has none of them.
     Only(Vec<DatabaseId>),
 }
 
@@ -81,7 +83,16 @@ impl Selection {
     pub fn includes(&self, id: DatabaseId) -> bool {
         match self {
             Self::All => true,
+            Self::Shard(shard) => shard.includes(id),
             Self::Only(ids) => ids.contains(&id),
+        }
+    }
+
+    /// Returns those of the databases that are in a shard.
+    pub(super) fn in_shard(self, shard: Shard) -> Self {
+        match self {
+            Self::All | Self::Shard(_) => Self::Shard(shard),
+            Self::Only(ids) => Self::Only(ids.into_iter().filter(|id| shard.includes(*id)).collect()),
         }
     }
 }
@@ -177,6 +188,12 @@ impl Backup {
             objectives: objectives?,
             max_shrink: max_shrink?,
         })
+    }
+
+    /// Returns what a shard does of it, in a folder of its own.
+    pub(super) fn in_shard(self, shard: Shard) -> Self {
+        let prefix = self.prefix.map(|prefix| prefix.join(&shard.folder()));
+        Self { prefix, databases: self.databases.map(|databases| databases.in_shard(shard)), ..self }
     }
 
     /// Returns the name it has in the plan.

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::template;
 use super::timetable::Timing;
-use super::{Archive, Backup, Destination, Source, Upload};
+use super::{Archive, Backup, Destination, Selection, Source, Upload};
 use crate::measure::Span;
 use crate::name::{Name, Prefix};
 
@@ -80,6 +81,21 @@ impl<'p> Job<'p> {
     #[must_use]
     pub fn prefix(self) -> &'p Prefix {
         ask!(self, prefix)
+    }
+
+    /// Tells whether its folder has another name on each host.
+    #[must_use]
+    pub fn names_host(self) -> bool {
+        template::names_host(match self {
+            Self::Backup(job) => &job.template,
+            Self::Archive(job) => &job.template,
+        })
+    }
+
+    /// Returns the databases that it is about.
+    #[must_use]
+    pub fn databases(self) -> &'p Selection {
+        ask!(self, databases)
     }
 
     /// Returns how long a run may take; nothing when there is no limit.

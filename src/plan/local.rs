@@ -7,6 +7,7 @@ use super::resolve::{Desk, absolute};
 use super::{Chosen, Origin, Surroundings, code, environment};
 use crate::diagnose::Diagnostic;
 use crate::measure::Bytes;
+use crate::name::Shard;
 
 /// What DuckDB may use unless the plan says otherwise.
 const MEMORY: Bytes = Bytes(512 << 20);
@@ -38,6 +39,11 @@ impl Local {
             None => Some(Chosen { value: MEMORY, origin: Origin::Default }),
         };
         Some(Self { state: state?, staging: staging?, memory_limit: memory_limit? })
+    }
+
+    /// Returns the same with a directory for the run records of a shard.
+    pub(super) fn in_shard(self, shard: Shard) -> Self {
+        Self { state: self.state.map(|state| state.join(shard.folder_name())), ..self }
     }
 
     /// Returns the directory of the run records, absolute.

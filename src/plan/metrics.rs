@@ -6,6 +6,7 @@ use super::raw::{self, At};
 use super::resolve::Desk;
 use super::{Chosen, code};
 use crate::diagnose::Diagnostic;
+use crate::name::Shard;
 
 /// What is written for a monitoring system.
 #[derive(Clone, Debug)]
@@ -26,6 +27,15 @@ impl Metrics {
             );
         }
         Some(Self { textfile })
+    }
+
+    /// Returns the same with a file for a shard: `x.prom` becomes `x.shard-0-of-3.prom`.
+    pub(super) fn in_shard(self, shard: Shard) -> Self {
+        let name = |path: PathBuf| {
+            let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+            path.with_extension(format!("{}.{ending}", shard.folder_name()).trim_end_matches('.'))
+        };
+        Self { textfile: self.textfile.map(name) }
     }
 
     /// Returns the file that is written after each run, absolute.

@@ -22,10 +22,11 @@ use crate::name::Name;
 const LIMIT: Span = Span(Duration::from_secs(10));
 
 /// The names that stand for something in the template of a message.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "event",
     "plan",
     "job",
+    "shard",
     "run",
     "host",
     "status",
@@ -226,6 +227,8 @@ pub struct Message {
     pub plan: String,
     /// The name of the job.
     pub job: String,
+    /// The part of the installation that it is about, as in `0/3`; nothing where that is all of it.
+    pub shard: Option<String>,
     /// The id of the run.
     pub run: String,
     /// The host that it runs on.
@@ -259,6 +262,7 @@ impl Message {
             event: occasion,
             plan: desk.plan.to_owned(),
             job: "nightly".to_owned(),
+            shard: None,
             run: "01a0b0c0-0000-7000-8000-000000000000".to_owned(),
             host: desk.around.host.clone(),
             status: if is_start { "started" } else { "failure" }.to_owned(),

@@ -506,8 +506,8 @@ pub(super) struct Notice {
     /// `$HITKEEP_PLAN_SUMMARY`.
     #[schemars(length(min = 1), extend("examples" = [["/usr/local/bin/page", "hitkeep"]]))]
     pub(super) command: Option<At<Vec<At<String>>>>,
-    /// The document of a `webhook`: a template that must make JSON, of `event`, `plan`, `job`, `run`, `host`, `status`,
-    /// `exit_code`, `started_at`, `finished_at`, `summary`, `failures` and `log`. All of them unless set.
+    /// The document of a `webhook`: a template that must make JSON, of `event`, `plan`, `job`, `shard`, `run`, `host`,
+    /// `status`, `exit_code`, `started_at`, `finished_at`, `summary`, `failures` and `log`. All of them unless set.
     #[schemars(length(min = 1), extend("examples" = ["{ \"text\": {{ summary | tojson }} }"]))]
     pub(super) template: Option<At<String>>,
     /// How long telling may take, with all that is tried again. What cannot be told is a warning.

@@ -35,7 +35,8 @@ pub(super) fn show(plan: &Plan) -> String {
     tables.extend(parts.notices.iter().map(notice));
     tables.extend(parts.metrics.as_ref().map(metrics));
     tables.push(local(&parts.local));
-    let tables: Vec<String> = tables.iter().map(Table::text).collect();
+    let of_shard = plan.shard().map(|shard| format!("# Of the databases, those of shard {shard}.\n"));
+    let tables: Vec<String> = of_shard.into_iter().chain(tables.iter().map(Table::text)).collect();
     tables.join("\n")
 }
 
@@ -168,7 +169,7 @@ fn backup(job: &Backup) -> Table {
     table.add("to", list(job.to.value.iter().map(|destination| destination.name.to_string())), &job.to);
     prefix(&mut table, &job.prefix, &job.template);
     let databases = match &job.databases.value {
-        Selection::All => quoted("all"),
+        Selection::All | Selection::Shard(_) => quoted("all"),
         Selection::Only(ids) => list(ids.iter().map(ToString::to_string)),
     };
     timing(&mut table, job.timing.as_ref());

@@ -50,6 +50,13 @@ pub(super) fn prefix(
     }
 }
 
+/// Tells whether a template that was rendered once has the name of the host in it.
+pub(super) fn names_host(template: &str) -> bool {
+    environment()
+        .template_from_str(template)
+        .is_ok_and(|template| template.undeclared_variables(false).contains("host"))
+}
+
 fn render(desk: &mut Desk<'_>, variables: &mut Variables, at: &At<String>, scope: Scope<'_>) -> Option<String> {
     let environment = environment();
     let template = match environment.template_from_str(&at.value) {

@@ -10,7 +10,7 @@ use super::run::Status;
 use super::{ArchiveRecord, Kind, RunRecord};
 use crate::hitkeep::{self, Belongs};
 use crate::measure::Sha256;
-use crate::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
+use crate::name::{DatabaseId, Key, Prefix, RunId, Shard, SnapshotId};
 
 /// The names of the sets of one backup prefix, by what tells of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -237,6 +237,12 @@ impl Set {
     pub fn bytes(&self) -> u64 {
         let held: u64 = self.databases.iter().flat_map(|held| held.files.values()).sum();
         held + self.archive().map_or(0, ArchiveRecord::bytes)
+    }
+
+    /// Returns which part of the installation it is about; nothing where that is all of it, as far as is known.
+    #[must_use]
+    pub fn shard(&self) -> Option<Shard> {
+        self.record.as_ref()?.0.shard
     }
 
     /// Returns what was archived, where it is not a set of snapshots but an archive.

@@ -8,7 +8,7 @@ use super::archive::ArchiveRecord;
 use super::manifest::{Capture, Kind, LiveRecord};
 use super::{FORMAT, RecordError, read, write};
 use crate::measure::Sha256;
-use crate::name::{DatabaseId, Name, RunId, SnapshotId};
+use crate::name::{DatabaseId, Name, RunId, Shard, SnapshotId};
 
 /// What one run of one job did at one destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +45,10 @@ pub struct RunRecord {
     pub host: String,
     /// The program and its version.
     pub tool: String,
+    /// Which part of the installation the set is about, as in `0/3`, the first of three; all of it where this is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub shard: Option<Shard>,
     /// The databases that the set should hold.
     #[schemars(with = "Vec<String>")]
     pub expected: Vec<DatabaseId>,

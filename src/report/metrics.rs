@@ -121,7 +121,8 @@ pub fn text(plan: &Plan, records: &[RunRecord]) -> String {
             let records = of.get(&(job.name().as_str(), destination)).cloned().unwrap_or_default();
             let (name, source) = (job.name(), job.source().name());
             // Names hold nothing that would have to be escaped.
-            let labels = format!("plan_job=\"{name}\",source=\"{source}\",destination=\"{destination}\"");
+            let shard = plan.shard().map(|shard| format!(",shard=\"{shard}\"")).unwrap_or_default();
+            let labels = format!("plan_job=\"{name}\",source=\"{source}\",destination=\"{destination}\"{shard}");
             Series { job, labels, records }
         })
         .collect();

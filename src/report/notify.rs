@@ -48,7 +48,7 @@ pub enum Untold {
     TooLong(Span),
 }
 
-/// Tells one whom the plan names. A command gets `environment`, and what is `hidden` is in no message.
+/// Tells one whom the plan names. A command gets `environment`; what is `hidden` is in no message, and the address is learnt.
 ///
 /// # Errors
 /// When that was not possible within the notice's time.
@@ -62,12 +62,12 @@ pub async fn notify(
     let tell = async {
         match notice.way() {
             Way::Healthchecks(secret) => {
-                let address = ping(address(secret).await?, message);
+                let address = ping(address(secret, hidden).await?, message);
                 post(address, "text/plain; charset=utf-8", message.log.join("\n")).await
             }
             Way::Webhook(secret) => {
                 let document = notice.document(message).map_err(Untold::Template)?;
-                post(address(secret).await?, "application/json", document).await
+                post(address(secret, hidden).await?, "application/json", document).await
             }
             Way::Command(command) => {
                 let ran = Hook { command, environment, limit, hidden }.run(&Stop::default()).await;
@@ -87,10 +87,12 @@ pub async fn notify(
     }
 }
 
-/// Fetches an address from where it is found.
-async fn address(secret: &Secret) -> Result<Url, Untold> {
+/// Fetches an address from where it is found; from then on it is hidden.
+async fn address(secret: &Secret, hidden: &Hidden) -> Result<Url, Untold> {
     let no_address = || Untold::NoAddress(secret.to_string());
-    let address: Url = secret::fetch(secret).await?.trim().parse().map_err(|_| no_address())?;
+    let found = secret::fetch(secret).await?;
+    hidden.learn([found.trim().to_owned()]);
+    let address: Url = found.trim().parse().map_err(|_| no_address())?;
     if address.has_host() && ["http", "https"].contains(&address.scheme()) { Ok(address) } else { Err(no_address()) }
 }
 

@@ -107,8 +107,9 @@ fn heading(set: &Set, record: Option<&RunRecord>) -> String {
         state => state.to_string(),
     };
     let run = |record: &RunRecord| {
+        let shard = record.shard.map(|shard| format!("shard {shard} of the installation\n")).unwrap_or_default();
         format!(
-            "run {} of job {} on {}, by {}\n{} to {}\n{}",
+            "{shard}run {} of job {} on {}, by {}\n{} to {}\n{}",
             record.run,
             record.job,
             record.host,

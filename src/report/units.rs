@@ -9,7 +9,7 @@ use minijinja::{Environment, Value, context};
 
 use crate::plan::{Plan, Secret, Store, Way, When};
 
-pub use kubernetes::{kubernetes, workflow};
+pub use kubernetes::{Unfit, kubernetes, workflow};
 
 /// The characters of a path that mean themselves to systemd and to a shell.
 const PLAIN: &str = "/._-+@:,";

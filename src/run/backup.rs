@@ -396,8 +396,9 @@ impl Walk<'_> {
     fn is_worth_sealing(&self, progress: &Progress) -> bool {
         let is_lost = |failure: &Failure| failure.cause.exit_code() == exit::SOURCE;
         let is_all_there_is = !self.has_vanished && progress.failures.iter().all(is_lost);
+        // A shard may have no database at all: then all of it is there.
         !progress.is_given_up
-            && !progress.snapshots.is_empty()
+            && progress.snapshots.is_empty() == self.work.expected.is_empty()
             && self.outside.stop.reason().is_none()
             && (!self.work.is_adopted() || is_all_there_is)
     }

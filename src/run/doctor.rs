@@ -14,8 +14,8 @@ use crate::duck::capture::Captured;
 use crate::event::Meter;
 use crate::hitkeep::Tenant;
 use crate::measure::{Bytes, counted};
-use crate::name::{Key, Name, RunId};
-use crate::plan::{self, Installation, Job, Snapshots, SourceKind};
+use crate::name::{DatabaseId, Key, Name, RunId};
+use crate::plan::{self, Installation, Job, Selection, Snapshots, SourceKind};
 use crate::store::{Body, Mode, Part, Store, StoreError, local};
 use crate::survey::{self, Theirs, Unfinished};
 use crate::work::{DatabaseFact, Room, TheirSet};
@@ -91,24 +91,30 @@ pub async fn doctor(
 /// known.
 async fn source(job: Job<'_>, staging: &Path, outside: &Outside) -> (Examined, Option<Room>) {
     let (findings, room) = match job.source().kind() {
-        SourceKind::Installation(source) => installation(source, staging, outside).await,
+        SourceKind::Installation(source) => installation(source, job.databases(), staging, outside).await,
         SourceKind::Snapshots(source) => snapshots(source, staging, outside).await,
     };
     (Examined { part: Patient::Source(job.source().name().clone()), findings }, room)
 }
 
-async fn installation(source: &Installation, staging: &Path, outside: &Outside) -> (Vec<Finding>, Option<Room>) {
+async fn installation(
+    source: &Installation,
+    wanted: &Selection,
+    staging: &Path,
+    outside: &Outside,
+) -> (Vec<Finding>, Option<Room>) {
     let capture = source.capture();
-    let found = match survey::databases(source, &outside.means(staging)).await {
+    let found = match survey::databases(source, wanted, &outside.means(staging)).await {
         Ok(found) => found,
         Err(error) => return (vec![Finding::failed("databases", error)], None),
     };
     let is_live = capture.is_live(found.facts.iter().any(DatabaseFact::is_held));
     let mut findings: Vec<Finding> = found.facts.iter().map(|fact| database(fact, is_live)).collect();
     findings.extend(unused(&found.unused));
-    let mut room = Room::of(&found.facts.iter().collect::<Vec<_>>(), is_live);
+    let wanted_facts = found.facts.iter().filter(|fact| wanted.includes(fact.id));
+    let mut room = Room::of(&wanted_facts.collect::<Vec<_>>(), is_live);
     findings.push(Finding::ok("capture", way(capture, is_live, room, found.copied.as_ref())));
-    let there = found.copied.map_or(Bytes(0), |copied| copied.bytes);
+    let there = found.copied.filter(|_| wanted.includes(DatabaseId::Shared)).map_or(Bytes(0), |copied| copied.bytes);
     room.copies.0 = room.copies.0.saturating_sub(there.0);
     (findings, Some(room))
 }

@@ -151,11 +151,11 @@ impl Walk<'_> {
 
     /// Asks the shared database for its tenants, and what the plan asserts of it.
     async fn ask(&self, task: &Task<Question>, found: &mut Found) -> Result<(), Failure> {
-        let Question { path, databases, is_whole, assertions } = &task.action;
+        let Question { path, databases, wanted, assertions } = &task.action;
         let ask = async {
             let shared = Database::Source(path.clone());
             let (tenants, layout) = self.outside.engine(move |session| check::tenants(session, &shared)).await?;
-            match missing_tenants(&tenants, layout, databases, *is_whole) {
+            match missing_tenants(&tenants, layout, databases, wanted.as_ref()) {
                 // Someone may have made or removed a tenant between the captures.
                 Some(odd) if found.has_live => found.warnings.push(odd),
                 Some(odd) => return Err(Cause::Differs(odd)),

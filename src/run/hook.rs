@@ -202,8 +202,8 @@ mod tests {
 
     /// Returns what is kept of an output, where `secret` is one.
     fn kept(output: &[u8]) -> String {
-        let (tail, mut hidden) = (Tail::default(), Hidden::default());
-        hidden.extend(["secret".to_owned()]);
+        let (tail, hidden) = (Tail::default(), Hidden::default());
+        hidden.learn(["secret".to_owned()]);
         futures_util::FutureExt::now_or_never(tail.clone().read(output)).unwrap_or_default();
         tail.text(&hidden)
     }

@@ -44,6 +44,7 @@ pub(super) fn blank(outside: &Outside, heading: Heading) -> RunRecord {
         finished_at: (outside.clock)(),
         host: outside.about.host.clone(),
         tool: outside.about.tool.clone(),
+        shard: outside.about.shard,
         expected: Vec::new(),
         captured: Vec::new(),
         snapshots: Vec::new(),

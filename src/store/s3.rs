@@ -53,6 +53,7 @@ const LEASES: &str = ".lock";
 pub struct S3 {
     bucket: Bucket,
     upload: Upload,
+    hidden: Hidden,
     opened: OnceCell<Opened>,
 }
 
@@ -60,12 +61,18 @@ impl S3 {
     /// Returns the store of a bucket, which moves objects as `upload` says.
     #[must_use]
     pub fn new(bucket: &Bucket, upload: Upload) -> Self {
-        Self { bucket: bucket.clone(), upload, opened: OnceCell::new() }
+        Self { bucket: bucket.clone(), upload, hidden: Hidden::default(), opened: OnceCell::new() }
+    }
+
+    /// Returns the same store for someone who hides its credentials too, as soon as they are known.
+    #[must_use]
+    pub fn hiding(self, hidden: &Hidden) -> Self {
+        Self { hidden: hidden.clone(), ..self }
     }
 
     /// Returns the bucket ready for requests, after fetching the secrets from where the plan says that they are.
     async fn opened(&self) -> Result<&Opened, StoreError> {
-        let open = || Opened::new(&self.bucket, self.upload);
+        let open = || Opened::new(&self.bucket, self.upload, self.hidden.clone());
         let failed = |cause| StoreError::Unopened { at: locate(&self.bucket, ""), cause };
         self.opened.get_or_try_init(open).await.map_err(failed)
     }
@@ -170,9 +177,9 @@ struct Head {
 }
 
 impl Opened {
-    async fn new(bucket: &Bucket, upload: Upload) -> Result<Self, OpenError> {
+    async fn new(bucket: &Bucket, upload: Upload, hidden: Hidden) -> Result<Self, OpenError> {
         let clock = ServerClock::default();
-        let (client, hidden) = client::open(bucket, &upload, &clock).await?;
+        let client = client::open(bucket, &upload, &clock, &hidden).await?;
         Ok(Self {
             client,
             bucket: bucket.clone(),

@@ -10,7 +10,7 @@ use super::{Means, SurveyError, databases, enter, free, place};
 use crate::duck::{self, Database, DuckError, Limits, capture, check};
 use crate::hitkeep::{self, Layout, Site, Tenant};
 use crate::measure::Sha256;
-use crate::name::{DatabaseId, Key, Name, Prefix, SnapshotId, TenantId};
+use crate::name::{DatabaseId, Key, Name, Prefix, Shard, SnapshotId, TenantId};
 use crate::plan::{self, Archive};
 use crate::record::{self, Ledger, Names, RunRecord};
 use crate::store::{Part, Store, StoreError};
@@ -33,15 +33,16 @@ pub async fn archive(
     silent: &BTreeMap<Name, String>,
     means: &Means<'_>,
 ) -> Result<ArchiveFacts, SurveyError> {
-    let found = databases(job.installation(), means).await?;
+    let mut found = databases(job.installation(), job.databases(), means).await?;
     let shared = match &found.copied {
         Some(_) => Database::Copy(work::copy_path(means.staging, DatabaseId::Shared)),
         None => Database::Source(job.installation().db_path().to_owned()),
     };
     let sites = enter(means, check::sites, shared).await?;
     let default_tenant = found.tenants.iter().find(|tenant| tenant.is_default).map(|tenant| tenant.id);
-    let sites =
-        sites.into_iter().filter_map(|site| belongs(site, default_tenant, &found.tenants, found.layout)).collect();
+    let sites = sites.into_iter().filter_map(|site| belongs(site, default_tenant, &found.tenants, found.layout));
+    let sites = sites.filter(|(_, _, database)| job.databases().includes(*database)).collect();
+    found.drop_unwanted(job.databases(), means.staging);
     let destinations = means.unless_stopped(destinations(job, stores, silent)).await?;
     Ok(ArchiveFacts { databases: found.facts, sites, default_tenant, destinations, staging_free: free(means.staging)? })
 }
@@ -119,8 +120,8 @@ async fn destinations(
 /// archived twice.
 pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReached, String> {
     let listed = store.list(prefix).await.map_err(|error| error.to_string())?;
-    let listed: BTreeMap<&str, u64> =
-        listed.iter().filter_map(|(key, bytes)| Some((prefix.strip(key)?, *bytes))).collect();
+    let listed = listed.iter().filter_map(|(key, bytes)| Some((prefix.strip(key)?, *bytes)));
+    let listed: BTreeMap<&str, u64> = listed.filter(|(path, _)| !is_of_a_shard(path)).collect();
     let names = Names::derive(listed.keys().copied(), BTreeSet::new());
     let read = stream::iter(names.sealed.iter().copied()).map(|id| read_record(store, prefix, id));
     let records: Vec<(RunRecord, Sha256)> = read.buffered(ABREAST).try_collect().await?;
@@ -147,6 +148,11 @@ pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReach
     let unknown = after.filter(|before| !names.sealed.contains(before)).collect();
     let records = records.into_iter().filter_map(|(record, _)| Some((record.snapshot, record.archive?))).collect();
     Ok(ArchiveReached { taken, newest_record, ledger, lost, records, unknown, leftovers })
+}
+
+/// Tells whether what lies there is a shard's, which has a folder of its own and is none of the others' business.
+fn is_of_a_shard(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(folder, _)| Shard::of_folder(folder).is_some())
 }
 
 async fn read_record(store: &dyn Store, prefix: &Prefix, id: SnapshotId) -> Result<(RunRecord, Sha256), String> {

@@ -13,7 +13,7 @@ use super::{Announce, Capture, Check, Clear, Missing, Numbering, Prepare, Put, R
 use crate::hitkeep::Site;
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Name, RunId, SiteId, SnapshotId, TenantId};
-use crate::plan::{self, Archive, OlderThan, Selection};
+use crate::plan::{self, Archive, OlderThan};
 use crate::record::{ArchiveLayout, Ledger, SiteRecord};
 
 /// The work of one run of an archive job.
@@ -157,7 +157,7 @@ pub fn archive(
     let (sites, kept) = cut(job.older_than(), &facts.sites, snapshot.moment());
     let has_sites = |fact: &DatabaseFact| sites.iter().any(|site| site.database == fact.id);
     let databases: Vec<DatabaseFact> = facts.databases.iter().filter(|fact| has_sites(fact)).cloned().collect();
-    let (present, missing) = select(&Selection::All, &databases);
+    let (present, missing) = select(job.databases(), &databases);
     if job.deletes() {
         refuse_held(&present)?;
     }

@@ -270,7 +270,7 @@ pub fn backup(
         snapshot,
         expected,
         missing,
-        unused: unused(&facts.unused),
+        unused: unused(job.databases(), &facts.unused),
         preparations,
         captures,
         chains,
@@ -291,9 +291,10 @@ pub(super) fn verification(job: &Backup) -> Verification {
     }
 }
 
-/// Names the tenants that there is nothing to back up of.
-pub(super) fn unused(tenants: &[Tenant]) -> Vec<(DatabaseId, String)> {
-    tenants.iter().map(|tenant| (DatabaseId::Tenant(tenant.id), tenant.name.clone())).collect()
+/// Names those of the wanted tenants that there is nothing to back up of.
+pub(super) fn unused(wanted: &Selection, tenants: &[Tenant]) -> Vec<(DatabaseId, String)> {
+    let named = tenants.iter().map(|tenant| (DatabaseId::Tenant(tenant.id), tenant.name.clone()));
+    named.filter(|(database, _)| wanted.includes(*database)).collect()
 }
 
 /// Sorts the databases that the job wants into those that can be captured and those that cannot.

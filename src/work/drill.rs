@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::facts::Place;
-use super::restore::{check_space, choose_set};
+use super::restore::{check_space, choose_set, refuse_empty};
 use super::verify::snapshot_checks;
 use super::{At, Fetch, Load, Numbering, Refusal, Task};
 use crate::hitkeep::{self, Layout, Tenant};
@@ -97,8 +97,8 @@ pub struct Question {
     pub path: PathBuf,
     /// The databases of the set.
     pub databases: Vec<DatabaseId>,
-    /// Whether the set should hold the database of every tenant.
-    pub is_whole: bool,
+    /// Those that it should hold, of the tenants that there are; nothing where no plan says it.
+    pub wanted: Option<Selection>,
     /// The queries that must be true, in the order of the plan.
     pub assertions: Vec<String>,
 }
@@ -142,9 +142,7 @@ pub fn drill(wanted: &DrillWanted<'_>, facts: &DrillFacts, run: RunId) -> Result
         State::Complete | State::Partial | State::Stranger(_) | State::Foreign => {}
     }
     let snapshots = snapshot_checks(&facts.place, set);
-    if snapshots.is_empty() {
-        return Err(Refusal::NoSet(format!("set {} holds no database", set.id)));
-    }
+    refuse_empty(set, &snapshots)?;
     check_space(&snapshots, facts.scratch_free, "the staging directory")?;
 
     let databases: Vec<DatabaseId> = snapshots.iter().map(|snapshot| snapshot.database).collect();
@@ -163,7 +161,7 @@ pub fn drill(wanted: &DrillWanted<'_>, facts: &DrillFacts, run: RunId) -> Result
     let question = databases.contains(&DatabaseId::Shared).then(|| Question {
         path: path(DatabaseId::Shared),
         databases,
-        is_whole: wanted.job.is_some_and(|job| *job.databases() == Selection::All),
+        wanted: wanted.job.map(|job| job.databases().clone()),
         assertions: wanted.job.map(|job| job.assertions().to_vec()).unwrap_or_default(),
     });
     let key = record::drill_key(set.id, run);
@@ -191,10 +189,15 @@ impl DrillWork {
 
 /// Compares the tenants of a restored shared database with the databases of its set, and says what does not fit.
 ///
-/// A set that should hold every tenant must hold each that HitKeep serves, unless that tenant has no site: HitKeep makes
-/// a tenant's database when it is first used. No set may hold a database of nobody's.
+/// A set must hold each tenant that is wanted and that HitKeep serves, unless that tenant has no site: HitKeep makes a
+/// tenant's database when it is first used. No set may hold a database of nobody's.
 #[must_use]
-pub fn missing_tenants(tenants: &[Tenant], layout: Layout, databases: &[DatabaseId], is_whole: bool) -> Option<String> {
+pub fn missing_tenants(
+    tenants: &[Tenant],
+    layout: Layout,
+    databases: &[DatabaseId],
+    wanted: Option<&Selection>,
+) -> Option<String> {
     let is_listed = |database: &DatabaseId| tenants.iter().any(|tenant| DatabaseId::Tenant(tenant.id) == *database);
     let nobodys = databases.iter().find(|database| **database != DatabaseId::Shared && !is_listed(database));
     if let Some(database) = nobodys {
@@ -204,7 +207,9 @@ pub fn missing_tenants(tenants: &[Tenant], layout: Layout, databases: &[Database
     let is_used = |database: &DatabaseId| {
         tenants.iter().any(|tenant| DatabaseId::Tenant(tenant.id) == *database && tenant.has_sites)
     };
-    let lost = served.iter().filter(|_| is_whole).find(|database| is_used(database) && !databases.contains(database));
+    let is_wanted = |database: &DatabaseId| wanted.is_some_and(|wanted| wanted.includes(*database));
+    let mut lost = served.iter().filter(|database| is_wanted(database) && !databases.contains(database));
+    let lost = lost.find(|database| is_used(database));
     lost.map(|database| {
         format!("tenant {database} has sites in the restored shared database, and the set does not hold it")
     })

@@ -11,11 +11,14 @@ use super::verify::{SnapshotCheck, snapshot_checks};
 use super::{Fetch, Load, Numbering, Refusal, Swap, Task};
 use crate::hitkeep;
 use crate::measure::{Bytes, counted};
-use crate::name::{DatabaseId, RunId, SnapshotId, TenantId};
+use crate::name::{DatabaseId, RunId, Shard, SnapshotId, TenantId};
 use crate::record::{Catalogue, Set};
 
 /// How many sets are named where the one that is wanted is not there.
 pub const INSTEAD: usize = 3;
+
+/// How many other shards are named one by one.
+const NAMED: u16 = 9;
 
 /// How many databases are fetched and loaded at the same time: while the engine works on one core for the one, or waits
 /// for the disk, it works on the other for the other.
@@ -64,6 +67,8 @@ impl At {
 pub struct RestoreWork {
     /// The set.
     pub snapshot: SnapshotId,
+    /// Which part of the installation it is, where it is not all of it.
+    pub shard: Option<Shard>,
     /// The place that it lies in, for people.
     pub at: String,
     /// The folder of fetched files, made for this and removed afterwards.
@@ -118,7 +123,15 @@ pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp
     let swaps: Vec<Swap> = databases.iter().map(|database| swap(*database)).collect::<Result<_, Refusal>>()?;
     let swaps = swaps.into_iter().map(|swap| numbering.task(swap)).collect();
     let at = facts.place.at.clone();
-    Ok(RestoreWork { snapshot: set.id, at, staging, chains, swaps, warnings: warnings(set, wanted, facts) })
+    Ok(RestoreWork {
+        snapshot: set.id,
+        shard: set.shard(),
+        at,
+        staging,
+        chains,
+        swaps,
+        warnings: warnings(set, wanted, facts),
+    })
 }
 
 pub(super) fn choose_set<'c>(at: At, catalogue: &'c Catalogue, place: &str) -> Result<&'c Set, Refusal> {
@@ -147,15 +160,26 @@ pub(super) fn choose_set<'c>(at: At, catalogue: &'c Catalogue, place: &str) -> R
 fn choose_databases(wanted: &Wanted, set: &Set, snapshots: Vec<SnapshotCheck>) -> Result<Vec<SnapshotCheck>, Refusal> {
     let holds = |database: &DatabaseId| snapshots.iter().any(|snapshot| snapshot.database == *database);
     if let Some(database) = wanted.databases.iter().find(|database| !holds(database)) {
+        if let Some(other) = set.shard().and_then(|shard| shard.others().find(|other| other.includes(*database))) {
+            return Err(Refusal::NoSet(format!(
+                "{database} is in no set of this shard: it belongs to `--shard {other}`"
+            )));
+        }
         let held: Vec<String> = snapshots.iter().map(|snapshot| format!("`{}`", snapshot.database)).collect();
         return Err(Refusal::NotInSet { set: set.id, database: *database, held: held.join(", ") });
     }
-    if snapshots.is_empty() {
-        return Err(Refusal::NoSet(format!("set {} holds no database", set.id)));
-    }
+    refuse_empty(set, &snapshots)?;
     let is_wanted =
         |snapshot: &SnapshotCheck| wanted.databases.is_empty() || wanted.databases.contains(&snapshot.database);
     Ok(snapshots.into_iter().filter(is_wanted).collect())
+}
+
+/// Goes on if a set holds anything; a shard may have no tenant, and then its sets hold nothing.
+pub(super) fn refuse_empty(set: &Set, snapshots: &[SnapshotCheck]) -> Result<(), Refusal> {
+    if snapshots.is_empty() && !(set.shard().is_some() && set.state.is_whole()) {
+        return Err(Refusal::NoSet(format!("set {} holds no database", set.id)));
+    }
+    Ok(())
 }
 
 /// Goes on if all databases of these snapshots fit into `free` bytes, beside the files of those that are loaded at a time.
@@ -222,7 +246,10 @@ fn warnings(set: &Set, wanted: &Wanted, facts: &RestoreFacts) -> Vec<String> {
     if !set.state.is_whole() {
         warnings.push(format!("set {} is {}: what it lacks is not restored", set.id, set.state));
     }
-    let is_left = |tenant: &&TenantId| !set.databases.iter().any(|held| held.database == DatabaseId::Tenant(**tenant));
+    // Those of another shard are there because that one was restored to the same place.
+    let is_its = |tenant: &TenantId| set.shard().is_none_or(|shard| shard.includes(DatabaseId::Tenant(*tenant)));
+    let is_held = |tenant: &TenantId| set.databases.iter().any(|held| held.database == DatabaseId::Tenant(*tenant));
+    let is_left = |tenant: &&TenantId| is_its(tenant) && !is_held(tenant);
     if wanted.databases.is_empty() {
         let left = facts.existing_tenants.iter().filter(is_left);
         warnings.extend(left.map(|tenant| format!("tenant {tenant} is there and not in the set: it stays as it is")));
@@ -237,6 +264,9 @@ impl fmt::Display for RestoreWork {
             writeln!(f, "{fetch}\n{load}")?;
         }
         self.swaps.iter().try_for_each(|swap| writeln!(f, "{swap}"))?;
+        if let Some(rest) = self.rest() {
+            writeln!(f, "      then     {rest}")?;
+        }
         self.warnings.iter().try_for_each(|warning| writeln!(f, "      warning  {warning}"))
     }
 }
@@ -246,6 +276,17 @@ impl RestoreWork {
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         self.chains.iter().any(|chain| chain.fetch.action.snapshot.sealed.is_some())
+    }
+
+    /// Says what else is to be restored, where the set is about a part of the installation.
+    #[must_use]
+    pub fn rest(&self) -> Option<String> {
+        let shard = self.shard.filter(|shard| shard.count() > 1)?;
+        let others = match shard.count() - 1 {
+            ..=NAMED => shard.others().map(|other| other.to_string()).collect::<Vec<_>>().join(" and "),
+            count => format!("the {count} others"),
+        };
+        Some(format!("this is shard {shard} of the installation: restore {others} to the same place, too"))
     }
 
     /// Returns how many tasks there are.

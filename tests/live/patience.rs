@@ -55,7 +55,7 @@ impl World {
             clock: Timestamp::now,
             tell: Arc::new(Silence),
             stop: Stop::default(),
-            about: About { plan, host: "here".to_owned(), tool: "test".to_owned() },
+            about: About { plan, shard: None, host: "here".to_owned(), tool: "test".to_owned() },
         }
     }
 

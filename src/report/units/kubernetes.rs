@@ -41,12 +41,27 @@ struct Key {
     file: Option<String>,
 }
 
-/// Returns a `ConfigMap` of the plan, a claim for its run records, and a `CronJob` that runs what is due.
+/// Why a pod cannot do what a plan says.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// A secret is found where a pod cannot look.
+    #[error("a pod cannot look up a secret in `{0}`")]
+    Secret(Secret),
+    /// The folder of a job has a part that is another one for each pod: Kubernetes calls those of shards after their runs.
+    #[error("the `prefix` of `{0}` holds the name of the host, and the pods of shards have another one for each run")]
+    Host(Name),
+}
+
+/// Returns a `ConfigMap` of the plan, a claim for its run records, and a `CronJob` that runs what is due, in as many pods as
+/// there are `shards`.
 ///
 /// # Errors
-/// When a secret is found where a pod cannot look, with the secret.
-pub fn kubernetes(plan: &Plan, file: &Path, image: &str) -> Result<Unit, Secret> {
-    let secrets = keys(plan)?;
+/// When the plan says what a pod cannot do.
+pub fn kubernetes(plan: &Plan, file: &Path, image: &str, shards: Option<u16>) -> Result<Unit, Unfit> {
+    let secrets = keys(plan).map_err(Unfit::Secret)?;
+    if let Some(job) = plan.jobs().find(|job| shards.is_some() && job.names_host()) {
+        return Err(Unfit::Host(job.name().clone()));
+    }
     let chosen = |path: &Path, otherwise: &str| {
         let is_chosen = plan.local().chosen().any(|chosen| chosen == path);
         if is_chosen { quoted(path) } else { otherwise.to_owned() }
@@ -55,6 +70,7 @@ pub fn kubernetes(plan: &Plan, file: &Path, image: &str) -> Result<Unit, Secret>
     let values = context! {
         object => object(plan),
         image,
+        shards,
         text => text.join("\n"),
         plan => quoted(file),
         minutes => tick(plan),

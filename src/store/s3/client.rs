@@ -51,21 +51,25 @@ pub enum OpenError {
     },
 }
 
-/// Opens a client. Nothing is sent yet, unless the AWS chain asks for credentials.
-pub(super) async fn open(bucket: &Bucket, upload: &Upload, clock: &ServerClock) -> Result<(Client, Hidden), OpenError> {
+/// Opens a client; `hidden` learns its credentials. Nothing is sent yet, unless the AWS chain asks for them.
+pub(super) async fn open(
+    bucket: &Bucket,
+    upload: &Upload,
+    clock: &ServerClock,
+    hidden: &Hidden,
+) -> Result<Client, OpenError> {
     let http = http_client(bucket, upload)?;
     let mut surroundings = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if let Some(region) = bucket.region() {
         surroundings = surroundings.region(Region::new(region.to_owned()));
     }
-    let mut hidden = Hidden::default();
     if let Some(keys) = bucket.credentials() {
-        surroundings = surroundings.credentials_provider(credentials(keys, &mut hidden).await?);
+        surroundings = surroundings.credentials_provider(credentials(keys, hidden).await?);
     }
     let surroundings = surroundings.load().await;
     if let (None, Some(chain)) = (bucket.credentials(), surroundings.credentials_provider()) {
         // Where there are none, the first request says so.
-        hidden.extend(chain.provide_credentials().await.into_iter().flat_map(|found| secrets(&found)));
+        hidden.learn(chain.provide_credentials().await.into_iter().flat_map(|found| secrets(&found)));
     }
     let mut settings = Builder::from(&surroundings)
         .force_path_style(bucket.is_path_style())
@@ -91,7 +95,7 @@ pub(super) async fn open(bucket: &Bucket, upload: &Upload, clock: &ServerClock) 
     if let Some(endpoint) = bucket.endpoint() {
         settings = settings.endpoint_url(endpoint);
     }
-    Ok((Client::from_conf(settings.build()), hidden))
+    Ok(Client::from_conf(settings.build()))
 }
 
 /// Returns a quota of retries of this store's own: on a bad line a bulk upload would use up the SDK's in a moment.
@@ -145,7 +149,7 @@ fn http_client(bucket: &Bucket, upload: &Upload) -> Result<SharedHttpClient, Ope
 }
 
 /// Fetches the credentials that a plan refers to, and remembers what must not be told.
-async fn credentials(keys: &Keys, hidden: &mut Hidden) -> Result<Credentials, OpenError> {
+async fn credentials(keys: &Keys, hidden: &Hidden) -> Result<Credentials, OpenError> {
     let id = secret::fetch(&keys.access_key_id).await?;
     let secret = secret::fetch(&keys.secret_access_key).await?;
     let token = match &keys.session_token {
@@ -153,7 +157,7 @@ async fn credentials(keys: &Keys, hidden: &mut Hidden) -> Result<Credentials, Op
         None => None,
     };
     let found = Credentials::new(id, secret, token, None, "plan");
-    hidden.extend(secrets(&found));
+    hidden.learn(secrets(&found));
     Ok(found)
 }
 
