@@ -345,3 +345,16 @@ pub(crate) fn document(site: &Site, bytes: &[u8]) -> String {
     let text = serde_json::to_string_pretty(&redact::json(site, &value)).unwrap();
     text + "\n"
 }
+
+#[test]
+fn root_is_told_where_another_user_keeps_backups() {
+    if !rustix::process::geteuid().is_root() {
+        return redact::skipped("who root writes for: this is not root");
+    }
+    let site = Site::with(minimal());
+    fs::create_dir(site.path("backups")).unwrap();
+    std::os::unix::fs::chown(site.path("backups"), Some(65532), None).unwrap();
+    let outcome = site.succeed(&["run", "plan.toml"]);
+    let told = "warning: `[SITE]/backups` belongs to the user 65532, whose runs cannot read what root writes there: run as that user\n";
+    assert_eq!(redact::text(&site, &outcome.stderr), told);
+}

@@ -1,6 +1,7 @@
 //! `run`: does the jobs of a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::{Voice, account, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
 use crate::name::{Key, Name, RunId};
-use crate::plan::{Archive, Backup, Job, LATE, Plan, SourceKind, Timetable, Verify};
+use crate::plan::{self, Archive, Backup, Job, LATE, Plan, SourceKind, Timetable, Verify};
 use crate::record::{HookRecord, PlaceRecord, RunRecord, Status};
 use crate::report::log::Subject;
 use crate::report::{Json, Tail, metrics};
@@ -135,6 +136,22 @@ pub(super) fn warn_of_the_future(tell: &dyn Listener, job: Job<'_>, last: Option
     }
 }
 
+/// Says where root is about to write to a directory of somebody else, such as the user that a service runs as.
+fn warn_of_root(tell: &dyn Listener, job: Job<'_>) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for destination in job.to() {
+        let plan::Store::Directory(directory) = destination.store() else { continue };
+        // Where there is none yet, root will have it.
+        let owner = std::fs::metadata(directory).map_or(0, |about| about.uid());
+        if owner != 0 {
+            let (at, advice) = (directory.display(), "whose runs cannot read what root writes there: run as that user");
+            tell.hear(&Event::Warned { message: format!("`{at}` belongs to the user {owner}, {advice}") });
+        }
+    }
+}
+
 /// Everything that one job is done with.
 struct JobDesk<'r> {
     plan: &'r Plan,
@@ -193,6 +210,7 @@ impl JobDesk<'_> {
         if !self.is_due(&[]).await? {
             return Ok(exit::DONE);
         }
+        warn_of_root(self.tell.as_ref(), self.job);
         let stores = self.stores();
         let mut locks = Locks::default();
         let ended = match locks.take(self.job, &stores, &self.lock_holder()).await {
