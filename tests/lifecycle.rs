@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use crate::fixture::{Site, minimal};
-use crate::redact::{self, golden};
+use crate::redact::{self, golden, narrow};
 use crate::s3::plan;
 use crate::servers::{Server, ceph, garage, servers};
 
@@ -352,6 +352,19 @@ async fn a_bucket_does_what_it_was_told_and_a_rule_that_would_take_the_last_set_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_would_take_the_last_set_of_a_shard_is_not_written() {
+    let Some(server) = ceph::server() else { return };
+    let (site, bucket) = site(&server, "lifecycle = { expire_after = \"1d\" }", "");
+    let (client, old) = (server.client(), "2001-02-03T040506Z");
+    let key = format!("root/hitkeep/shard-1-of-3/runs/{old}.json");
+    client.put_object().bucket(&bucket).key(key).body(b"{}".to_vec().into()).send().await.unwrap();
+    site.succeed(&["run", "plan.toml"]);
+    let refused = site.run(&["lifecycle", "plan.toml", "--apply"]);
+    assert_eq!(refused.code, 9, "{refused:?}");
+    assert!(refused.stdout.contains(&format!("nothing is changed: the newest set, {old}, is older")), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_bucket_moves_to_another_class_is_read_as_before() {
     let Some(server) = ceph::server() else { return };
     let cooler = format!("lifecycle = {{ transition = [{{ after = \"1d\", class = \"{}\" }}] }}", ceph::COOLER);
@@ -387,7 +400,7 @@ async fn what_a_bucket_moves_to_another_class_is_read_as_before() {
     say(&["restore", "plan.toml", "--to", "new"]);
     say(&["run", "plan.toml"]);
     say(&["verify", "plan.toml"]);
-    golden("lifecycle-moves.txt", &story.replace(&bucket, "[BUCKET]"));
+    golden("lifecycle-moves.txt", &narrow(&story.replace(&bucket, "[BUCKET]")));
 }
 
 #[test]

@@ -379,6 +379,7 @@ fn what_keeps_a_set_says_before_which_day_it_cannot_end() {
         drilled: BTreeSet::new(),
         last_run: Vec::new(),
         planned: None,
+        doubt: None,
     };
     let now = "2026-03-11T12:00:00Z".parse().unwrap();
     let explained = |rules: &str, zone_name: &str, time: &str| {

@@ -357,6 +357,17 @@ fn a_run_that_was_stopped_is_made_up_for() {
 }
 
 #[test]
+fn a_run_that_is_stopped_again_and_again_waits_for_its_next_time() {
+    let site = Site::with(demo(Layout::Joined));
+    site.write_plan(&scheduled("0 0 1 1 *", ""));
+    for _ in 0..3 {
+        assert_eq!(stopped_at(&site, &["run", "plan.toml", "--due", "--json"], "store", Signal::TERM).code, 143);
+    }
+    assert_eq!(site.succeed(&["run", "plan.toml", "--due"]).stdout, "");
+    assert_eq!((site.sets().len(), site.state_records().len()), (0, 3));
+}
+
+#[test]
 fn of_two_hosts_one_does_what_is_due() {
     let site = Site::with(minimal());
     let text = scheduled("0 0 1 1 *", "");

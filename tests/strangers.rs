@@ -57,8 +57,8 @@ fn neighbours() -> Neighbours {
 }
 
 impl Neighbours {
-    /// Tells what is said of a place that holds the sets of these runs, and which set the next run goes on from.
-    fn told(&self, runs: &[usize], is_remembered: bool) -> String {
+    /// Has the place hold the sets of these runs, and nothing else.
+    fn lay(&self, runs: &[usize], is_remembered: bool) {
         let site = &self.site;
         for folder in ["backups", "state"] {
             fs::remove_dir_all(site.path(folder)).unwrap();
@@ -68,6 +68,19 @@ impl Neighbours {
         }
         let state = if is_remembered { self.state.clone() } else { Tree::new() };
         write_tree(&site.path("state"), &state);
+    }
+
+    /// Calls sets by whose they are.
+    fn shortened(&self, told: String) -> String {
+        let short = RUNS.iter().enumerate().map(|(at, whose)| format!("{whose}{at}"));
+        let told = self.names.iter().zip(short).fold(told, |told, (name, short)| told.replace(name, &short));
+        redact::text(&self.site, &told)
+    }
+
+    /// Tells what is said of a place that holds the sets of these runs, and which set the next run goes on from.
+    fn told(&self, runs: &[usize], is_remembered: bool) -> String {
+        self.lay(runs, is_remembered);
+        let site = &self.site;
         let verified = site.run(&["verify", "plan.toml"]);
         let restored = site.run(&["restore", "plan.toml", "--to", "new", "--dry-run"]);
         assert_eq!(restored.code, 0, "a restore is never refused: {restored:?}");
@@ -78,9 +91,7 @@ impl Neighbours {
         let before = serde_json::from_slice::<Value>(&record).unwrap()["previous_set"].clone();
         let (code, said, warned) = (verified.code, verified.stdout, restored.stderr);
         let told = format!("{said}verify ends with {code}\n{planned}\n{warned}the next set comes after {before}\n");
-        let short = RUNS.iter().enumerate().map(|(at, whose)| format!("{whose}{at}"));
-        let told = self.names.iter().zip(short).fold(told, |told, (name, short)| told.replace(name, &short));
-        redact::text(site, &told)
+        self.shortened(told)
     }
 }
 
@@ -94,4 +105,29 @@ fn sets_of_another_host_are_strangers_to_whoever_remembers_and_told_of_to_whoeve
         }
     }
     golden("strangers.txt", &story);
+}
+
+#[test]
+fn nothing_is_deleted_where_it_is_not_certain_whose_the_sets_are() {
+    let neighbours = neighbours();
+    let site = &neighbours.site;
+    site.write_plan(&PLAN.replace("prefix = \"hitkeep\"", "prefix = \"hitkeep\"\nkeep = { last = 1, min = 1 }"));
+    let mut story = String::new();
+    for (runs, is_remembered, what) in [
+        (&[1, 2, 3, 4, 5, 6][..], false, "the host is new"),
+        (&[4, 5], true, "our own are gone"),
+        (&[1, 2, 3, 4, 5, 6], true, "the host remembers"),
+    ] {
+        neighbours.lay(runs, is_remembered);
+        for words in [&["prune", "plan.toml", "--yes"][..], &["run", "plan.toml"]] {
+            let outcome = site.run(words);
+            let _ = writeln!(
+                story,
+                "# {what}: {}\nexit code {}\n{}{}",
+                words[0], outcome.code, outcome.stdout, outcome.stderr
+            );
+        }
+    }
+    // The set of a run of this story is none of those that have a name.
+    golden("strangers-pruned.txt", &neighbours.shortened(story));
 }

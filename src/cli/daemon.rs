@@ -47,7 +47,7 @@ impl Daemon {
         let stop = desk::stop_at_signals()?;
         let tell = voice.listener_or_json(self.json);
         let (plan, jobs) = self.read_plan(voice, &tell).await?;
-        let mut keeper = Keeper { daemon: self, voice, tell, stop, pulse: pulse(), plan, jobs };
+        let mut keeper = Keeper { daemon: self, voice, tell, stop, pulse: pulse(), plan, jobs, ended: String::new() };
         service::ready(&keeper.outlook());
         keeper.say(&keeper.outlook())?;
         let ended = keeper.keep(&mut hangup).await;
@@ -95,6 +95,8 @@ struct Keeper {
     pulse: Interval,
     plan: Arc<Plan>,
     jobs: Vec<Waiting>,
+    /// How the last run ended, in words that go on; nothing before there was one.
+    ended: String,
 }
 
 impl Keeper {
@@ -107,8 +109,8 @@ impl Keeper {
             match work::first_due(&self.jobs, Timestamp::now()) {
                 Some((index, start)) => {
                     self.jobs[index].try_for(start, Timestamp::now());
-                    let ended = self.run(index, hangup).await?;
-                    service::status(&format!("{ended}; {}", self.outlook()));
+                    self.run(index, hangup).await?;
+                    service::status(&format!("{}{}", self.ended, self.outlook()));
                 }
                 None => self.rest(hangup).await?,
             }
@@ -129,13 +131,10 @@ impl Keeper {
         Ok(())
     }
 
-    /// Runs a job, unless the records know better, and lives on meanwhile. However it ends, the others have their turn; it
-    /// returns how, in words.
-    async fn run(&mut self, index: usize, hangup: &mut Signal) -> Result<String, CliError> {
+    /// Runs a job, unless the records know better, and lives on meanwhile. However it ends, the others have their turn.
+    async fn run(&mut self, index: usize, hangup: &mut Signal) -> Result<(), CliError> {
         let (plan, name) = (Arc::clone(&self.plan), self.jobs[index].job.clone());
-        let Some(job) = plan.jobs().find(|job| *job.name() == name) else {
-            return Ok(format!("{name} is gone"));
-        };
+        let Some(job) = plan.jobs().find(|job| *job.name() == name) else { return Ok(()) };
         let (waits_for, stop) = (plan.timetable(job), self.stop.clone());
         service::status(&format!("{name} is running"));
         let mut running = std::pin::pin!(do_job(&plan, job, waits_for, false, &stop, self.voice, self.daemon.json));
@@ -151,10 +150,14 @@ impl Keeper {
                 Some(()) = hangup.recv() => self.read_again().await?,
             }
         };
-        if let Some(waiting) = self.jobs.iter_mut().find(|waiting| waiting.job == name) {
-            waiting.last = survey::last_run(plan.name(), job, &[], &state(&plan)).await?.max(waiting.last);
+        let last = survey::last_run(plan.name(), job, &[], &state(&plan)).await?;
+        let Some(waiting) = self.jobs.iter_mut().find(|waiting| waiting.job == name) else { return Ok(()) };
+        // Where another host has done it, this one has no word of it.
+        if last > waiting.last {
+            self.ended = format!("{name}: {} (exit code {code}); ", Outcome::of(code));
         }
-        Ok(format!("{name}: {} (exit code {code})", Outcome::of(code)))
+        waiting.last = last.max(waiting.last);
+        Ok(())
     }
 
     /// Reads the plan again. One that is refused is said, and that of before goes on.

@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::{Voice, desk, print};
-use crate::name::Name;
+use crate::name::{Name, Prefix, Shard};
 use crate::plan::{Bucket, Destination, Lifecycle, Plan, Store, Upload};
 use crate::run::exit;
+use crate::store::Store as _;
 use crate::store::s3::S3;
 use crate::survey;
 use crate::work::{self, BucketRule, BucketRules, RuleChange, Territory};
@@ -169,9 +170,14 @@ impl LifecycleRules {
     ) -> Result<Option<work::Peril>, CliError> {
         let Some(days) = wanted.and_then(|wanted| wanted.expire_after) else { return Ok(None) };
         for job in plan.backups().iter().filter(|job| job.to().iter().any(|to| to.name() == place.destination.name())) {
-            let sets = survey::sealed(&place.store, job.prefix()).await?;
-            if let Some(peril) = work::peril(days, &sets, self.allow_mass_delete, Timestamp::now()) {
-                return Ok(Some(peril));
+            let shards = place.store.folders(job.prefix(), "").await?;
+            let shards = shards.iter().filter_map(|name| Shard::of_folder(name)).map(Shard::folder);
+            // The rule is about all of them, and each may have a last good set.
+            for folder in std::iter::once(Prefix::default()).chain(shards) {
+                let sets = survey::sealed(&place.store, &job.prefix().join(&folder)).await?;
+                if let Some(peril) = work::peril(days, &sets, self.allow_mass_delete, Timestamp::now()) {
+                    return Ok(Some(peril));
+                }
             }
         }
         Ok(None)

@@ -135,7 +135,8 @@ async fn kept(
     };
     let (place, sets) = (spot.place.clone(), catalogue.sets.clone());
     let drilled = survey::drilled(store, prefix, &documents).await?;
-    let facts = PruneFacts { place, sets, documents, pins, drilled, last_run: Vec::new(), planned: None };
+    let (last_run, doubt) = (Vec::new(), catalogue.doubt);
+    let facts = PruneFacts { place, sets, documents, pins, drilled, last_run, planned: None, doubt };
     let work = work::prune(&wanted, &facts, true, Timestamp::now());
     Ok(work.sets.into_iter().map(|set| (set.id, set.verdict.words())).collect())
 }

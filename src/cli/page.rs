@@ -81,7 +81,7 @@ async fn reasons(plan: &Plan, spot: &Spot, sets: &[Set], now: Timestamp) -> Resu
     let drilled = survey::drilled(store, prefix, &documents).await?;
     let (place, sets) = (spot.place.clone(), sets.to_vec());
     let pinned: Vec<String> = sets.iter().map(|set| pinned(set.id)).collect();
-    let facts = PruneFacts { place, sets, documents, pins, drilled, last_run: Vec::new(), planned: None };
+    let facts = PruneFacts { place, sets, documents, pins, drilled, last_run: Vec::new(), planned: None, doubt: None };
     let judged = work::prune(&wanted, &facts, true, now).sets;
     Ok(judged.iter().zip(pinned).map(|(set, pinned)| format!("{pinned}{}", set.verdict)).collect())
 }

@@ -20,7 +20,7 @@ use crate::run::{self, Outside, exit};
 use crate::stop::Stop;
 use crate::store::local::Local;
 use crate::store::{Body, Lock, Mode, Purpose, Store as _};
-use crate::survey::{self, Asked};
+use crate::survey::{self, Asked, Own};
 use crate::work::{self, PruneWork, Retention, Simulation};
 
 /// Show which sets the job's `keep` keeps and why, and delete the others with `--yes`.
@@ -171,7 +171,8 @@ impl Prune {
         let limits = desk::limits(None, std::env::temp_dir());
         let (tell, about) = (Arc::clone(&desk.tell), desk::about(Some(desk.plan)));
         let outside = Outside { leases, ..desk::outside(stores, limits, tell, desk.stop.clone(), about) };
-        delete(desk.plan, spot, wanted, last_run, self.allow_mass_delete, holder, &outside).await
+        let known = (&spot.own().await, last_run);
+        delete(desk.plan, spot, wanted, known, self.allow_mass_delete, holder, &outside).await
     }
 }
 
@@ -194,18 +195,20 @@ pub(super) struct Deleted {
 
 /// Deletes what no rule keeps, while the place is locked: keeps readers out, looks, plans, does, and writes down what
 /// was done.
+///
+/// `own` and `last_run` are what this host knows of the job there, and of its last run.
 pub(super) async fn delete(
     plan: &Plan,
     spot: &Spot,
     wanted: &Retention,
-    last_run: Vec<RunRecord>,
+    (own, last_run): (&Own, Vec<RunRecord>),
     may_be_many: bool,
     holder: &str,
     outside: &Outside,
 ) -> Result<Deleted, CliError> {
     let mark = spot.store.mark(&spot.place.prefix, Purpose::Deleting, holder).await?;
     let deleted = async {
-        let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, &spot.own().await, last_run).await?;
+        let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, own, last_run).await?;
         let work = work::prune(wanted, &facts, may_be_many, Timestamp::now());
         if work.deletions.is_empty() {
             let code = if work.brake.is_some() { exit::REFUSED } else { exit::DONE };

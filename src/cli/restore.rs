@@ -81,6 +81,10 @@ impl Restore {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         if self.rows.archive {
             let subject = Subject::read_archives(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
+            let tell = voice.listener_or_json(self.json);
+            for spot in &subject.spots {
+                self.point_to_shards(spot, tell.as_ref()).await;
+            }
             let (shared, data_path) = self.target_paths()?;
             let wanted = self.rows.wanted(shared, data_path);
             return rows::bring_back(&subject, &wanted, self.preview, voice, self.json).await;
@@ -162,11 +166,11 @@ impl Restore {
         Ok((first, catalogue))
     }
 
-    /// Says that the place has sets of shards too: they may be newer than what is restored.
+    /// Says that shards have stored there too: that may be newer than what is restored, or more.
     async fn point_to_shards(&self, spot: &Spot, tell: &dyn Listener) {
         let shards = if self.portion.shard.is_none() { spot.shards().await } else { BTreeSet::new() };
         if !shards.is_empty() {
-            let message = format!("there are sets of shards too, which may be newer: {}", named(&shards));
+            let message = format!("shards have stored there too, which may be newer: {}", named(&shards));
             tell.hear(&Event::Warned { message });
         }
     }

@@ -463,7 +463,10 @@ impl JobDesk<'_> {
         }
         for (spot, wanted) in self.spots(stores).filter_map(|spot| self.with_retention(spot)) {
             let holder = self.holder(outside);
-            let deleted = prune::delete(self.plan, &spot, &wanted, records.to_vec(), false, &holder, outside).await;
+            // What this run has just added is no memory of whose the place was before.
+            let own = Kept::of(self.plan).own_before(self.job.name(), &spot.destination, self.run).await;
+            let known = (&own, records.to_vec());
+            let deleted = prune::delete(self.plan, &spot, &wanted, known, false, &holder, outside).await;
             match deleted {
                 Ok(deleted) => {
                     code = exit::worse(code, deleted.code);

@@ -8,7 +8,7 @@ use super::desk;
 use super::error::CliError;
 use super::shard::Portion;
 use crate::event::{Event, Listener};
-use crate::name::{Name, Shard, SnapshotId};
+use crate::name::{Name, RunId, Shard, SnapshotId};
 use crate::plan::{Job, Plan, Upload};
 use crate::record::{Catalogue, Doubt};
 use crate::secret::Hidden;
@@ -50,7 +50,12 @@ impl Kept {
 
     /// Reads which series of a job at a destination are this host's own.
     pub(super) async fn own(&self, job: &Name, destination: &Name) -> Own {
-        survey::own(&Local::new(self.state.clone()), &self.plan, job, destination).await
+        survey::own(&Local::new(self.state.clone()), &self.plan, job, destination, None).await
+    }
+
+    /// Reads which were before a run.
+    pub(super) async fn own_before(&self, job: &Name, destination: &Name, run: RunId) -> Own {
+        survey::own(&Local::new(self.state.clone()), &self.plan, job, destination, Some(run)).await
     }
 }
 

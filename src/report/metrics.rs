@@ -132,7 +132,10 @@ pub fn text(plan: &Plan, records: &[RunRecord]) -> String {
             series.iter().filter_map(|series| Some((&*series.labels, value(series)?))).collect();
         family(&mut text, name, help, &values);
     }
-    let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    // The collector takes the same series from one file only.
+    let shard = plan.shard().map(|shard| format!(",shard=\"{shard}\"")).unwrap_or_default();
+    let name = plan.name().replace('\\', "\\\\").replace('"', "\\\"");
+    let version = format!("version=\"{}\",plan=\"{name}\"{shard}", env!("CARGO_PKG_VERSION"));
     family(&mut text, "build_info", "The program that wrote this.", &[(&version, 1)]);
     text
 }

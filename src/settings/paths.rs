@@ -69,6 +69,7 @@ pub(super) fn read(variables: &Variables, ground: &Ground, notes: &mut Vec<Diagn
             notes.extend(database_unset(&data, start));
             None
         }
+        (None, Ground::Host(start)) => Some(start.join(DATABASE_FILE)),
         (database, _) => database,
     };
     let mut paths = Paths {

@@ -62,7 +62,7 @@ fn head(settings: &Settings) -> String {
         "# What HitKeep is told by its own variables, as read from {}.\n\
          #\n\
          # HitKeep's own backups may go on beside this plan: neither touches what the other writes.\n",
-        settings.origin
+        settings.origin.escape_debug()
     );
     if !settings.secrets().is_empty() {
         text.push_str("# Wherever the plan is run, the environment provides what HitKeep's own does:\n#\n");
@@ -110,17 +110,25 @@ fn backup(settings: &Settings, target: &Target) -> String {
         table.note("Beside HitKeep's own `shared` and `tenants`, which are left alone.");
     }
     table.key("prefix", quoted(&target.prefix), "");
+    // How many sets come in the time of one of HitKeep's backups, as a fraction.
+    let mut pace = (1, 1);
     match settings.interval.map(|minutes| (minutes, schedule(minutes))) {
-        Some((minutes, (text, words, is_exact))) => {
-            if !is_exact {
+        Some((minutes, (text, words, step))) => {
+            if step != minutes {
+                pace = (minutes, step);
                 table.note(&format!("No schedule says \"every {minutes} minutes\": this is {words}."));
             }
             table.key("schedule", quoted(text), BACKUP_INTERVAL);
         }
         None => table.key("schedule", quoted("0 3 * * *"), ""),
     }
-    match settings.retention {
-        Some(last) => table.key("keep", format!("{{ last = {last} }}"), BACKUP_RETENTION),
+    match settings.retention.map(|count| (count, (u64::from(count) * pace.0).div_ceil(pace.1))) {
+        Some((count, last)) => {
+            if u64::from(count) != last {
+                table.note(&format!("As far back as HitKeep's {count} backups."));
+            }
+            table.key("keep", format!("{{ last = {last} }}"), BACKUP_RETENTION);
+        }
         None => table.note("All sets are kept. For fewer: keep = { last = 24, daily = 14, monthly = 12 }"),
     }
     table.0
@@ -140,8 +148,8 @@ fn archive_job(target: &Target, destination: &str) -> String {
     table.0
 }
 
-/// Returns the schedule that comes as often as asked or next more often, in words, and whether it is exact.
-fn schedule(minutes: u64) -> (String, String, bool) {
+/// Returns the schedule that comes as often as asked or next more often, in words, and how often that is, in minutes.
+fn schedule(minutes: u64) -> (String, String, u64) {
     const STEPS: [u64; 19] = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720, 1440];
     const WEEK: u64 = 7 * 24 * 60;
     let step = STEPS.into_iter().chain([WEEK]).rfind(|step| *step <= minutes).unwrap_or(1);
@@ -153,7 +161,7 @@ fn schedule(minutes: u64) -> (String, String, bool) {
         step if step < 60 => (format!("*/{step} * * * *"), format!("every {step} minutes")),
         step => (format!("0 */{} * * *", step / 60), format!("every {} hours", step / 60)),
     };
-    (schedule, words, step == minutes)
+    (schedule, words, step)
 }
 
 /// A table as text.
@@ -234,8 +242,8 @@ mod tests {
             (10080, "0 3 * * 0", true),
             (43200, "0 3 * * 0", false),
         ] {
-            let (text, _, exact) = schedule(minutes);
-            assert_eq!((text.as_str(), exact), (expected, is_exact), "{minutes}");
+            let (text, _, step) = schedule(minutes);
+            assert_eq!((text.as_str(), step == minutes), (expected, is_exact), "{minutes}");
             assert!(text.parse::<crate::plan::Schedule>().is_ok(), "{text}");
         }
     }

@@ -174,8 +174,7 @@ fn access_key(variables: &Variables, notes: &mut Vec<Diagnostic>) -> &'static [&
     };
     let message = format!("{set} is half of an access key: HitKeep does without it where `{missing}` is not set");
     notes.push(
-        Diagnostic::warning(code::ACCESS_KEY, message)
-            .help("set both or neither; the plan leaves keys to the AWS chain, as HitKeep does"),
+        Diagnostic::error(code::ACCESS_KEY, message).help("set both; or neither, which leaves keys to the AWS chain"),
     );
     &[]
 }

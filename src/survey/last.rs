@@ -9,9 +9,12 @@ use crate::plan::Job;
 use crate::record::RunRecord;
 use crate::store::{Store, StoreError};
 
+/// How many runs in a row may be stopped before that is what becomes of the job: it waits for its next time then.
+const STOPPED: usize = 3;
+
 /// Returns when the last run of a plan's job began, however it came to its end: of the runs that sealed a set at a destination,
 /// on whatever host, and of those whose records are in the `state` directory of this one. One that a signal has stopped,
-/// as a restart of the host or of the daemon does, has not come to its end.
+/// as a restart of the host or of the daemon does, has not come to its end, unless those before it have not either.
 ///
 /// # Errors
 /// When the state directory cannot be read. A destination that does not answer says nothing.
@@ -21,13 +24,16 @@ pub async fn last_run(
     stores: &[Arc<dyn Store>],
     state: &dyn Store,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let mut begun = last_records_of(state, plan, job.name(), |records| !records.iter().any(RunRecord::is_stopped))
-        .await?
-        .iter()
-        .map(|record| record.started_at)
-        .max();
+    let mut stopped = 0;
+    let counts = |records: &[RunRecord]| {
+        let is_stopped = records.iter().any(RunRecord::is_stopped);
+        stopped += usize::from(is_stopped);
+        !is_stopped || stopped == STOPPED
+    };
+    let last = last_records_of(state, plan, job.name(), counts).await?;
+    let mut begun = last.iter().map(|record| record.started_at).max();
     for (destination, store) in job.to().iter().zip(stores) {
-        let own = own(state, plan, job.name(), destination.name()).await;
+        let own = own(state, plan, job.name(), destination.name(), None).await;
         let sealed = sets::newest_record(store.as_ref(), job.prefix(), job.name(), &own).await.ok().flatten();
         begun = begun.max(sealed.map(|record| record.started_at));
     }

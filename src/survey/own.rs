@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::name::{Key, Name, RunId};
-use crate::record::{self, RunRecord};
+use crate::record::{self, RunRecord, Status};
 use crate::store::{Part, Store};
 
-/// How many of the newest records of a job at a destination are read: disks that are changed in turns have a series each.
+/// How many of the newest sets of a job at a destination are remembered: disks that are changed in turns have a series each.
 const REMEMBERED: usize = 400;
+
+/// How many of the newest records are read for that at most: not every run seals a set.
+const READ: usize = 4000;
 
 /// The series of a job at a destination that this host has stored sets of; empty where it knows of none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,23 +48,28 @@ pub struct Known {
     pub own: BTreeMap<Name, Own>,
 }
 
-/// Reads from the `state` directory which series are this host's own. One that cannot be read remembers nothing: a new
-/// host has none, and must be able to restore.
-pub async fn own(state: &dyn Store, plan: &str, job: &Name, destination: &Name) -> Own {
+/// Reads from the `state` directory which series are this host's own, but for what it knows by the run `except`. One that
+/// cannot be read remembers nothing: a new host has none, and must be able to restore.
+pub async fn own(state: &dyn Store, plan: &str, job: &Name, destination: &Name, except: Option<RunId>) -> Own {
     let keys = state.list(&record::runs_folder()).await.unwrap_or_default().into_keys();
+    let except = except.map(|run| run.to_string());
     // `runs/<set>.<job>.<destination>.<run>.json`.
     let is_of_it = |key: &Key| {
-        matches!(key.as_str().split('.').collect::<Vec<_>>()[..], [_, of, at, _, "json"]
-            if of == job.as_str() && at == destination.as_str())
+        matches!(key.as_str().split('.').collect::<Vec<_>>()[..], [_, of, at, run, "json"]
+            if of == job.as_str() && at == destination.as_str() && except.as_deref() != Some(run))
     };
     let mut keys: Vec<Key> = keys.filter(is_of_it).collect();
     keys.sort();
-    let mut own = Own::default();
-    for key in keys.into_iter().rev().take(REMEMBERED) {
+    let (mut own, mut remembered) = (Own::default(), 0);
+    for key in keys.into_iter().rev().take(READ) {
         let Ok(bytes) = state.read(&key, Part::Whole).await else { continue };
         let Ok(record) = RunRecord::read(&bytes) else { continue };
-        if record.plan.name == plan && !record.snapshots.is_empty() {
+        if record.plan.name == plan && matches!(record.status, Status::Complete | Status::Partial) {
             own.0.extend(record.series);
+            remembered += 1;
+        }
+        if remembered == REMEMBERED {
+            break;
         }
     }
     own

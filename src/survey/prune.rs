@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Asked, Own, catalogue, place};
 use crate::name::{Key, Name, Prefix, SnapshotId};
-use crate::record::{self, DrillRecord, Pin, RunRecord};
+use crate::record::{self, Catalogue, DrillRecord, Pin, RunRecord};
 use crate::store::{Part, Store, StoreError};
 use crate::work::PruneFacts;
 
@@ -27,8 +27,8 @@ pub async fn prune(
     let documents = documents(store, prefix).await?;
     let pins = pins(store, prefix, &documents).await?;
     let drilled = drilled(store, prefix, &documents).await?;
-    let sets = catalogue(store, prefix, Asked::All, own).await?.sets;
-    Ok(PruneFacts { place: place(store, prefix), sets, documents, pins, drilled, last_run, planned: None })
+    let Catalogue { sets, doubt, .. } = catalogue(store, prefix, Asked::All, own).await?;
+    Ok(PruneFacts { place: place(store, prefix), sets, documents, pins, drilled, last_run, planned: None, doubt })
 }
 
 /// Returns, for each set, the keys of what lies beside its run record.
@@ -107,7 +107,7 @@ pub async fn last_records_of(
     state: &dyn Store,
     plan: &str,
     job: &Name,
-    counts: impl Fn(&[RunRecord]) -> bool,
+    mut counts: impl FnMut(&[RunRecord]) -> bool,
 ) -> Result<Vec<RunRecord>, StoreError> {
     let keys = state.list(&record::runs_folder()).await?.into_keys();
     // `runs/<set>.<job>.<destination>.<run>.json`; ids of runs sort by time.

@@ -28,7 +28,11 @@ const ABREAST: usize = 8;
 pub async fn series(store: &dyn Store, prefix: &Prefix, asked: Asked, own: &Own) -> Result<SeriesFacts, StoreError> {
     let catalogue = catalogue(store, prefix, asked, own).await?;
     let runs = store.list(&prefix.join(&record::runs_folder())).await?;
-    let documents: Vec<&str> = runs.keys().filter_map(|key| prefix.strip(key)).collect();
+    // What was found out about sets of another series came with them.
+    let is_ours = |id| !catalogue.sets.iter().any(|set| set.id == id && matches!(set.state, State::Stranger(_)));
+    let about = |key: &str| record::drill_of(key).map(|of| of.0).or_else(|| Some(record::sample_of(key)?.0));
+    let documents = runs.keys().filter_map(|key| prefix.strip(key));
+    let documents: Vec<&str> = documents.filter(|key| about(key).is_some_and(is_ours)).collect();
     let newest = catalogue.sets.iter().rev().find(|set| set.state == State::Complete).map(|set| set.id);
     Ok(SeriesFacts {
         drills: drills(store, prefix, &documents).await?,

@@ -159,7 +159,8 @@ pub fn archive(
     let databases: Vec<DatabaseFact> = facts.databases.iter().filter(|fact| has_sites(fact)).cloned().collect();
     let (present, missing) = select(job.databases(), &databases);
     if job.deletes() {
-        refuse_held(&present)?;
+        // Whoever has any of them open may open the others, too.
+        refuse_held(&facts.databases)?;
     }
     let is_live =
         !job.deletes() && job.installation().capture().is_live(facts.databases.iter().any(DatabaseFact::is_held));
@@ -231,9 +232,9 @@ fn cut(older_than: OlderThan, sites: &[(Site, TenantId, DatabaseId)], at: Timest
     (cut, kept)
 }
 
-fn refuse_held(present: &[&DatabaseFact]) -> Result<(), Refusal> {
-    let holder = |fact: &&DatabaseFact| Some((fact.id, fact.seen.as_ref().ok()?.holder.clone()?));
-    match present.iter().find_map(holder) {
+fn refuse_held(databases: &[DatabaseFact]) -> Result<(), Refusal> {
+    let holder = |fact: &DatabaseFact| Some((fact.id, fact.seen.as_ref().ok()?.holder.clone()?));
+    match databases.iter().find_map(holder) {
         Some((database, holder)) => Err(Refusal::Held { who: "`delete = true`", database, holder }),
         None => Ok(()),
     }

@@ -22,7 +22,7 @@ use crate::hitkeep;
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Key, Name, SnapshotId};
 use crate::plan::{Keep, Verify};
-use crate::record::{self, Held, Pin, RunRecord, Set, State, Status};
+use crate::record::{self, Doubt, Held, Pin, RunRecord, Set, State, Status};
 
 /// The share of the sets that count of which more must not go at once: one in four.
 const SHARE: usize = 4;
@@ -59,6 +59,8 @@ pub struct PruneFacts {
     pub last_run: Vec<RunRecord>,
     /// The set that a run will have made before, where that is only planned.
     pub planned: Option<SnapshotId>,
+    /// Why it is not certain which sets are the place's own, where that is so.
+    pub doubt: Option<Doubt>,
 }
 
 impl PruneFacts {
@@ -157,6 +159,8 @@ pub enum Brake {
         /// The moment of the youngest.
         newest: Timestamp,
     },
+    /// It is not certain which sets are the place's own.
+    Doubt(Doubt),
     /// Too many would go at once.
     Mass {
         /// How many would go.
@@ -175,6 +179,13 @@ impl fmt::Display for Brake {
             Self::Clock { newest } => {
                 write!(f, "the clock has gone backwards: something is of {newest:.0}, and that is not past yet")
             }
+            Self::Doubt(Doubt::Mixed) => write!(
+                f,
+                "sets of more than one series are there, and this host remembers none of them as its own: nothing is deleted"
+            ),
+            Self::Doubt(Doubt::Gone) => {
+                write!(f, "no set there is of a series that this host has stored: nothing is deleted")
+            }
             Self::Mass { deleted, of } => write!(
                 f,
                 "{deleted} of {} that count would go at once, which is more than a quarter: `--allow-mass-delete` \
@@ -190,7 +201,7 @@ impl fmt::Display for Brake {
 pub fn prune(wanted: &Retention, facts: &PruneFacts, may_be_many: bool, now: Timestamp) -> PruneWork {
     let candidates = facts.candidates(wanted);
     let verdicts = judge(&wanted.keep, &candidates, now);
-    let brake = last_run(facts).or_else(|| clock(facts, now)).or_else(|| {
+    let brake = facts.doubt.map(Brake::Doubt).or_else(|| last_run(facts)).or_else(|| clock(facts, now)).or_else(|| {
         let mass = mass(&wanted.keep, &candidates, &verdicts);
         mass.filter(|_| !may_be_many)
     });
