@@ -530,7 +530,7 @@ pub(super) struct Metrics {
 #[serde(deny_unknown_fields)]
 pub(super) struct Local {
     /// The directory of the run records: unless set, `$STATE_DIRECTORY`, or `hitkeep-plan` in
-    /// `$XDG_STATE_HOME` or in `$HOME/.local/state`.
+    /// `$XDG_STATE_HOME` or in `$HOME/.local/state`. Plans whose files have the same name need one each.
     #[schemars(length(min = 1))]
     pub(super) state: Option<At<String>>,
     /// The directory that captures and exports lie in while they are written: unless set, `$TMPDIR` or `/var/tmp`.

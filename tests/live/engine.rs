@@ -152,7 +152,10 @@ impl Connection {
 #[test]
 #[ignore = "what the other process runs, started by the tests that need one"]
 fn serves_a_database() {
-    let database = duckdb::Connection::open(std::env::var_os(DATABASE).unwrap()).unwrap();
+    let database = match duckdb::Connection::open(std::env::var_os(DATABASE).unwrap()) {
+        Ok(database) => database,
+        Err(error) => return say(&format!("\n@error {}", error.to_string().replace('\n', " "))),
+    };
     let mut connections: HashMap<String, Sender<String>> = HashMap::new();
     let mut threads = Vec::new();
     say("\n@ready");

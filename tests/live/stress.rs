@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use super::books::{self, Acknowledged, Dice, Moment};
 use super::engine::{Connection, Engine, Kind};
-use super::{PATIENCE, Place, copy_plainly, forget, log_of, opened};
+use super::{PATIENCE, Place, copy_plainly, forget, log_of};
 
 /// How many captures are made of one engine's database where nothing else is said.
 const CAPTURES: u32 = 24;
@@ -232,16 +232,12 @@ fn keep(place: &Place, why: &str) -> String {
     why.to_owned()
 }
 
-/// Returns the first law that a copy breaks for the linked engine.
+/// Returns the first law that a copy breaks for the linked engine, in a process of its own: a wrong copy may be its end.
 fn broken(copy: &Path, moment: Moment) -> Result<(), String> {
-    let engine = opened(copy)?;
-    for law in books::laws(moment) {
-        engine.execute_batch(&law).map_err(|error| error.to_string())?;
-    }
-    engine.execute_batch(books::REFUSED).err().map(drop).ok_or_else(|| "a key is there twice".to_owned())
+    broken_for(Kind::Linked, copy, moment)
 }
 
-/// Returns the first law that a copy breaks for the engine that wrote it.
+/// Returns the first law that a copy breaks for an engine.
 fn broken_for(kind: Kind, copy: &Path, moment: Moment) -> Result<(), String> {
     let (engine, [connection]): (Engine, [Connection; 1]) = Engine::open(kind, copy).ok_or("no engine")??;
     for law in books::laws(moment) {
