@@ -79,9 +79,9 @@ fn parse_at(text: &str) -> Result<At, String> {
 
 impl Restore {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
+        let tell = voice.listener_or_json(self.json);
         if self.rows.archive {
             let subject = Subject::read_archives(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
-            let tell = voice.listener_or_json(self.json);
             for spot in &subject.spots {
                 self.point_to_shards(spot, tell.as_ref()).await;
             }
@@ -91,10 +91,8 @@ impl Restore {
         }
         let subject = Subject::read_backups(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
         let (spot, catalogue) = self.choose_spot(&subject).await?;
-        let tell = voice.listener_or_json(self.json);
         spot.tell_doubt(&catalogue, tell.as_ref());
         let wanted = self.wanted()?;
-        let tell = voice.listener_or_json(self.json);
         self.point_to_shards(spot, tell.as_ref()).await;
         let facts = survey::restore(spot.place.clone(), catalogue, &wanted)?;
         let now = Timestamp::now();

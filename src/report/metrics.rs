@@ -114,6 +114,7 @@ pub fn text(plan: &Plan, records: &[RunRecord]) -> String {
     for records in of.values_mut() {
         records.sort_by_key(|record| std::cmp::Reverse(record.run));
     }
+    let shard = plan.shard().map(|shard| format!(",shard=\"{shard}\"")).unwrap_or_default();
     let series: Vec<Series<'_>> = plan
         .jobs()
         .flat_map(|job| job.to().iter().map(move |destination| (job, destination.name().as_str())))
@@ -121,7 +122,6 @@ pub fn text(plan: &Plan, records: &[RunRecord]) -> String {
             let records = of.get(&(job.name().as_str(), destination)).cloned().unwrap_or_default();
             let (name, source) = (job.name(), job.source().name());
             // Names hold nothing that would have to be escaped.
-            let shard = plan.shard().map(|shard| format!(",shard=\"{shard}\"")).unwrap_or_default();
             let labels = format!("plan_job=\"{name}\",source=\"{source}\",destination=\"{destination}\"{shard}");
             Series { job, labels, records }
         })
@@ -133,7 +133,6 @@ pub fn text(plan: &Plan, records: &[RunRecord]) -> String {
         family(&mut text, name, help, &values);
     }
     // The collector takes the same series from one file only.
-    let shard = plan.shard().map(|shard| format!(",shard=\"{shard}\"")).unwrap_or_default();
     let name = plan.name().replace('\\', "\\\\").replace('"', "\\\"");
     let version = format!("version=\"{}\",plan=\"{name}\"{shard}", env!("CARGO_PKG_VERSION"));
     family(&mut text, "build_info", "The program that wrote this.", &[(&version, 1)]);

@@ -1,5 +1,6 @@
 //! How the series of a plan stand: what lies at their destinations, and what the state directory knows besides.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -29,10 +30,12 @@ pub async fn series(store: &dyn Store, prefix: &Prefix, asked: Asked, own: &Own)
     let catalogue = catalogue(store, prefix, asked, own).await?;
     let runs = store.list(&prefix.join(&record::runs_folder())).await?;
     // What was found out about sets of another series came with them.
-    let is_ours = |id| !catalogue.sets.iter().any(|set| set.id == id && matches!(set.state, State::Stranger(_)));
+    let strangers = catalogue.sets.iter().filter(|set| matches!(set.state, State::Stranger(_)));
+    let strangers: BTreeSet<SnapshotId> = strangers.map(|set| set.id).collect();
     let about = |key: &str| record::drill_of(key).map(|of| of.0).or_else(|| Some(record::sample_of(key)?.0));
     let documents = runs.keys().filter_map(|key| prefix.strip(key));
-    let documents: Vec<&str> = documents.filter(|key| about(key).is_some_and(is_ours)).collect();
+    let documents: Vec<&str> =
+        documents.filter(|key| about(key).is_some_and(|set| !strangers.contains(&set))).collect();
     let newest = catalogue.sets.iter().rev().find(|set| set.state == State::Complete).map(|set| set.id);
     Ok(SeriesFacts {
         drills: drills(store, prefix, &documents).await?,
