@@ -7,7 +7,8 @@
 //! 1. **Look**: the headers, which say what state is in force; then the log.
 //! 2. **Copy the log first**: whatever it refers to in the database file is there by then. It is cut at its last commit.
 //! 3. **Copy the database file.** The first pass copies all; each further one only what differs, and is broken off as
-//!    soon as it has become useless, so that the next has all the time until the next checkpoint.
+//!    soon as it has become useless, so that the next has all the time until the next checkpoint. The first gives way to
+//!    whoever writes meanwhile (`turns.rs`).
 //! 4. **Look again**, and let the judge (`judge.rs`) decide whether anything has happened between the two looks by which the
 //!    copy could be of two states; it names each such thing and why.
 //! 5. **Audit** the metadata in the copy (`audit.rs`) against its own checksums.
@@ -31,6 +32,7 @@ mod header;
 mod judge;
 mod log;
 mod source;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,8 +48,9 @@ use header::Headers;
 pub use judge::Rejection;
 use judge::{Observation, judge};
 use source::Source;
+use turns::Turns;
 
-/// How often it is asked whether a checkpoint that is under way has ended.
+/// How long is slept between two looks at whether a wait has an end.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// How long at most it is only asked, before another look.
@@ -218,7 +221,9 @@ impl<'a> Tries<'a> {
         }
         self.count += 1;
         let pass = Instant::now();
-        draft.take_database(&source, before.length, &mut |has_most| self.go_on(&source, &before, has_most))?;
+        let mut turns = Turns::begin(&source);
+        let mut go_on = |has_most| self.go_on(&source, &before, has_most, &mut turns);
+        draft.take_database(&source, before.length, &mut go_on)?;
         let copying = pass.elapsed();
         let after = source.after(&scan)?;
         if let Some(rejection) = judge(&before, &after) {
@@ -230,12 +235,21 @@ impl<'a> Tries<'a> {
         Ok(Ok(Accepted { raw: before.headers, headers, copying }))
     }
 
-    /// Says whether a pass is to go on: the first to its end, so that the others have little to write; another as long
-    /// as it can still be accepted.
-    fn go_on(&self, source: &Source, before: &Observation, has_most: bool) -> Result<Pass, CaptureError> {
+    /// Says whether a pass is to go on: the first to its end, so that the others have little to write, but with
+    /// pauses; another as fast as it can, for as long as it can still be accepted.
+    fn go_on(
+        &self,
+        source: &Source,
+        before: &Observation,
+        has_most: bool,
+        turns: &mut Turns,
+    ) -> Result<Pass, CaptureError> {
         self.stop_if_told()?;
-        let is_useless = has_most && source.raw_headers()? != before.headers;
-        Ok(if is_useless { Pass::Break } else { Pass::GoOn })
+        if !has_most {
+            turns.give(source, |pause| self.pause_while(|begun| begun.elapsed() < pause))?;
+            return Ok(Pass::GoOn);
+        }
+        Ok(if source.raw_headers()? == before.headers { Pass::GoOn } else { Pass::Break })
     }
 
     /// Waits as long as it takes until another try may succeed.
@@ -265,8 +279,14 @@ impl<'a> Tries<'a> {
     /// Waits until the log has changed, as it does when a checkpoint ends, or for a while.
     fn wait_for_log(&self) -> Result<(), CaptureError> {
         let source = Source::open(self.source)?;
-        let (seen, begun) = (source.log_stamp(), Instant::now());
-        while source.log_stamp() == seen && begun.elapsed() < LOOK_AGAIN {
+        let seen = source.log_stamp();
+        self.pause_while(|begun| source.log_stamp() == seen && begun.elapsed() < LOOK_AGAIN)
+    }
+
+    /// Waits as long as `goes_on` says so of the moment when the wait began.
+    fn pause_while(&self, goes_on: impl Fn(Instant) -> bool) -> Result<(), CaptureError> {
+        let begun = Instant::now();
+        while goes_on(begun) {
             self.stop_if_told()?;
             std::thread::sleep(PAUSE);
         }

@@ -20,6 +20,9 @@ use crate::hitkeep;
 const REREADS: u32 = 20;
 const REREAD: Duration = Duration::from_millis(10);
 
+/// What shows whether a log is still the same and has not grown.
+pub(super) type LogStamp = (FileId, u64);
+
 /// A database that others may have open.
 pub(super) struct Source {
     pub(super) file: File,
@@ -118,7 +121,7 @@ impl Source {
     }
 
     /// Returns what shows whether the log is the same and has not grown; nothing where there is none.
-    pub(super) fn log_stamp(&self) -> Option<(FileId, u64)> {
+    pub(super) fn log_stamp(&self) -> Option<LogStamp> {
         self.log_path.metadata().ok().map(|metadata| (id_of(&metadata), metadata.len()))
     }
 
