@@ -24,11 +24,7 @@ impl Turns {
     }
 
     /// Ends the copy's turn, lets `pause` wait while it is the writer's, and begins the next.
-    pub(super) fn give<E>(
-        &mut self,
-        source: &Source,
-        pause: impl FnOnce(Duration) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(super) fn give<E>(&mut self, source: &Source, pause: impl FnOnce(Duration) -> Result<(), E>) -> Result<(), E> {
         let log = source.log_stamp();
         if log != self.log {
             pause(self.begun.elapsed())?;
