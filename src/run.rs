@@ -124,7 +124,8 @@ pub enum Cause {
     },
     /// Another run may write there by now.
     #[error(
-        "lease {generation} of the destination was lost: it could not be renewed in time, or another run has taken over"
+        "lease {generation} of the destination was lost: it could not be renewed in time or looked at, or another run \
+         has taken over"
     )]
     LeaseLost {
         /// The number of the lease.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -254,6 +255,15 @@ pub struct Lease {
     pub(crate) is_lost: Arc<AtomicBool>,
     /// When its holder no longer relies on it, in seconds of this host's clock.
     pub(crate) ends_at: Arc<AtomicI64>,
+    /// Who looks at it in the bucket, where its server does not keep others from writing over it.
+    pub(crate) witness: Option<Arc<dyn Witness>>,
+}
+
+/// Looks at a lease where it lies.
+#[async_trait]
+pub(crate) trait Witness: Send + Sync + std::fmt::Debug {
+    /// Tells whether another has taken over; nothing where the server does not say.
+    async fn is_taken_over(&self) -> Option<bool>;
 }
 
 impl Lease {
@@ -262,6 +272,24 @@ impl Lease {
     pub fn is_lost(&self) -> bool {
         let is_over = jiff::Timestamp::now().as_second() >= self.ends_at.load(Ordering::Relaxed);
         is_over || self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the lease is lost.
+    pub async fn lost(&self) {
+        const TICK: Duration = Duration::from_secs(1);
+        while !self.is_lost() {
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// Tells whether its holder may do now what only one may do: the lease is not lost, and where its server does not
+    /// keep others out, a look at it has just said so.
+    pub async fn is_still_held(&self) -> bool {
+        if let Some(witness) = self.witness.as_ref().filter(|_| !self.is_lost()) {
+            let is_lost = witness.is_taken_over().await.unwrap_or(true);
+            self.is_lost.fetch_or(is_lost, Ordering::Relaxed);
+        }
+        !self.is_lost()
     }
 }
 

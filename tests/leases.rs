@@ -12,12 +12,18 @@ use hitkeep_plan::name::{Key, Prefix};
 use hitkeep_plan::plan::Upload;
 use hitkeep_plan::store::s3::S3;
 use hitkeep_plan::store::{Body, Lock, Mode, Moved, Part, Store, StoreError};
+use jiff::{SignedDuration, Timestamp};
 
-use crate::s3::{UPLOAD, bucket_of};
+use crate::clock::Clock;
+use crate::fixture::{Running, Site, minimal};
+use crate::s3::{UPLOAD, bucket_of, plan, runtime};
 use crate::servers::{Creation, Faults, Proxy, servers};
 
 /// How often a lease is renewed, with room for a slow machine.
 const RENEWAL: Duration = Duration::from_secs(75);
+
+/// The lease of another.
+const ANOTHER: &str = r#"{"format":1,"holder":"another","token":"0190a5c4-0000-7000-8000-000000000000","expires_at":"2999-01-01T00:00:00Z","is_released":false}"#;
 
 fn key(text: &str) -> Key {
     text.parse().unwrap()
@@ -52,21 +58,20 @@ async fn a_lease_is_renewed_until_another_has_written_over_it() {
         let kept = take(&store, "the keeper").await.unwrap();
         let lost = store.lock(&"elsewhere".parse().unwrap(), "the loser").await.unwrap();
         let before = ends_at(&store, 1).await;
-        let other = r#"{"format":1,"holder":"another","token":"0190a5c4-0000-7000-8000-000000000000","expires_at":"2999-01-01T00:00:00Z","is_released":false}"#;
         let over = key("elsewhere/.lock/0000000001");
-        store.put(&over, Body::Bytes(other.into()), Mode::Replace, &Meter::default()).await.unwrap();
+        store.put(&over, Body::Bytes(ANOTHER.into()), Mode::Replace, &Meter::default()).await.unwrap();
         tokio::time::sleep(RENEWAL).await;
         assert!(ends_at(&store, 1).await > before, "{}", server.name);
         assert!(!kept.lease().unwrap().is_lost() && lost.lease().unwrap().is_lost(), "{}", server.name);
         lost.release().await;
         let left = store.read(&over, Part::Whole).await.unwrap();
-        assert_eq!(String::from_utf8(left).unwrap(), other, "{}: the other's lease is not given back", server.name);
+        assert_eq!(String::from_utf8(left).unwrap(), ANOTHER, "{}: the other's lease is not given back", server.name);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_was_taken_and_removed_since_is_no_lease() {
-    for server in servers().into_iter().filter(|server| server.habits.creation != Creation::Overwrites) {
+    for server in servers() {
         let folder = tempfile::tempdir().unwrap();
         let bucket = server.new_bucket();
         let direct = S3::new(&bucket_of(&server, &bucket, folder.path()), UPLOAD);
@@ -80,10 +85,104 @@ async fn a_number_that_was_taken_and_removed_since_is_no_lease() {
         take(&direct, "an early one").await.unwrap().release().await;
         let second = take(&direct, "the second").await.unwrap();
         assert_eq!(second.lease().unwrap().generation, 2, "{}", server.name);
-        let late = late.await.unwrap();
-        let Err(StoreError::Busy { holder, .. }) = late else { panic!("{}: {late:?}", server.name) };
-        assert!(holder.contains("the second"), "{}: {holder}", server.name);
+        match late.await.unwrap() {
+            Err(StoreError::Busy { holder, .. }) => assert!(holder.contains("the second"), "{}: {holder}", server.name),
+            // Whoever came meanwhile, it was not in time.
+            Err(StoreError::Unreachable { cause, .. }) if server.habits.creation == Creation::Overwrites => {
+                assert!(cause.contains("writing it took"), "{}: {cause}", server.name);
+            }
+            late => panic!("{}: {late:?}", server.name),
+        }
+        assert!(second.lease().unwrap().is_still_held().await, "{}", server.name);
         second.release().await;
+    }
+}
+
+#[test]
+fn a_seal_is_given_up_with_the_lease() {
+    for server in servers() {
+        let Some(clock) = Clock::at(&Timestamp::now().to_string()) else { return };
+        let site = Site::with(minimal());
+        let bucket = server.new_bucket();
+        // The record's name is that of the set alone.
+        let slow =
+            Proxy::before(&server, Faults { held: Some(("Z.json", Duration::from_mins(1))), ..Faults::default() });
+        site.write_plan(&plan(&slow.server, &bucket, &site.path("")));
+        let running = Running::start(clock.shown_to(site.command(&["run", "plan.toml", "--json"])));
+        wait_until_held(&slow);
+        clock.set(Timestamp::now() + SignedDuration::from_mins(5));
+        let outcome = running.end();
+        assert_eq!(outcome.code, 5, "{}: {outcome:?}", server.name);
+        assert!(outcome.stdout.contains("lease 1 of the destination was lost"), "{}: {outcome:?}", server.name);
+        drop(slow);
+        site.write_plan(&plan(&server, &bucket, &site.path("")));
+        let states: Vec<_> = site.sets().into_iter().map(|(_, state)| state).collect();
+        assert_eq!(states, ["orphan"], "{}: what was sent may still come, and needs its files", server.name);
+    }
+}
+
+/// Holds a write, before a server that overlooks conditions or else does not know them.
+fn without_conditions(held: &'static str, seconds: u64) -> Faults {
+    let held = Some((held, Duration::from_secs(seconds)));
+    Faults { unknown_header: Some("if-none-match"), held, ..Faults::default() }
+}
+
+/// Waits until the proxy has a write that it holds.
+fn wait_until_held(proxy: &Proxy) {
+    while proxy.counts().held == 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn of_two_runs_that_write_one_lease_only_the_one_in_time_seals() {
+    for server in servers() {
+        let bucket = server.new_bucket();
+        let at = |proxy: &Proxy| {
+            let site = Site::with(minimal());
+            site.write_plan(&plan(&proxy.server, &bucket, &site.path("")));
+            site
+        };
+        // The late one has seen that nobody is there, and its lease is on its way until the other is in its work, which
+        // the look before the seal has not come to when the late lease has arrived.
+        let (slow, quick) = (
+            Proxy::before(&server, without_conditions("/.lock/", 4)),
+            Proxy::before(&server, without_conditions("/tenants/", 7)),
+        );
+        let (late, early) = (at(&slow), at(&quick));
+        let running = Running::start(late.command(&["run", "plan.toml", "--json"]));
+        wait_until_held(&slow);
+        let done = early.run(&["run", "plan.toml"]);
+        assert_eq!(done.code, 0, "{}: {done:?}", server.name);
+        let done = running.end();
+        assert_eq!(done.code, 5, "{}: {done:?}", server.name);
+        let record = late.state_records().into_values().next().unwrap();
+        let cause = record["failures"].to_string();
+        assert!(cause.contains("writing it took 4"), "{}: {cause}", server.name);
+        let states: Vec<_> = early.sets().into_iter().map(|(_, state)| state).collect();
+        assert_eq!(states, ["complete"], "{}", server.name);
+        early.succeed(&["run", "plan.toml"]);
+    }
+}
+
+#[test]
+fn a_run_whose_lease_was_written_over_seals_nothing() {
+    for server in servers() {
+        let site = Site::with(minimal());
+        let bucket = server.new_bucket();
+        let proxy = Proxy::before(&server, without_conditions("/tenants/", 3));
+        site.write_plan(&plan(&proxy.server, &bucket, &site.path("")));
+        let running = Running::start(site.command(&["run", "plan.toml", "--json"]));
+        wait_until_held(&proxy);
+        let direct = S3::new(&bucket_of(&server, &bucket, &site.path("")), UPLOAD);
+        let body = Body::Bytes(ANOTHER.into());
+        let over = key("hitkeep/.lock/0000000001");
+        let put = async { direct.put(&over, body, Mode::Replace, &Meter::default()).await };
+        runtime().block_on(put).unwrap();
+        let outcome = running.end();
+        assert_eq!(outcome.code, 5, "{}: {outcome:?}", server.name);
+        assert!(outcome.stdout.contains("lease 1 of the destination was lost"), "{}: {outcome:?}", server.name);
+        assert_eq!(site.sets(), [], "{}", server.name);
     }
 }
 

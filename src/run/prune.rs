@@ -52,7 +52,7 @@ pub async fn prune(work: &PruneWork, mark: &Lock, outside: &Outside) -> (PruneRe
 async fn delete(task: &Task<Delete>, mark: &Lock, outside: &Outside) -> Result<(), Failure> {
     let (gauge, action) = (Gauge::default(), &task.action);
     let delete = async {
-        check_right(action, mark, outside)?;
+        check_right(action, mark, outside).await?;
         let store = outside.store(&action.destination)?;
         let note =
             serde_json::json!({ "format": FORMAT, "set": action.set, "deleted_because": action.ground.to_string() });
@@ -65,7 +65,7 @@ async fn delete(task: &Task<Delete>, mark: &Lock, outside: &Outside) -> Result<(
         for key in action.record.iter().chain(&action.marks) {
             store.delete(key).await?;
         }
-        check_right(action, mark, outside)?;
+        check_right(action, mark, outside).await?;
         stream::iter(&action.files).map(Ok).try_for_each_concurrent(ABREAST, |key| store.delete(key)).await?;
         store.delete(&action.note).await?;
         let files = action.marks.len() + action.files.len();
@@ -75,10 +75,11 @@ async fn delete(task: &Task<Delete>, mark: &Lock, outside: &Outside) -> Result<(
 }
 
 /// Goes on unless another may write or read there by now.
-fn check_right(action: &Delete, mark: &Lock, outside: &Outside) -> Result<(), Cause> {
-    let lease = outside.leases.get(&action.destination).into_iter().chain(mark.lease());
-    match lease.into_iter().find(|lease| lease.is_lost()) {
-        Some(lease) => Err(Cause::LeaseLost { generation: lease.generation }),
-        None => Ok(()),
+async fn check_right(action: &Delete, mark: &Lock, outside: &Outside) -> Result<(), Cause> {
+    for lease in outside.leases.get(&action.destination).into_iter().chain(mark.lease()) {
+        if !lease.is_still_held().await {
+            return Err(Cause::LeaseLost { generation: lease.generation });
+        }
     }
+    Ok(())
 }

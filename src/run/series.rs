@@ -68,6 +68,7 @@ impl Outside {
     /// Deletes what an unfinished run has left.
     pub(super) async fn clear(&self, task: &Task<Clear>) -> Result<(), Failure> {
         let clear = async {
+            self.check_lease(&task.action.destination).await?;
             let store = self.store(&task.action.destination)?;
             for key in &task.action.keys {
                 store.delete(key).await?;
@@ -136,10 +137,12 @@ impl Outside {
     async fn seal(&self, task: &Task<Seal>, record: &RunRecord, is_unanswered: &AtomicBool) -> Result<(), Failure> {
         let (gauge, action) = (Gauge::default(), &task.action);
         let put = async {
-            self.check_lease(&action.destination)?;
+            self.check_lease(&action.destination).await?;
             let store = self.store(&action.destination)?;
-            let put = store.put(&action.key, Body::Bytes(record.write()), Mode::Create, &gauge.meter).await;
-            is_unanswered.store(matches!(put, Err(StoreError::Unreachable { .. })), Ordering::Relaxed);
+            let put = store.put(&action.key, Body::Bytes(record.write()), Mode::Create, &gauge.meter);
+            let put = self.while_leased(&action.destination, put).await;
+            let is_sent = matches!(put, Err(Cause::LeaseLost { .. } | Cause::Store(StoreError::Unreachable { .. })));
+            is_unanswered.store(is_sent, Ordering::Relaxed);
             put?;
             Ok(((), record.status.to_string()))
         };
@@ -156,10 +159,23 @@ impl Outside {
     }
 
     /// Goes on unless another run may have the place by now.
-    fn check_lease(&self, destination: &Name) -> Result<(), Cause> {
+    async fn check_lease(&self, destination: &Name) -> Result<(), Cause> {
         match self.leases.get(destination) {
-            Some(lease) if lease.is_lost() => Err(Cause::LeaseLost { generation: lease.generation }),
+            Some(lease) if !lease.is_still_held().await => Err(Cause::LeaseLost { generation: lease.generation }),
             _ => Ok(()),
+        }
+    }
+
+    /// Does what only the holder of a lease may do, and gives it up when that is lost: a request is sent again for minutes.
+    async fn while_leased<T>(
+        &self,
+        destination: &Name,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Cause> {
+        let Some(lease) = self.leases.get(destination) else { return Ok(work.await?) };
+        tokio::select! {
+            done = work => Ok(done?),
+            () = lease.lost() => Err(Cause::LeaseLost { generation: lease.generation }),
         }
     }
 

@@ -67,6 +67,8 @@ pub(crate) struct Faults {
     pub(crate) unknown_header: Option<&'static str>,
     /// How many writes with a condition, from the first, meet another write that is under way.
     pub(crate) conflicts: u64,
+    /// The first write to what is named like this waits so long before it is passed on.
+    pub(crate) held: Option<(&'static str, Duration)>,
 }
 
 /// Which of many are struck, and when.
@@ -93,6 +95,7 @@ pub(crate) struct Counts {
     pub(crate) lost_answers: u64,
     pub(crate) not_known: u64,
     pub(crate) conflicts: u64,
+    pub(crate) held: u64,
 }
 
 /// A proxy, until it is dropped.
@@ -182,7 +185,7 @@ impl Between {
                 return Ok(End::Answered(answer));
             }
             limit.store(self.limit(&head), Ordering::Relaxed);
-            tokio::time::sleep(self.faults.latency).await;
+            tokio::time::sleep(self.faults.latency + self.hold(&head)).await;
             let request = head.bytes.as_slice().chain((&mut client).take(head.length));
             left -= copy_buf(&mut request.take(left), &mut server).await?;
             if left == 0 {
@@ -260,6 +263,18 @@ impl Between {
             return Some(CONFLICT);
         }
         None
+    }
+
+    /// Returns how long a request waits that is held.
+    fn hold(&self, head: &Head) -> Duration {
+        let mut counts = self.counts.lock().unwrap();
+        match self.faults.held {
+            Some((name, time)) if counts.held == 0 && head.method == "PUT" && head.target.contains(name) => {
+                counts.held += 1;
+                time
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Returns after how many bytes the answer to a request ends early.

@@ -52,7 +52,7 @@ impl Opened {
         let help = if self.learnt.honours_conditions.load(Ordering::Relaxed) {
             "let no two runs begin in the same second: in that moment this server cannot keep them apart"
         } else {
-            "none is needed: each run writes its lease, waits, and reads it back before it goes on"
+            "none is needed: each run writes its lease, waits, and reads it back before it goes on and before it seals"
         };
         match (winners, other) {
             (1, None) => Finding::ok(CHECK, format!("of {RACERS} that create one object, one wins")),

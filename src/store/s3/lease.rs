@@ -6,14 +6,25 @@
 //! a higher number when it comes back, and seals nothing.
 //!
 //! The lease is also where the server is tried, before anything depends on what it promises: a second creation must
-//! be refused, and so must a checksum that is wrong. Where a server creates what is there (Garage does), each run
-//! writes its lease, waits, and goes on only if the one it reads is still its own.
+//! be refused, and so must a checksum that is wrong.
+//!
+//! Where a server creates what is there (Garage does), two may write the same number. Then each looks, writes, waits for
+//! [`SETTLING`], and has the lease only if the one that it reads is still its own (Fischer's algorithm). This keeps two
+//! apart as long as nobody counts a lease whose writing took longer than that wait, from before the look to the
+//! answer: whoever looked before another's write has then written before that one reads, and whoever looked after it
+//! has seen it. One that took longer may have written over a lease that another has; it withdraws, which the other does
+//! not take for a loss. A request that was given up may still arrive, and write a lease that nobody has over another's:
+//! so a holder reads its lease again before it seals and before it deletes, and in doubt does neither.
+//!
+//! What remains, whatever the server honours, is a seal that leaves the host or arrives more than [`MARGIN`] after that
+//! look, when the lease may have ended and be another's; and a server must show each write to whoever looks after it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ServerSideEncryption;
 use jiff::{SignedDuration, Timestamp};
@@ -27,7 +38,7 @@ use crate::hitkeep::{self, Belongs};
 use crate::measure::Crc64;
 use crate::name::{Key, Prefix};
 use crate::plan::Checksum;
-use crate::store::{Lease, Lock, Part, StoreError};
+use crate::store::{Lease, Lock, Part, StoreError, Witness};
 
 /// The number of the document's format.
 const FORMAT: u32 = 1;
@@ -44,15 +55,16 @@ pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 /// How long a renewal may take.
 pub(super) const ROUND: Duration = Duration::from_secs(30);
 
-/// How long to wait before a lease is read back, where two may have written it: longer than any write between.
+/// How long to wait before a lease is read back, where two may have written it, and how long writing one may take at
+/// most, from before the look for others.
 const SETTLING: Duration = Duration::from_secs(2);
 
 /// How old the parts of an unfinished object must be to be nobody's: no upload takes a day.
 const ABANDONED: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a run relies on where the server does not honour conditions.
-const CAVEAT: &str = "the server ignores conditions on writes: that no two runs write at once rests on a lease that \
-                      each reads back after writing it, and on the server's clock";
+const CAVEAT: &str = "the server ignores conditions on writes: that no two runs seal rests on a lease that each reads \
+                      back after writing it and again before it seals, and on the clocks of the server and the hosts";
 
 /// A lease as it lies in the bucket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +78,24 @@ pub(super) struct Note {
     pub(super) expires_at: Timestamp,
     /// Whether the holder has given it back.
     is_released: bool,
+    /// Whether it was written too late to count. It binds others until it ends, but for one that has the number already.
+    #[serde(default)]
+    is_withdrawn: bool,
+}
+
+/// When something began, by the clock that nobody sets and by the one that goes on while a host sleeps.
+#[derive(Clone, Copy, Debug)]
+struct Begun(Instant, Timestamp);
+
+impl Begun {
+    fn now() -> Self {
+        Self(Instant::now(), Timestamp::now())
+    }
+
+    fn elapsed(self) -> Duration {
+        let by_the_other = Timestamp::now().duration_since(self.1);
+        self.0.elapsed().max(Duration::try_from(by_the_other).unwrap_or_default())
+    }
 }
 
 impl Note {
@@ -76,6 +106,7 @@ impl Note {
             token: Uuid::now_v7(),
             expires_at: now,
             is_released: false,
+            is_withdrawn: false,
         };
         note.renewed(now)
     }
@@ -114,6 +145,7 @@ struct Own {
 impl Opened {
     /// Takes the lease of a prefix, or says who has it.
     pub(super) async fn take_lease(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
+        let begun = Begun::now();
         let folder = self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())));
         let failed = || self.failed("take the lease of", prefix.as_str());
         let before = generations(&self.client, self.bucket.name(), &folder).await.map_err(failed())?;
@@ -134,7 +166,7 @@ impl Opened {
             is_lost: Arc::default(),
         };
         let own = self.create(prefix, own).await?;
-        match self.try_server(prefix, &own).await {
+        match self.make_sure(prefix, &own, begun).await {
             Ok(caveat) => {
                 own.remove(&before).await;
                 self.sweep(prefix).await;
@@ -142,7 +174,11 @@ impl Opened {
             }
             Err(busy @ StoreError::Busy { .. }) => Err(busy),
             Err(error) => {
-                own.give_back().await;
+                if self.honours_conditions() {
+                    own.give_back().await;
+                } else {
+                    own.withdraw().await;
+                }
                 Err(error)
             }
         }
@@ -166,33 +202,34 @@ impl Opened {
         !note.is_released && note.expires_at > self.clock.now()
     }
 
+    fn honours_conditions(&self) -> bool {
+        self.learnt.honours_conditions.load(Ordering::Relaxed)
+    }
+
+    /// Goes on only if a lease that was written is its writer's, finds out what the server does with writes to one, and
+    /// returns what it rests on where that is little.
+    async fn make_sure(&self, prefix: &Prefix, own: &Own, begun: Begun) -> Result<Option<String>, StoreError> {
+        self.try_conditions(prefix, own).await?;
+        if !self.honours_conditions() {
+            self.settle(prefix, own, begun).await?;
+        }
+        self.check_newest(prefix, own).await?;
+        self.try_checksums(prefix, own).await?;
+        Ok((!self.honours_conditions()).then(|| CAVEAT.to_owned()))
+    }
+
     /// Goes on only if no lease has a higher number: this one may be a number that was taken and removed meanwhile.
     async fn check_newest(&self, prefix: &Prefix, own: &Own) -> Result<(), StoreError> {
         let listed = generations(&own.client, &own.bucket, &own.folder).await;
         let newest = listed.map_err(self.failed("take the lease of", prefix.as_str()))?.last().copied();
         let Some(newest) = newest.filter(|newest| *newest > own.generation) else { return Ok(()) };
-        match self.read_note(prefix, newest).await? {
-            Some(note) => Err(self.busy(prefix, &note)),
-            None => Err(StoreError::Busy { at: self.locate(prefix.as_str()), holder: format!("lease {newest}") }),
-        }
-    }
-
-    /// Finds out what the server does with writes to a lease, and returns what the lease rests on where that is little.
-    async fn try_server(&self, prefix: &Prefix, own: &Own) -> Result<Option<String>, StoreError> {
-        self.try_conditions(prefix, own).await?;
-        self.try_checksums(prefix, own).await?;
-        self.check_newest(prefix, own).await?;
-        if self.learnt.honours_conditions.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        self.settle(prefix, own).await?;
-        Ok(Some(CAVEAT.to_owned()))
+        Err(self.busy(prefix, newest, self.read_note(prefix, newest).await?.as_ref()))
     }
 
     /// Goes on only if a lease has ended: it was given back, or its time is over.
     async fn check_ended(&self, prefix: &Prefix, generation: u64) -> Result<(), StoreError> {
         match self.read_note(prefix, generation).await? {
-            Some(note) if self.binds(&note) => Err(self.busy(prefix, &note)),
+            Some(note) if self.binds(&note) => Err(self.busy(prefix, generation, Some(&note))),
             _ => Ok(()),
         }
     }
@@ -206,8 +243,9 @@ impl Opened {
         }
     }
 
-    fn busy(&self, prefix: &Prefix, note: &Note) -> StoreError {
-        StoreError::Busy { at: self.locate(prefix.as_str()), holder: note.said() }
+    fn busy(&self, prefix: &Prefix, generation: u64, note: Option<&Note>) -> StoreError {
+        let holder = note.map_or_else(|| format!("lease {generation}"), Note::said);
+        StoreError::Busy { at: self.locate(prefix.as_str()), holder }
     }
 
     /// Writes a lease under a number that must be free, and returns it as the server takes it.
@@ -221,7 +259,7 @@ impl Opened {
                     // A lost answer makes the SDK write again: then it is our own that has the number.
                     return match self.read_note(prefix, own.generation).await? {
                         Some(note) if note.token == own.note.token => Ok(own),
-                        Some(note) => Err(self.busy(prefix, &note)),
+                        Some(note) => Err(self.busy(prefix, own.generation, Some(&note))),
                         None => Err(self.failed("take the lease of", prefix.as_str())(error)),
                     };
                 }
@@ -265,12 +303,23 @@ impl Opened {
         Ok(())
     }
 
-    /// Waits until everyone who wrote a lease of this number has done so, and goes on only if it is ours that stayed.
-    async fn settle(&self, prefix: &Prefix, own: &Own) -> Result<(), StoreError> {
+    /// Waits until everyone has written whose lease of this number may count, and goes on only if it is ours that stayed.
+    async fn settle(&self, prefix: &Prefix, own: &Own, begun: Begun) -> Result<(), StoreError> {
+        let took = begun.elapsed();
+        if took > SETTLING {
+            let at = self.locate(prefix.as_str());
+            let cause = format!(
+                "writing it took {:.1} s and may take {} s, since the server ignores conditions on writes and another \
+                 run may have come between",
+                took.as_secs_f64(),
+                SETTLING.as_secs()
+            );
+            return Err(StoreError::Unreachable { doing: "take the lease of", at, cause });
+        }
         tokio::time::sleep(SETTLING).await;
         match self.read_note(prefix, own.generation).await? {
-            Some(note) if note.token != own.note.token => Err(self.busy(prefix, &note)),
-            _ => Ok(()),
+            Some(note) if note.token == own.note.token => Ok(()),
+            other => Err(self.busy(prefix, own.generation, other.as_ref())),
         }
     }
 
@@ -355,7 +404,8 @@ impl Own {
     fn into_lock(self, caveat: Option<String>) -> Lock {
         let ends_at = Arc::new(AtomicI64::new(self.relied_on_until(&self.note)));
         let is_lost = Arc::clone(&self.is_lost);
-        let lease = Lease { generation: self.generation, caveat, is_lost, ends_at: Arc::clone(&ends_at) };
+        let witness: Option<Arc<dyn Witness>> = caveat.is_some().then(|| Arc::new(self.clone()) as _);
+        let lease = Lease { generation: self.generation, caveat, is_lost, ends_at: Arc::clone(&ends_at), witness };
         let renewing = AbortOnDrop(tokio::spawn(self.clone().renew(ends_at)).abort_handle());
         Lock::leased(lease, async move {
             drop(renewing);
@@ -371,13 +421,20 @@ impl Own {
         drop(self.put(&note, false, self.checksum(&note)).await);
     }
 
+    /// Says that the lease was written too late. Where this fails, or where another has the number, that one takes it for
+    /// lost; it ends by itself.
+    async fn withdraw(&self) {
+        let note = Note { is_withdrawn: true, ..self.note.clone() };
+        drop(self.put(&note, false, self.checksum(&note)).await);
+    }
+
     /// Returns until when the holder relies on a note, in seconds of this host's clock.
     fn relied_on_until(&self, note: &Note) -> i64 {
         (note.expires_at - self.clock.ahead() - MARGIN).as_second()
     }
 
-    /// Tells whether another has the place: it holds a higher number, or has written over this one. Nothing where the
-    /// server does not say.
+    /// Tells whether another has the place: it holds a higher number, or has written over this one and not withdrawn.
+    /// Nothing where the server does not say.
     async fn is_taken_over(&self) -> Option<bool> {
         let newest = generations(&self.client, &self.bucket, &self.folder).await.ok()?.last().copied();
         if newest.is_some_and(|newest| newest > self.generation) {
@@ -385,7 +442,8 @@ impl Own {
         }
         let get = self.client.get_object().bucket(&self.bucket).key(self.key(self.generation));
         let bytes = get.send().await.ok()?.body.collect().await.ok()?.into_bytes();
-        Some(serde_json::from_slice::<Note>(&bytes).map_or(true, |note| note.token != self.note.token))
+        let is_ours = |note: Note| note.token == self.note.token || note.is_withdrawn;
+        Some(!serde_json::from_slice::<Note>(&bytes).is_ok_and(is_ours))
     }
 
     /// Renews the lease until another has taken over. One that is not renewed in time ends by itself.
@@ -406,6 +464,13 @@ impl Own {
         if self.put(&note, false, self.checksum(&note)).await.is_ok() {
             ends_at.store(self.relied_on_until(&note), Ordering::Relaxed);
         }
+    }
+}
+
+#[async_trait]
+impl Witness for Own {
+    async fn is_taken_over(&self) -> Option<bool> {
+        Self::is_taken_over(self).await
     }
 }
 

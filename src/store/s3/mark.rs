@@ -132,7 +132,7 @@ impl Own {
     fn into_lock(self) -> Lock {
         let ends_at = Arc::new(AtomicI64::new(self.relied_on_until(&self.note)));
         let is_lost = Arc::new(AtomicBool::new(false));
-        let lease = Lease { generation: 0, caveat: None, is_lost, ends_at: Arc::clone(&ends_at) };
+        let lease = Lease { generation: 0, caveat: None, is_lost, ends_at: Arc::clone(&ends_at), witness: None };
         let renewing = AbortOnDrop(tokio::spawn(self.clone().renew(ends_at)).abort_handle());
         Lock::leased(lease, async move {
             drop(renewing);
