@@ -236,3 +236,24 @@ async fn one_buffer_is_enough() {
         }
     }
 }
+
+#[test]
+fn a_run_says_what_its_lease_rests_on_to_whoever_asks_for_every_task() {
+    for server in servers() {
+        let site = Site::with(minimal());
+        site.write_plan(&plan(&server, &server.new_bucket(), &site.path("")));
+        let caveat = "the server ignores conditions on writes";
+        let times = |text: &str| text.matches(caveat).count();
+        let expected = usize::from(server.habits.creation == Creation::Overwrites);
+
+        let quiet = site.succeed(&["run", "plan.toml"]);
+        assert_eq!((times(&quiet.stdout), quiet.stderr.as_str()), (0, ""), "{}: nothing for cron to mail", server.name);
+        let loud = site.succeed(&["run", "plan.toml", "--verbose"]);
+        assert_eq!(times(&loud.stderr), expected, "{}: {loud:?}", server.name);
+        let events = site.succeed(&["run", "plan.toml", "--json"]);
+        assert_eq!(times(&events.stdout), expected, "{}: {events:?}", server.name);
+        for (name, record) in site.state_records() {
+            assert_eq!(times(&record["warnings"].to_string()), expected, "{}: {}", server.name, name.display());
+        }
+    }
+}

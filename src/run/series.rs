@@ -78,7 +78,8 @@ impl Outside {
         self.perform(task, None, &Gauge::default(), clear).await
     }
 
-    /// Leaves the note that a run has begun, and takes the name that it will seal.
+    /// Leaves the note that a run has begun, and takes the name that it will seal. What it says is what the lease of the
+    /// place rests on, where that is little: whoever asks for every task hears it, and the record has it.
     pub(super) async fn announce(
         &self,
         task: &Task<Announce>,
@@ -96,7 +97,7 @@ impl Outside {
         let put = async {
             let note = format!("{note}\n").into_bytes();
             self.put_own(&action.destination, &action.key, note, &gauge, written).await?;
-            Ok(((), String::new()))
+            Ok(((), self.leases.get(&action.destination).and_then(|lease| lease.caveat.clone()).unwrap_or_default()))
         };
         self.perform(task, None, &gauge, put).await
     }
