@@ -277,7 +277,8 @@ fn a_server_that_cannot_at_the_moment_is_asked_again() {
 #[test]
 fn a_certificate_is_to_be_trusted() {
     let listener = Listener::that(Answer::Says("200 OK", "OK"));
-    let habits = Habits { creation: Creation::Atomic, checksums: false, trailers: false, long_keys: false };
+    let habits =
+        Habits { creation: Creation::Atomic, checksums: false, trailers: false, long_keys: false, uploads: false };
     let endpoint = format!("127.0.0.1:{}", listener.port);
     let plain = Server { name: "", endpoint, ca: None, region: "", access_key: "", secret_key: "", habits };
     let mut all = String::new();

@@ -88,6 +88,7 @@ async fn every_server_has_the_habits_that_are_said_of_it() {
             checksums: keeps_checksums(&client, &bucket).await,
             trailers: takes_trailers(&client, &bucket).await,
             long_keys: takes_long_keys(&client, &bucket).await,
+            uploads: client.list_multipart_uploads().bucket(&bucket).send().await.is_ok(),
         };
         assert_eq!(found, server.habits, "{}", server.name);
     }

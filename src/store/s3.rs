@@ -18,6 +18,7 @@ mod mark;
 mod pace;
 mod refusal;
 mod sign;
+mod unfinished;
 mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ChecksumMode;
+use jiff::SignedDuration;
 use tokio::sync::OnceCell;
 
 use self::buffers::Buffers;
@@ -54,6 +56,7 @@ pub struct S3 {
     bucket: Bucket,
     upload: Upload,
     hidden: Hidden,
+    abandoned: SignedDuration,
     opened: OnceCell<Opened>,
 }
 
@@ -61,7 +64,15 @@ impl S3 {
     /// Returns the store of a bucket, which moves objects as `upload` says.
     #[must_use]
     pub fn new(bucket: &Bucket, upload: Upload) -> Self {
-        Self { bucket: bucket.clone(), upload, hidden: Hidden::default(), opened: OnceCell::new() }
+        let (hidden, abandoned) = (Hidden::default(), unfinished::ABANDONED);
+        Self { bucket: bucket.clone(), upload, hidden, abandoned, opened: OnceCell::new() }
+    }
+
+    /// Returns the same store, for which an unfinished upload is nobody's that was begun longer ago than this: a day
+    /// unless it is said.
+    #[must_use]
+    pub fn sweeping_after(self, abandoned: SignedDuration) -> Self {
+        Self { abandoned, ..self }
     }
 
     /// Returns the same store for someone who hides its credentials too, as soon as they are known.
@@ -72,7 +83,7 @@ impl S3 {
 
     /// Returns the bucket ready for requests, after fetching the secrets from where the plan says that they are.
     async fn opened(&self) -> Result<&Opened, StoreError> {
-        let open = || Opened::new(&self.bucket, self.upload, self.hidden.clone());
+        let open = || Opened::new(&self.bucket, self.upload, self.hidden.clone(), self.abandoned);
         let failed = |cause| StoreError::Unopened { at: locate(&self.bucket, ""), cause };
         self.opened.get_or_try_init(open).await.map_err(failed)
     }
@@ -150,6 +161,8 @@ struct Opened {
     pace: Pace,
     clock: ServerClock,
     hidden: Hidden,
+    /// How old an unfinished upload must be to be nobody's.
+    abandoned: SignedDuration,
     learnt: Learnt,
 }
 
@@ -177,7 +190,12 @@ struct Head {
 }
 
 impl Opened {
-    async fn new(bucket: &Bucket, upload: Upload, hidden: Hidden) -> Result<Self, OpenError> {
+    async fn new(
+        bucket: &Bucket,
+        upload: Upload,
+        hidden: Hidden,
+        abandoned: SignedDuration,
+    ) -> Result<Self, OpenError> {
         let clock = ServerClock::default();
         let client = client::open(bucket, &upload, &clock, &hidden).await?;
         Ok(Self {
@@ -188,6 +206,7 @@ impl Opened {
             pace: Pace::new(upload.bandwidth.map(|rate| rate.0)),
             clock,
             hidden,
+            abandoned,
             learnt: Learnt::default(),
         })
     }

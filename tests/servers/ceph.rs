@@ -46,7 +46,13 @@ fn start() -> Result<(Server, Home), String> {
         region: "us-east-1",
         access_key: ACCESS_KEY,
         secret_key: SECRET_KEY,
-        habits: Habits { creation: Creation::Atomic, checksums: false, trailers: false, long_keys: true },
+        habits: Habits {
+            creation: Creation::Atomic,
+            checksums: false,
+            trailers: false,
+            long_keys: true,
+            uploads: true,
+        },
     };
     cluster.start_monitor(&server.endpoint);
     cluster.start_disk();

@@ -39,7 +39,13 @@ fn start_once(program: &Path) -> Result<(Server, Home), String> {
         region: "garage",
         access_key: ACCESS_KEY,
         secret_key: SECRET_KEY,
-        habits: Habits { creation: Creation::Overwrites, checksums: true, trailers: false, long_keys: true },
+        habits: Habits {
+            creation: Creation::Overwrites,
+            checksums: true,
+            trailers: false,
+            long_keys: true,
+            uploads: true,
+        },
     };
     fs::write(home.path("garage.toml"), configuration(&server.endpoint)).unwrap();
 

@@ -56,6 +56,7 @@ pub(crate) struct Server {
 
 /// What not every server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 pub(crate) struct Habits {
     /// What comes of `If-None-Match: *` where there is an object.
     pub(crate) creation: Creation,
@@ -65,6 +66,8 @@ pub(crate) struct Habits {
     pub(crate) trailers: bool,
     /// Whether a key may have more than 500 bytes; S3's may have 1024.
     pub(crate) long_keys: bool,
+    /// Whether it lists the uploads that were begun and not ended.
+    pub(crate) uploads: bool,
 }
 
 /// How a server takes `If-None-Match: *`.

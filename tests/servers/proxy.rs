@@ -63,6 +63,8 @@ pub(crate) struct Faults {
     pub(crate) mistaken_parts: u64,
     /// How many writes of whole objects, from the first, are done and never answered.
     pub(crate) lost_answers: u64,
+    /// How many uploads, from the first, are begun and never answered.
+    pub(crate) lost_beginnings: u64,
     /// The header that the server does not know: each request with it is answered with 501.
     pub(crate) unknown_header: Option<&'static str>,
     /// How many writes with a condition, from the first, meet another write that is under way.
@@ -93,6 +95,7 @@ pub(crate) struct Counts {
     pub(crate) failed_completions: u64,
     pub(crate) mistaken_parts: u64,
     pub(crate) lost_answers: u64,
+    pub(crate) lost_beginnings: u64,
     pub(crate) not_known: u64,
     pub(crate) conflicts: u64,
     pub(crate) held: u64,
@@ -284,6 +287,10 @@ impl Between {
             counts.lost_answers += 1;
             return 0;
         }
+        if head.is_beginning() && counts.lost_beginnings < self.faults.lost_beginnings {
+            counts.lost_beginnings += 1;
+            return 0;
+        }
         if !head.is_download() {
             return usize::MAX;
         }
@@ -358,6 +365,11 @@ impl Head {
 
     fn is_completion(&self) -> bool {
         self.method == "POST" && self.target.contains("uploadId=")
+    }
+
+    /// Tells whether it begins an object of parts.
+    fn is_beginning(&self) -> bool {
+        self.method == "POST" && self.target.contains("?uploads")
     }
 
     /// Tells whether it makes an object, alone or out of parts.

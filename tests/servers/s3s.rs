@@ -41,7 +41,7 @@ fn start() -> (Server, Home, Listening) {
         region: "us-east-1",
         access_key: ACCESS_KEY,
         secret_key: SECRET_KEY,
-        habits: Habits { creation: Creation::Races, checksums: true, trailers: true, long_keys: false },
+        habits: Habits { creation: Creation::Races, checksums: true, trailers: true, long_keys: false, uploads: false },
     };
     (server, home, listening)
 }

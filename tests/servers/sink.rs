@@ -61,7 +61,13 @@ impl Sink {
             region: "us-east-1",
             access_key: "any",
             secret_key: "any",
-            habits: Habits { creation: Creation::Overwrites, checksums: false, trailers: true, long_keys: true },
+            habits: Habits {
+                creation: Creation::Overwrites,
+                checksums: false,
+                trailers: true,
+                long_keys: true,
+                uploads: false,
+            },
         };
         Self { server, objects, _listening: listening }
     }

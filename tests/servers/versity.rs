@@ -23,7 +23,7 @@ fn start() -> Result<(Server, Home), String> {
         region: "us-east-1",
         access_key: "versity-access-key",
         secret_key: "versity-secret-key",
-        habits: Habits { creation: Creation::Atomic, checksums: true, trailers: true, long_keys: true },
+        habits: Habits { creation: Creation::Atomic, checksums: true, trailers: true, long_keys: true, uploads: true },
     };
 
     let mut gateway = Command::new(program);

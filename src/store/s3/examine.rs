@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Opened;
 use super::lifecycle::understood;
 use super::refusal::Refused;
+use super::unfinished::TRIAL;
 use crate::diagnose::Finding;
 use crate::measure::counted;
 use crate::name::{Key, Name, Prefix};
@@ -36,7 +37,7 @@ impl Opened {
     /// Lets several create one object at one time: one must win.
     async fn examine_conditions(&self, prefix: &Prefix) -> Finding {
         const CHECK: &str = "conditional writes";
-        let key = prefix.key(&Key::of(format!(".doctor-{}", Uuid::now_v7().simple())));
+        let key = prefix.key(&Key::of(format!("{TRIAL}{}", Uuid::now_v7().simple())));
         let mut racers = JoinSet::new();
         for racer in 0..RACERS {
             let put = self.client.put_object().bucket(self.bucket.name()).key(self.full(&key)).if_none_match("*");
@@ -131,9 +132,7 @@ impl Opened {
     }
 
     async fn examine_unfinished(&self, prefix: &Prefix) -> Option<Finding> {
-        let listing = self.client.list_multipart_uploads().bucket(self.bucket.name()).prefix(self.beginning(prefix));
-        let unfinished = listing.send().await.ok()?.uploads.unwrap_or_default().len();
-        Some(match unfinished {
+        Some(match self.unfinished(prefix).await?.len() {
             0 => Finding::ok("unfinished uploads", "there are none"),
             count => Finding::warning(
                 "unfinished uploads",

@@ -34,7 +34,6 @@ use uuid::Uuid;
 use super::client::ServerClock;
 use super::refusal::Refused;
 use super::{LEASES, Opened};
-use crate::hitkeep::{self, Belongs};
 use crate::measure::Crc64;
 use crate::name::{Key, Prefix};
 use crate::plan::Checksum;
@@ -58,9 +57,6 @@ pub(super) const ROUND: Duration = Duration::from_secs(30);
 /// How long to wait before a lease is read back, where two may have written it, and how long writing one may take at
 /// most, from before the look for others.
 const SETTLING: Duration = Duration::from_secs(2);
-
-/// How old the parts of an unfinished object must be to be nobody's: no upload takes a day.
-const ABANDONED: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a run relies on where the server does not honour conditions.
 const CAVEAT: &str = "the server ignores conditions on writes: that no two runs seal rests on a lease that each reads \
@@ -321,29 +317,6 @@ impl Opened {
             Some(note) if note.token == own.note.token => Ok(()),
             other => Err(self.busy(prefix, own.generation, other.as_ref())),
         }
-    }
-
-    /// Takes away the parts of objects that no run will ever complete. A server that does not list them is left alone.
-    async fn sweep(&self, prefix: &Prefix) {
-        let listing = self.client.list_multipart_uploads().bucket(self.bucket.name()).prefix(self.beginning(prefix));
-        let Ok(listing) = listing.send().await else { return };
-        let now = self.clock.now();
-        for upload in listing.uploads.unwrap_or_default() {
-            let begun = upload.initiated.and_then(|moment| Timestamp::from_second(moment.secs()).ok());
-            let is_ours = upload.key.as_deref().is_some_and(|key| self.is_of_a_set(prefix, key));
-            if is_ours && begun.is_some_and(|begun| now.duration_since(begun) > ABANDONED) {
-                let abort = self.client.abort_multipart_upload().bucket(self.bucket.name());
-                drop(abort.set_key(upload.key).set_upload_id(upload.upload_id).send().await);
-            }
-        }
-    }
-}
-
-impl Opened {
-    /// Tells whether a key of the bucket is that of a set's file inside a prefix; others lie there for others.
-    fn is_of_a_set(&self, prefix: &Prefix, key: &str) -> bool {
-        let inside = key.strip_prefix(&self.beginning(prefix)).map(hitkeep::place);
-        matches!(inside, Some(Belongs::Snapshot(..)))
     }
 }
 
