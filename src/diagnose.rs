@@ -30,6 +30,8 @@ pub enum Verdict {
     Ok,
     /// Good enough to work with, and worth knowing.
     Warning,
+    /// In the hands of another: to be looked at later.
+    Busy,
     /// Not good enough to work with.
     Failed,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for Verdict {
         f.pad(match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
+            Self::Busy => "busy",
             Self::Failed => "failed",
         })
     }
@@ -69,6 +72,12 @@ impl Finding {
     #[must_use]
     pub fn warning(check: &'static str, seen: impl Into<String>, help: impl Into<String>) -> Self {
         Self { check, verdict: Verdict::Warning, seen: seen.into(), help: Some(help.into()) }
+    }
+
+    /// Returns that another has something, and what to do about it.
+    #[must_use]
+    pub fn busy(check: &'static str, seen: impl fmt::Display, help: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Busy, seen: seen.to_string(), help: Some(help.into()) }
     }
 
     /// Returns that something stands in the way of the work; what to do about it is left to be said.

@@ -16,14 +16,30 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::fixture::{Running, Site, minimal};
+use crate::redact::{self, golden};
 use crate::s3::{UPLOAD, bucket_of, plan, runtime};
-use crate::servers::{Creation, Faults, Proxy, servers};
+use crate::servers::{Creation, Faults, Proxy, Server, servers};
 
 /// How often a lease is renewed, with room for a slow machine.
 const RENEWAL: Duration = Duration::from_secs(75);
 
 /// The lease of another.
 const ANOTHER: &str = r#"{"format":1,"holder":"another","token":"0190a5c4-0000-7000-8000-000000000000","expires_at":"2999-01-01T00:00:00Z","is_released":false}"#;
+
+/// Returns the lease of a process elsewhere.
+fn note(ends: &str) -> String {
+    format!(
+        "{{\"format\":1,\"holder\":\"process 7 on elsewhere\",\"token\":\"0190a5c4-0000-7000-8000-000000000000\",\
+         \"expires_at\":\"{ends}\",\"is_released\":false}}"
+    )
+}
+
+/// Leaves a lease where the plan's job would take the next.
+fn leave(server: &Server, bucket: &str, site: &Site, note: &str) {
+    let store = S3::new(&bucket_of(server, bucket, &site.path("")), UPLOAD);
+    let (key, body) = (key("hitkeep/.lock/0000000041"), Body::Bytes(note.into()));
+    runtime().block_on(store.put(&key, body, Mode::Replace, &Meter::default())).unwrap();
+}
 
 fn key(text: &str) -> Key {
     text.parse().unwrap()
@@ -255,5 +271,27 @@ fn a_run_says_what_its_lease_rests_on_to_whoever_asks_for_every_task() {
         for (name, record) in site.state_records() {
             assert_eq!(times(&record["warnings"].to_string()), expected, "{}: {}", server.name, name.display());
         }
+    }
+}
+
+#[test]
+fn the_doctor_goes_on_beside_a_run_and_says_whom_to_wait_for() {
+    for server in servers() {
+        let site = Site::with(minimal());
+        let bucket = server.new_bucket();
+        site.write_plan(&plan(&server, &bucket, &site.path("")));
+        leave(&server, &bucket, &site, &note("2999-01-01T00:00:00Z"));
+        let outcome = site.run(&["doctor", "plan.toml"]);
+        if server.habits.creation != Creation::Races {
+            let text = redact::outcome(&site, &outcome);
+            let text = text.replace(&server.endpoint, "[ENDPOINT]").replace(&bucket, "[BUCKET]");
+            golden(&format!("doctor-beside-a-run-{}.txt", server.name), &text);
+        }
+        assert_eq!(outcome.code, 7, "{}: {outcome:?}", server.name);
+        assert!(
+            outcome.stdout.contains("help: wait for process 7 on elsewhere to end"),
+            "{}: {outcome:?}",
+            server.name
+        );
     }
 }

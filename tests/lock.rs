@@ -21,6 +21,11 @@ fn a_second_run_is_told_who_has_the_place_and_waits_for_nobody() {
     }
     assert_eq!(site.state_records().len(), 0, "a run that did not begin is no run");
 
+    let doctor = site.run(&["doctor", "plan.toml", "nightly"]);
+    assert_eq!(doctor.code, 7, "{doctor:?}");
+    let tried = ["busy     lock: another run", &format!("help: wait for process {}", first.id()), "ok       delete: "];
+    assert!(tried.iter().all(|line| doctor.stdout.contains(line)), "{doctor:?}");
+
     let beside = site.run(&["run", "plan.toml", "beside"]);
     assert_eq!(beside.code, 0, "another place is free: {beside:?}");
     assert_eq!(site.run(&["list", "plan.toml"]).code, 0, "who only looks needs no lock");

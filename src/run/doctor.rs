@@ -1,4 +1,6 @@
-//! Asks the real world whether a plan can be carried out: every part is tried for real, and nothing is left behind.
+//! Asks the real world whether a plan can be carried out: every part is tried for real, and nothing is left behind but
+//! the lock of a place, given back. Removing that could take it from the run that has it next: a deletion that is on its
+//! way for long comes when it will.
 
 use std::fmt;
 use std::io::Read;
@@ -16,7 +18,7 @@ use crate::hitkeep::Tenant;
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Key, Name, RunId};
 use crate::plan::{self, Installation, Job, Selection, Snapshots, SourceKind};
-use crate::store::{Body, Mode, Part, Store, StoreError, local};
+use crate::store::{Body, Lock, Mode, Part, Store, StoreError, local};
 use crate::survey::{self, Theirs, Unfinished};
 use crate::work::{DatabaseFact, Room, TheirSet};
 
@@ -60,12 +62,12 @@ impl Examined {
     /// Returns the exit code that this asks for; a warning asks for none.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let is_failed = self.findings.iter().any(|finding| finding.verdict == Verdict::Failed);
-        match self.part {
-            _ if !is_failed => exit::DONE,
-            Patient::Source(_) => exit::SOURCE,
-            Patient::Host => exit::REFUSED,
-            Patient::Destination(_) => exit::DESTINATION,
+        match (self.findings.iter().map(|finding| finding.verdict).max(), &self.part) {
+            (Some(Verdict::Failed), Patient::Source(_)) => exit::SOURCE,
+            (Some(Verdict::Failed), Patient::Host) => exit::REFUSED,
+            (Some(Verdict::Failed), Patient::Destination(_)) => exit::DESTINATION,
+            (Some(Verdict::Busy), _) => exit::LOCKED,
+            (Some(Verdict::Ok | Verdict::Warning) | None, _) => exit::DONE,
         }
     }
 }
@@ -235,22 +237,43 @@ fn needs(room: Room) -> String {
     }
 }
 
-/// Examines one destination. What is needed for all that follows comes first, and ends the examination when it fails.
+/// Examines one destination. What is needed for all that follows comes first, and ends the examination when it fails; the
+/// lock is not, since what is tried is named like nothing that a run touches.
 async fn place(store: &dyn Store, job: Job<'_>, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
     let reached = match store.folders(job.prefix(), "").await {
         Ok(_) => Finding::ok("reach", format!("{} answers", store.locate(job.prefix().as_str()))),
         Err(error) => return vec![Finding::failed("reach", error)],
     };
-    let lock = match store.lock(job.prefix(), &format!("doctor {run}")).await {
-        Ok(lock) => lock,
+    let (lock, taken) = match store.lock(job.prefix(), &format!("doctor {run}")).await {
+        Ok(lock) => {
+            let finding = free(&lock);
+            (Some(lock), finding)
+        }
+        Err(StoreError::Busy { at, holder }) => (None, busy(at, holder)),
         Err(error) => return vec![reached, Finding::failed("lock", error)],
     };
-    let mut findings = vec![reached, Finding::ok("lock", "it can be taken, and nobody has it")];
+    let mut findings = vec![reached, taken];
     findings.extend(space(store).await);
     findings.extend(probe(store, job, staging, run, outside).await);
     findings.extend(store.examine(job.prefix()).await);
-    lock.release().await;
+    if let Some(lock) = lock {
+        lock.release().await;
+    }
     findings
+}
+
+fn free(lock: &Lock) -> Finding {
+    let left = lock.lease().map(|lease| format!("; lease {} stays, given back", lease.generation));
+    Finding::ok("lock", format!("it can be taken, and nobody has it{}", left.unwrap_or_default()))
+}
+
+/// Says who has the lock; a lease's holder says after a semicolon when it ends.
+fn busy(at: String, holder: String) -> Finding {
+    let help = match holder.split_once("; ") {
+        Some((who, _)) => format!("wait for {who} to end; where it was killed, its lease ends by itself"),
+        None => format!("wait for {holder} to end; the lock goes with the process that holds it"),
+    };
+    Finding::busy("lock", StoreError::Busy { at, holder }, help)
 }
 
 async fn space(store: &dyn Store) -> Option<Finding> {

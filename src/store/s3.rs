@@ -171,6 +171,8 @@ struct Opened {
 struct Learnt {
     /// It refuses to create an object that is there.
     honours_conditions: AtomicBool,
+    /// Whether it does, and whether it compares checksums, was tried.
+    was_tried: AtomicBool,
     /// It does not understand such a condition, and refuses the whole request.
     refuses_conditions: AtomicBool,
     /// It compares an object with the checksum that comes with it, and keeps that checksum.

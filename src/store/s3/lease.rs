@@ -211,6 +211,7 @@ impl Opened {
         }
         self.check_newest(prefix, own).await?;
         self.try_checksums(prefix, own).await?;
+        self.learnt.was_tried.store(true, Ordering::Relaxed);
         Ok((!self.honours_conditions()).then(|| CAVEAT.to_owned()))
     }
 
