@@ -13,11 +13,12 @@ use hitkeep_plan::plan::Upload;
 use hitkeep_plan::store::s3::S3;
 use hitkeep_plan::store::{Body, Lock, Mode, Moved, Part, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
+use rustix::process::Signal;
 
 use crate::clock::Clock;
-use crate::fixture::{Running, Site, minimal};
+use crate::fixture::{Outcome, Running, Site, minimal};
 use crate::redact::{self, golden};
-use crate::s3::{UPLOAD, bucket_of, plan, runtime};
+use crate::s3::{UPLOAD, bucket_of, plan, runtime, unfinished};
 use crate::servers::{Creation, Faults, Proxy, Server, servers};
 
 /// How often a lease is renewed, with room for a slow machine.
@@ -293,5 +294,98 @@ fn the_doctor_goes_on_beside_a_run_and_says_whom_to_wait_for() {
             "{}: {outcome:?}",
             server.name
         );
+    }
+}
+
+#[test]
+fn a_lease_ends_by_the_servers_clock_whatever_the_host_has() {
+    let now = Timestamp::now();
+    let (ahead, behind) = (now + SignedDuration::from_mins(8), now - SignedDuration::from_mins(8));
+    for server in servers() {
+        let site = Site::with(minimal());
+        let bucket = server.new_bucket();
+        site.write_plan(&plan(&server, &bucket, &site.path("")));
+        let run_at = |host: Timestamp| {
+            let clock = Clock::at(&host.to_string())?;
+            Some(Outcome::of(clock.shown_to(site.command(&["run", "plan.toml"]))))
+        };
+
+        leave(&server, &bucket, &site, &note(&(now + SignedDuration::from_mins(4)).to_string()));
+        let Some(early) = run_at(ahead) else { return };
+        assert_eq!(early.code, 7, "{}: to the host it has ended: {early:?}", server.name);
+
+        leave(&server, &bucket, &site, &note(&(now - SignedDuration::from_mins(1)).to_string()));
+        let late = run_at(behind).unwrap();
+        assert_eq!(late.code, 0, "{}: to the host it has not ended: {late:?}", server.name);
+        let store = S3::new(&bucket_of(&server, &bucket, &site.path("")), UPLOAD);
+        let kept = runtime().block_on(store.read(&key("hitkeep/.lock/0000000042"), Part::Whole)).unwrap();
+        let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+        let until: Timestamp = kept["expires_at"].as_str().unwrap().parse().unwrap();
+        assert!(until > now + SignedDuration::from_mins(4), "{}: it ends by the server's clock: {kept}", server.name);
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_holds_its_lease_until_that_ends() {
+    for server in servers() {
+        let site = Site::with(minimal());
+        let bucket = server.new_bucket();
+        let through = |faults| {
+            let proxy = Proxy::before(&server, faults);
+            site.write_plan(&plan(&proxy.server, &bucket, &site.path("")));
+            proxy
+        };
+        let slow = through(Faults { held: Some(("/tenants/", Duration::from_mins(1))), ..Faults::default() });
+        let killed = Running::start(site.command(&["run", "plan.toml", "--json"]));
+        let holder = format!("process {}", killed.id());
+        wait_until_held(&slow);
+        killed.signal(Signal::KILL);
+        assert_eq!(killed.end().code, -9, "{}", server.name);
+        drop(slow);
+
+        let _early = through(Faults { ahead: Duration::from_mins(4), ..Faults::default() });
+        let held = site.run(&["run", "plan.toml"]);
+        assert_eq!(held.code, 7, "{}: {held:?}", server.name);
+        assert!(held.stderr.contains(&holder), "{}: {held:?}", server.name);
+        let _late = through(Faults { ahead: Duration::from_mins(6), ..Faults::default() });
+        site.succeed(&["run", "plan.toml"]);
+        let record = site.state_records().into_values().find(|record| record["status"] == "complete").unwrap();
+        assert_eq!(record["lease"], 2, "{}", server.name);
+        let states: Vec<_> = site.sets().into_iter().map(|(_, state)| state).collect();
+        assert_eq!(states, ["orphan", "complete"], "{}", server.name);
+        site.succeed(&["verify", "plan.toml"]);
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_aborts_its_upload_and_gives_its_lease_back() {
+    for server in servers() {
+        for (held, signal, code) in [("partNumber=2", Signal::INT, 130), ("/tenants/", Signal::TERM, 143)] {
+            let title = format!("{}: {held}", server.name);
+            let site = Site::with(minimal());
+            let large = "CREATE TABLE large AS SELECT sha256(i::VARCHAR) AS text FROM range(400000) r(i); CHECKPOINT;";
+            duckdb::Connection::open(site.path("data/hitkeep.db")).unwrap().execute_batch(large).unwrap();
+            let bucket = server.new_bucket();
+            let text = |server: &Server| {
+                plan(server, &bucket, &site.path("")).replace("prefix =", "upload = { part_size = \"5MiB\" }\nprefix =")
+            };
+            let slow =
+                Proxy::before(&server, Faults { held: Some((held, Duration::from_secs(20))), ..Faults::default() });
+            site.write_plan(&text(&slow.server));
+            let running = Running::start(site.command(&["run", "plan.toml", "--json"]));
+            wait_until_held(&slow);
+            running.signal(signal);
+            let outcome = running.end();
+            assert_eq!(outcome.code, code, "{title}: {outcome:?}");
+            let (store, runtime) = (S3::new(&bucket_of(&server, &bucket, &site.path("")), UPLOAD), runtime());
+            assert_eq!(runtime.block_on(unfinished(&server, &bucket)), Vec::<String>::new(), "{title}");
+            let left = runtime.block_on(store.list(&Prefix::default())).unwrap();
+            assert_eq!(left, std::collections::BTreeMap::new(), "{title}");
+
+            site.write_plan(&text(&server));
+            site.succeed(&["run", "plan.toml"]);
+            let states: Vec<_> = site.sets().into_iter().map(|(_, state)| state).collect();
+            assert_eq!(states, ["complete"], "{title}: its lease was given back");
+        }
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Faults {
     pub(crate) conflicts: u64,
     /// The first write to what is named like this waits so long before it is passed on.
     pub(crate) held: Option<(&'static str, Duration)>,
+    /// How far the server's clock seems to be ahead.
+    pub(crate) ahead: Duration,
 }
 
 /// Which of many are struck, and when.
@@ -209,6 +211,7 @@ impl Between {
         loop {
             let read = server.read(&mut buffer).await?;
             let left = limit.load(Ordering::Relaxed);
+            self.put_ahead(&mut buffer[..read]);
             client.write_all(&buffer[..read.min(left)]).await?;
             if read == 0 {
                 return Ok(End::Closed);
@@ -220,6 +223,21 @@ impl Between {
             }
             limit.store(left - read, Ordering::Relaxed);
         }
+    }
+
+    /// Lets an answer that begins here say that it is later.
+    fn put_ahead(&self, answer: &mut [u8]) {
+        const FIELD: &[u8] = b"\r\ndate: ";
+        const FORM: &str = "%a, %d %b %Y %H:%M:%S GMT";
+        let is_there = |window: &[u8]| window.eq_ignore_ascii_case(FIELD);
+        let Some(field) = answer.windows(FIELD.len()).position(is_there).filter(|_| !self.faults.ahead.is_zero())
+        else {
+            return;
+        };
+        let date = &mut answer[field + FIELD.len()..][.."Thu, 26 Nov 2026 07:00:00 GMT".len()];
+        let said = jiff::fmt::rfc2822::parse(str::from_utf8(date).unwrap()).unwrap().timestamp();
+        let later = (said + self.faults.ahead).strftime(FORM).to_string();
+        date.copy_from_slice(later.as_bytes());
     }
 
     /// Returns how the next connection ends, and after how many bytes.
