@@ -88,6 +88,22 @@ const FAULTS: &[Fault] = &[
         },
         NOTHING,
     ),
+    (
+        "a log at either end of a link",
+        |place| {
+            fs::rename(place.live(), place.path("real.db")).unwrap();
+            std::os::unix::fs::symlink("real.db", place.live()).unwrap();
+            for log in [log_of(&place.live()), log_of(&place.path("real.db"))] {
+                fs::write(log, "").unwrap();
+            }
+        },
+        NOTHING,
+    ),
+    (
+        "a second name, and nobody who could be asked",
+        |place| fs::hard_link(place.live(), place.path("second.db")).unwrap(),
+        NOTHING,
+    ),
     ("a damaged header", |place| write_at(&place.live(), &[1], 8192 + 2000), NOTHING),
     (
         "damaged blocks",
@@ -247,14 +263,14 @@ fn the_live_files_are_left_as_they_are() {
 }
 
 /// Runs a program that must succeed.
-fn call(program: &str, words: &[&str]) -> Result<(), String> {
+pub(super) fn call(program: &str, words: &[&str]) -> Result<(), String> {
     let output = Command::new(program).args(words).output().map_err(|error| format!("{program}: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if output.status.success() { Ok(()) } else { Err(format!("{program}: {said}")) }
 }
 
 /// A file system that is mounted until this is dropped.
-struct Mounted<'p>(&'p Path);
+pub(super) struct Mounted<'p>(pub(super) &'p Path);
 
 impl<'p> Mounted<'p> {
     /// Mounts a file system of one kind; `bytes` large, where that can be said.
