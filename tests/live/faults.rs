@@ -180,6 +180,30 @@ fn a_log_that_vanishes_is_not_in_the_copy() {
 }
 
 #[test]
+fn what_is_being_written_is_read_again() {
+    // A header, and the last entry of the log.
+    for is_log in [false, true] {
+        let place = Place::in_memory();
+        let Some((engine, [first])) = Engine::start::<1>(Kind::Linked, &place.live()) else { return };
+        first.must("CREATE TABLE t AS SELECT range AS k FROM range(10); CHECKPOINT; INSERT INTO t VALUES (10);");
+        engine.kill();
+        let log = log_of(&place.live());
+        let end = log.metadata().unwrap().len();
+        let (path, at) = if is_log { (log, end - 1) } else { (place.live(), 8192 + 2000) };
+        let mut byte = [0];
+        File::open(&path).unwrap().read_exact_at(&mut byte, at).unwrap();
+        write_at(&path, &[!byte[0]], at);
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(15));
+            write_at(&path, &byte, at);
+        });
+        place.capture().unwrap();
+        writer.join().unwrap();
+        assert_eq!(number(&place.copy(), "SELECT count(*) FROM t"), Ok(11), "{is_log}");
+    }
+}
+
+#[test]
 fn patience_has_an_end_that_says_what_was_seen() {
     let place = Place::new();
     let Some((_engine, [first])) = Engine::start::<1>(Kind::Linked, &place.live()) else { return };

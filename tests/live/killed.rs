@@ -53,6 +53,29 @@ fn what_a_checkpoint_that_was_killed_leaves_is_put_together() {
 }
 
 #[test]
+fn what_was_committed_during_a_checkpoint_that_ended_but_for_its_log_is_all_that_is_replayed() {
+    for kind in &ENGINES[1..] {
+        let place = Place::new();
+        let Some((engine, [first, second, reader])) = Engine::start::<3>(*kind, &place.live()) else { return };
+        fill(&first);
+        reader.must("BEGIN; SELECT count(*) FROM t;");
+        first.must("INSERT INTO t VALUES (10); SET debug_checkpoint_sleep_ms = 2000;");
+        first.must("SET debug_checkpoint_abort = 'before_truncate';");
+        second.begin("CHECKPOINT;");
+        while !look(&place.live()).unwrap().is_checkpointing {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        first.must("INSERT INTO t VALUES (11);");
+        assert!(second.wait().is_err(), "{}", kind.name());
+        engine.kill();
+        assert!(log_of(&place.live()).exists() && place.path("live.db.wal.checkpoint").exists(), "{}", kind.name());
+        let captured = place.capture().unwrap();
+        assert_eq!((captured.tries, captured.rejected.len()), (1, 0), "{}", kind.name());
+        assert_eq!(number(&place.copy(), COUNT), Ok(12), "{}", kind.name());
+    }
+}
+
+#[test]
 fn a_checkpoint_that_ended_but_for_its_log_is_not_replayed_twice() {
     for kind in ENGINES {
         let place = Place::new();
