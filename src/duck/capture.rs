@@ -131,6 +131,8 @@ pub struct State {
     pub library: String,
     /// How many checkpoints there have been.
     pub iteration: u64,
+    /// When the file or its log was written to last; nothing where the file system does not say.
+    pub written_at: Option<Timestamp>,
     /// Whether a checkpoint is under way.
     pub is_checkpointing: bool,
     /// The process that has the database open, as far as it is known: `/usr/bin/hitkeep (PID 812)`.
@@ -182,6 +184,7 @@ pub fn look(source: &Path) -> Result<State, CaptureError> {
         storage_version: headers.storage_version,
         library: headers.library,
         iteration: headers.iteration,
+        written_at: source.written_at(),
         is_checkpointing: scan.checkpoint.is_some() && holder.is_some(),
         holder,
     })

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crc_fast::{CrcAlgorithm, Digest};
+use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 use super::error::{CaptureError, OPENING};
@@ -113,6 +114,14 @@ impl Source {
     pub(super) fn length(&self) -> Result<u64, CaptureError> {
         let metadata = self.file.metadata().map_err(CaptureError::file("look at", &self.path))?;
         Ok(metadata.len())
+    }
+
+    /// Returns when the file or its log was written to last.
+    pub(super) fn written_at(&self) -> Option<Timestamp> {
+        let written =
+            [self.file.metadata(), self.log_path.metadata()].map(|about| about.and_then(|about| about.modified()));
+        let newest = written.into_iter().flatten().max()?;
+        Timestamp::try_from(newest).ok()
     }
 
     /// Returns the process that has the database open, as far as it is known.
