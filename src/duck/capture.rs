@@ -71,6 +71,9 @@ pub struct Patience {
 
 /// As much as a large database needs that is checkpointed each minute: a pass over 20 GB takes most of a minute on a disk
 /// that reads 500 MB a second, the first one longer, and each further one begins right after a checkpoint.
+///
+/// HitKeep's own are rarer. It asks for one every 15 minutes (2.8) or 5 (newer), and 64 MB of log bring one: between 76 000 and
+/// 196 000 page views, of 840 bytes each when committed one by one, of 330 in batches of 50 (measured with 1.5.4).
 impl Default for Patience {
     fn default() -> Self {
         Self { tries: 100, time: Duration::from_mins(15) }
