@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use hitkeep_plan::record::{DrillRecord, Manifest, RunRecord, SampleRecord};
 use serde_json::Value;
@@ -194,6 +194,20 @@ fn a_newer_format_is_refused_by_its_number() {
         format!("this {document} has format 2, and this version of hitkeep-plan reads up to 1: use a newer one")
     };
     assert_eq!((manifest, record), (refusal("manifest"), refusal("run record")));
+}
+
+#[test]
+fn bash_completes_the_words_of_every_verb() {
+    let site = bare();
+    let script = site.succeed(&["completions", "bash"]).stdout;
+    for verb in VERBS {
+        let asked = format!(
+            "{script}\nCOMP_WORDS=(hitkeep-plan {verb} --hel); COMP_CWORD=2; _hitkeep__plan hitkeep-plan --hel {verb}; \
+             echo \"${{COMPREPLY[@]}}\""
+        );
+        let output = Command::new("bash").arg("-c").arg(asked).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "--help\n", "{verb}: {output:?}");
+    }
 }
 
 #[test]
