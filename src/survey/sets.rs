@@ -101,16 +101,18 @@ pub(super) async fn predecessors(
     Ok(Predecessors { names, newest_record: series.first().map(predecessor), newest_complete })
 }
 
-/// Returns the newest run record of a job's series that can be understood.
+/// Returns the newest run record of a job's series that can be understood and `counts`.
 pub(super) async fn newest_record(
     store: &dyn Store,
     prefix: &Prefix,
     job: &Name,
     own: &Own,
+    counts: impl Fn(&RunRecord) -> bool,
 ) -> Result<Option<RunRecord>, StoreError> {
     let look = Look { store, prefix, own };
     let names = look.names(At::Latest).await?;
-    Ok(look.series(&names, job, |_| true).await?.into_iter().next().map(|(record, _)| record))
+    let series = look.series(&names, job, &counts).await?;
+    Ok(series.into_iter().map(|(record, _)| record).find(counts))
 }
 
 /// Returns why it is not certain whose a place is that has sets of these series.
