@@ -254,8 +254,11 @@ impl Look<'_> {
         };
         let mut home = own(newest);
         if home.is_none() && !self.own.is_empty() {
-            let older = newest.keys().next().map(|oldest| names.sealed.range(..oldest)).into_iter().flatten();
-            home = own(&self.read_series(older.rev().take(VICINITY)).await?);
+            let older = || newest.keys().next().map(|oldest| names.sealed.range(..oldest).rev()).into_iter().flatten();
+            home = own(&self.read_series(older().take(VICINITY)).await?);
+            if home.is_none() {
+                home = own(&self.read_series(self.remembered(older()).take(VOTES)).await?);
+            }
         }
         let is_gone = !self.own.is_empty() && newest.values().flatten().next().is_some();
         let doubt = match home {
@@ -265,6 +268,11 @@ impl Look<'_> {
         };
         let home = home.or_else(|| record::home_of(newest.values().rev().copied()));
         Ok(Catalogue { home, doubt, ..Catalogue::default() })
+    }
+
+    /// Returns those of the sets that are too far back to be looked through, and that the host remembers.
+    fn remembered<'n>(self, sets: impl Iterator<Item = &'n SnapshotId>) -> impl Iterator<Item = &'n SnapshotId> {
+        sets.skip(VICINITY).filter(move |id| self.own.remembers(**id))
     }
 
     /// Reads of which series sets are, as far as their records can be understood.
@@ -363,7 +371,8 @@ impl Look<'_> {
         enough: impl Fn(&RunRecord) -> bool,
     ) -> Result<Vec<(RunRecord, Sha256)>, StoreError> {
         let mut read = Vec::new();
-        for id in names.sealed.iter().rev().take(VICINITY) {
+        let newest = || names.sealed.iter().rev();
+        for id in newest().take(VICINITY).chain(self.remembered(newest())) {
             let (Ok(record), digest) = self.read_record(*id).await? else { continue };
             read.push((record, digest));
             let has_enough = |series| of_series(&read, series).any(|(record, _)| enough(record));
