@@ -38,6 +38,8 @@ pub enum Mode {
 pub enum Body {
     /// The content of a file.
     File(PathBuf),
+    /// The content of a file that nobody needs afterwards, whether it was put or not: the store may have the file itself.
+    Spare(PathBuf),
     /// These bytes.
     Bytes(Vec<u8>),
 }

@@ -280,6 +280,7 @@ fn seen(state: capture::State) -> Seen {
     Seen {
         bytes: Bytes(state.bytes + state.log_bytes),
         log: Bytes(state.log_bytes),
+        written_at: state.written_at,
         is_checkpointing: state.is_checkpointing,
         holder: state.holder,
     }

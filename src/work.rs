@@ -165,6 +165,8 @@ pub struct Put {
     pub from: PathBuf,
     /// Their names; nothing for everything that lies there.
     pub names: Option<BTreeSet<String>>,
+    /// Whether nobody needs them afterwards.
+    pub is_last: bool,
     /// The destination.
     pub destination: Name,
     /// The folder of keys that they go to.

@@ -69,6 +69,27 @@ async fn a_directory_is_its_owners_alone_and_holds_nothing_but_objects() {
 }
 
 #[tokio::test]
+async fn a_spare_file_is_moved_or_copied_from_another_file_system() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let root = folder.path().join("root");
+    let store = local(&root);
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    for (name, at, is_moved) in [("moved", folder.path(), true), ("copied", memory.path(), false)] {
+        let spare = at.join("spare");
+        fs::write(&spare, "spare").unwrap();
+        fs::set_permissions(&spare, fs::Permissions::from_mode(0o644)).unwrap();
+        let (key, body) = (name.parse().unwrap(), Body::Spare(spare.clone()));
+        let moved = store.put(&key, body, Mode::Create, &Meter::default()).await.unwrap();
+        assert_eq!((moved.bytes, spare.exists()), (5, !is_moved), "{name}");
+        assert_eq!(fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    let missing = Body::Spare(folder.path().join("missing"));
+    let missing = store.put(&"missing".parse().unwrap(), missing, Mode::Create, &Meter::default()).await;
+    assert!(matches!(&missing, Err(StoreError::Missing { at }) if at.ends_with("/missing")), "{missing:?}");
+    assert_eq!(names(&root), ["copied", "moved"]);
+}
+
+#[tokio::test]
 async fn a_listing_shows_objects_only() {
     let folder = tempfile::tempdir().unwrap();
     let store = local(folder.path());

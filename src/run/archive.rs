@@ -19,7 +19,7 @@ use crate::record::{
     ArchiveRecord, ArchivedFile, ColumnRecord, Failed, FileRecord, Kind, Ledger, LeftOut, PartId, PartRecord,
     RunRecord, SchemaRecord, SiteRecord, Status, Verification,
 };
-use crate::store::Store;
+use crate::store::{Body, Store};
 use crate::work::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, Origin, Task};
 
 /// Carries out `work`, and returns the record of what came of it at each destination, sealed there or not.
@@ -304,9 +304,10 @@ impl Walk<'_> {
         written: &mut Vec<Key>,
     ) -> Result<Vec<FileRecord>, Failure> {
         let (gauge, action) = (Gauge::default(), &delivery.put.action);
-        let from = |name: &str| sources.get(name).map_or_else(PathBuf::new, |file| action.from.join(&file.path));
+        let path = |name: &str| sources.get(name).map_or_else(PathBuf::new, |file| action.from.join(&file.path));
         let names: Vec<String> = sources.keys().cloned().collect();
-        let size = |name: &String| std::fs::metadata(from(name)).map_or(0, |about| about.len());
+        let size = |name: &String| std::fs::metadata(path(name)).map_or(0, |about| about.len());
+        let from = |name: &str| Body::File(path(name));
         let total = Bytes(names.iter().map(size).sum());
         let own = Mutex::default();
         let put = async {

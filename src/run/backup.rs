@@ -19,6 +19,7 @@ use crate::plan::{Destination, Job};
 use crate::record::{
     ContentRecord, FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord,
 };
+use crate::store::Body;
 use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Series, Take, Task, There};
 
 /// Why a task is not begun when every destination has failed.
@@ -282,10 +283,12 @@ impl Walk<'_> {
         let names = files::names_in_order(&action.from, action.names.as_ref()).map_err(fail)?;
         let size = |name: &String| std::fs::metadata(action.from.join(name)).map_or(0, |about| about.len());
         let total = Bytes(names.iter().map(size).sum());
+        let as_body = if action.is_last { Body::Spare } else { Body::File };
+        let from = |name: &str| as_body(action.from.join(name));
         let own = Mutex::default();
         let put = async {
             let store = self.outside.store(&action.destination)?;
-            let stored = files::put(store, &action.from, &names, &action.prefix, &gauge, &own).await?;
+            let stored = files::put(store, from, &names, &action.prefix, &gauge, &own).await?;
             let result = format!("{}, {total}", counted(stored.len(), "file"));
             Ok((stored, result))
         };

@@ -1,7 +1,7 @@
 //! Folders of files on their way to and from a store, several at a time.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
@@ -33,12 +33,12 @@ pub(super) fn names_in_order(folder: &Path, known: Option<&BTreeSet<String>>) ->
     Ok(names)
 }
 
-/// Stores the named files of a folder, and returns what was measured of each on the way.
+/// Stores files under these names, each from what `from` gives for it, and returns what was measured of each on the way.
 ///
 /// `own` gets the keys that were stored or may have been, data before scripts, as far as no other had taken them.
 pub(super) async fn put(
     store: &Arc<dyn Store>,
-    folder: &Path,
+    from: impl Fn(&str) -> Body,
     names: &[String],
     prefix: &Prefix,
     gauge: &Gauge,
@@ -47,24 +47,23 @@ pub(super) async fn put(
     let is_data = |name: &&String| ![hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE].contains(&name.as_str());
     let count = names.iter().take_while(is_data).count();
     let (data, scripts) = names.split_at(count);
-    let from = |name: &str| folder.join(name);
-    let mut stored = put_each(store, data, ABREAST, from, prefix, gauge, own).await?;
-    stored.extend(put_each(store, scripts, 1, from, prefix, gauge, own).await?);
+    let mut stored = put_each(store, data, ABREAST, &from, prefix, gauge, own).await?;
+    stored.extend(put_each(store, scripts, 1, &from, prefix, gauge, own).await?);
     Ok(stored)
 }
 
-/// Stores files under these names, each `from` where it lies, in any order; otherwise like [`put`].
+/// Stores files in any order; otherwise like [`put`].
 pub(super) async fn put_each(
     store: &Arc<dyn Store>,
     names: &[String],
     abreast: usize,
-    from: impl Fn(&str) -> PathBuf,
+    from: impl Fn(&str) -> Body,
     prefix: &Prefix,
     gauge: &Gauge,
     own: &Mutex<Vec<Key>>,
 ) -> Result<Vec<FileRecord>, Cause> {
     let put = |name: &String| {
-        let (body, key) = (Body::File(from(name)), key(prefix, name));
+        let (body, key) = (from(name), key(prefix, name));
         async move {
             let key = key?;
             let put = store.put(&key, body, Mode::Create, &gauge.meter).await;

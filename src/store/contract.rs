@@ -27,6 +27,7 @@ pub enum Creation {
 /// At the first promise that is not kept.
 pub async fn check(store: Arc<dyn Store>, scratch: &Path, creation: Creation) {
     what_is_put_comes_back(&*store, scratch).await;
+    what_is_spare_is_put_like_anything_else(&*store, scratch).await;
     a_taken_key_is_not_created_again(&*store).await;
     one_of_many_creators_wins(&store, creation).await;
     what_is_missing_is_said(&*store, scratch).await;
@@ -89,6 +90,25 @@ async fn what_is_put_comes_back(store: &dyn Store, scratch: &Path) {
     let taken = store.get(&key("back/short"), scratch.join("out-0"), &Meter::default()).await;
     assert!(matches!(taken, Err(StoreError::Exists { .. })), "a file in the way is not overwritten: {taken:?}");
     assert_eq!(std::fs::read(scratch.join("out-0")).unwrap(), b"", "nor removed");
+}
+
+async fn what_is_spare_is_put_like_anything_else(store: &dyn Store, scratch: &Path) {
+    let (file, bytes) = (scratch.join("spare"), b"spare".repeat(1000));
+    std::fs::write(&file, &bytes).unwrap();
+    let meter = Meter::default();
+    let moved = store.put(&key("spare"), Body::Spare(file.clone()), Mode::Create, &meter).await.unwrap();
+    assert_eq!(moved, super::Moved::of(&bytes), "measured on the way in");
+    assert_eq!(meter.moved().0, bytes.len() as u64, "counted");
+    assert_eq!(store.read(&key("spare"), Part::Whole).await.unwrap(), bytes, "the content");
+    std::fs::write(&file, "another").unwrap();
+    assert_eq!(
+        store.read(&key("spare"), Part::Whole).await.unwrap(),
+        bytes,
+        "whoever makes the file anew changes nothing"
+    );
+    let again = store.put(&key("spare"), Body::Spare(file), Mode::Create, &Meter::default()).await;
+    assert!(matches!(again, Err(StoreError::Exists { .. })), "created twice: {again:?}");
+    assert_eq!(store.read(&key("spare"), Part::Whole).await.unwrap(), bytes, "the first stays");
 }
 
 async fn a_taken_key_is_not_created_again(store: &dyn Store) {

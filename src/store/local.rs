@@ -1,13 +1,13 @@
 //! Objects as files below a directory.
 //!
-//! A file is written under a temporary name in the folder it belongs to, synced, renamed, and the folder synced;
+//! A file is written, or moved, to a temporary name in the folder it belongs to, synced, renamed, and the folder synced;
 //! folders are 0700 and files 0600, because snapshots hold secrets in clear. Temporary names begin with `.` and end
 //! with `.partial`: like the lock file they are no objects, and a listing does not show them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -143,6 +143,7 @@ fn put(target: &Path, body: &Body, mode: Mode, meter: &Meter) -> Result<Moved, S
     let put = || {
         let moved = match body {
             Body::File(path) => write_new(&partial, open(path)?, meter)?,
+            Body::Spare(path) => take(path, &partial, meter)?,
             Body::Bytes(bytes) => write_new(&partial, bytes.as_slice(), meter)?,
         };
         publish(&partial, target, mode).map_err(failed("create", target))?;
@@ -198,6 +199,19 @@ fn write_new(path: &Path, source: impl Read, meter: &Meter) -> Result<Moved, Sto
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed("create", path))?;
     let moved = copy(source, &mut file, path, meter)?;
+    file.sync_all().map_err(failed("sync", path))?;
+    Ok(moved)
+}
+
+/// Moves a file to a new one and hashes it there; from another file system it is copied.
+fn take(spare: &Path, path: &Path, meter: &Meter) -> Result<Moved, StoreError> {
+    match fs::rename(spare, path) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => return write_new(path, open(spare)?, meter),
+        moved => moved.map_err(failed("move", spare))?,
+    }
+    let file = open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(failed("close to others", path))?;
+    let moved = copy(&file, &mut io::sink(), path, meter)?;
     file.sync_all().map_err(failed("sync", path))?;
     Ok(moved)
 }

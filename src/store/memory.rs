@@ -44,7 +44,7 @@ impl Store for Memory {
         let at = self.locate(key.as_str());
         let bytes = match body {
             Body::Bytes(bytes) => bytes,
-            Body::File(path) => std::fs::read(&path).map_err(failed("read", &path))?,
+            Body::File(path) | Body::Spare(path) => std::fs::read(&path).map_err(failed("read", &path))?,
         };
         let moved = Moved::of(&bytes);
         if !meter.add(moved.bytes) {

@@ -384,7 +384,10 @@ fn chain(
     });
     let reachable = facts.destinations.iter().filter(|fact| fact.reached.is_ok());
     let files = Files { database: database.id, folder: &into, names: None };
-    let deliveries = reachable.map(|fact| delivery(job, files, fact, snapshot, numbering)).collect();
+    let mut deliveries: Vec<Delivery> = reachable.map(|fact| delivery(job, files, fact, snapshot, numbering)).collect();
+    if let Some(last) = deliveries.last_mut() {
+        last.put.action.is_last = true;
+    }
     Chain { take: Take::Export(export), deliveries }
 }
 
@@ -413,6 +416,7 @@ pub(super) fn delivery(
         database,
         from: from.to_owned(),
         names: names.cloned(),
+        is_last: false,
         destination: destination(),
         prefix: prefix.clone(),
         at: at.clone(),

@@ -55,6 +55,8 @@ pub struct Seen {
     pub bytes: Bytes,
     /// The size of that log, in bytes.
     pub log: Bytes,
+    /// When it was written to last.
+    pub written_at: Option<Timestamp>,
     /// Whether a checkpoint is under way.
     pub is_checkpointing: bool,
     /// The process that has it open.

@@ -55,7 +55,7 @@ impl Opened {
                 let moved = Moved::of(&bytes);
                 self.put_whole(key, Bytes::from(bytes), moved, mode, meter).await
             }
-            Body::File(path) => {
+            Body::File(path) | Body::Spare(path) => {
                 let source = Source::open(path, self.upload.part_size.0).await?;
                 if source.parts() > 1 {
                     return self.put_in_parts(key, source, mode, meter).await;

@@ -1,0 +1,69 @@
+//! Taking turns with whoever writes to the database while it is copied.
+//!
+//! A copy takes what the processor, the memory and the disk can give, and every commit of the server waits for these.
+//! So the copy pauses for as long as it was at work, over and over, while somebody writes: that takes it twice the time, and the
+//! server loses half of what it would. Where nobody writes nobody is given way to.
+//!
+//! What decides is the time that the work took, not a rate in bytes: on a slow disk the pauses are as long as they must be.
+
+use std::time::{Duration, Instant};
+
+use super::source::{LogStamp, Source};
+
+/// Whose turn it is.
+pub(super) struct Turns {
+    /// The log when the copy's turn began.
+    log: Option<LogStamp>,
+    begun: Instant,
+}
+
+impl Turns {
+    /// Begins with the copy's turn.
+    pub(super) fn begin(source: &Source) -> Self {
+        Self { log: source.log_stamp(), begun: Instant::now() }
+    }
+
+    /// Ends the copy's turn, lets `pause` wait while it is the writer's, and begins the next.
+    pub(super) fn give<E>(&mut self, source: &Source, pause: impl FnOnce(Duration) -> Result<(), E>) -> Result<(), E> {
+        let log = source.log_stamp();
+        if log != self.log {
+            pause(self.begun.elapsed())?;
+        }
+        *self = Self { log, begun: Instant::now() };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::fs;
+    use std::thread::sleep;
+
+    use super::*;
+
+    #[test]
+    fn whoever_writes_has_as_long_a_turn_as_the_copy_had() {
+        const WORK: Duration = Duration::from_millis(3);
+        let folder = tempfile::tempdir().unwrap();
+        let (database, log) = (folder.path().join("hitkeep.db"), folder.path().join("hitkeep.db.wal"));
+        fs::write(&database, "").unwrap();
+        let source = Source::open(&database).unwrap();
+        let mut turns = Turns::begin(&source);
+        let writes: [(&str, Option<&str>); 5] = [
+            ("nobody writes", None),
+            ("a log is begun", Some("one")),
+            ("nobody writes any more", None),
+            ("the log grows", Some("one, two")),
+            ("a checkpoint ends", Some("")),
+        ];
+        for (what, text) in writes {
+            text.iter().for_each(|text| fs::write(&log, text).unwrap());
+            sleep(WORK);
+            let mut given = None;
+            let Ok(()) = turns.give(&source, |pause| Ok::<(), Infallible>(given = Some(pause)));
+            assert_eq!(given.is_some(), text.is_some(), "{what}: {given:?}");
+            assert!(given.is_none_or(|pause| pause >= WORK), "{what}: {given:?}");
+        }
+    }
+}
