@@ -127,10 +127,10 @@ async fn newest_of(
         damaged.extend(newer_damaged(&catalogue, latest.map(|set| set.id), &spot.place));
         let Some((set, (record, _))) = latest.and_then(|set| Some((set.id, set.record.clone()?))) else { continue };
         stores.entry(spot.destination.clone()).or_insert(spot.store);
-        let (run, stored) = (record.run, StoredSet { destination: spot.destination, place: spot.place, record });
-        match newest.iter_mut().find(|other| other.copies.iter().any(|copy| copy.record.run == run)) {
-            Some(other) => other.copies.push(stored),
-            None => newest.push(Newest { set, copies: vec![stored] }),
+        let (run, copy) = (record.run, StoredSet { destination: spot.destination, place: spot.place, record });
+        match newest.iter_mut().find(|other| other.copies.iter().any(|stored| stored.record.run == run)) {
+            Some(other) => other.copies.push(copy),
+            None => newest.push(Newest { set, copies: vec![copy] }),
         }
     }
     // What another destination has of the same set says it all.
