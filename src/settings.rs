@@ -104,7 +104,7 @@ impl Variables {
 
     /// Takes the variables that a service sets itself; they come before those of its files.
     pub fn take_service(&mut self, service: Service) -> Ground {
-        self.unseen.extend(service.unseen().map(unseen));
+        self.unseen.extend(service.unseen().map(|what| unseen(&what)));
         for entry in &service.environment {
             self.set(&entry.name, entry.value.clone(), format!("line {}", entry.line));
         }
@@ -113,7 +113,7 @@ impl Variables {
 
     /// Notes that Compose reads this file as well, which was not read here.
     pub fn pass_over(&mut self, file: &str) {
-        self.unseen.push(unseen(format!("Compose also reads `{file}`")));
+        self.unseen.push(unseen(&format!("Compose also reads `{file}`")));
     }
 
     /// Returns what there is to say of what may set variables and was not read.
@@ -156,7 +156,7 @@ impl Variables {
 }
 
 /// Says of something that it was not followed.
-fn unseen(what: String) -> Diagnostic {
+fn unseen(what: &str) -> Diagnostic {
     Diagnostic::warning(code::UNSEEN, format!("{what}, and what is set there is not seen"))
         .help("name a file with what `docker compose config` prints: that is all in one")
 }

@@ -341,7 +341,7 @@ impl Listener for StopAtSeal {
     fn hear(&self, event: &Event) {
         match event {
             Event::TaskStarted { task, title, .. } if title.starts_with("seal ") => drop(self.seal.set(*task)),
-            Event::TaskDone { task, .. } if self.seal.get() == Some(task) => drop(self.stop.request(Reason::Terminate)),
+            Event::TaskDone { task, .. } if self.seal.get() == Some(task) => self.stop.request(Reason::Terminate),
             _ => {}
         }
     }
