@@ -48,7 +48,7 @@ pub(super) fn read_plan(path: &Path) -> Result<Reading, CliError> {
 
 fn no_text(path: &Path, error: &FromUtf8Error) -> CliError {
     let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = before.split(|byte| *byte == b'\n').count();
     CliError::Usage {
         message: format!("{}:{line}: this is not UTF-8", path.display()),
         help: "save the plan as UTF-8".to_owned(),
