@@ -12,6 +12,7 @@ pub mod examine;
 pub mod export;
 pub mod load;
 pub mod lock;
+mod logs;
 mod room;
 mod script;
 pub mod snapshot;
@@ -31,6 +32,7 @@ use crate::measure::Bytes;
 use crate::stop::Stop;
 
 use capture::{CaptureError, Captured, Patience};
+use logs::Logs;
 use room::{Room, Taken};
 pub use script::data_files;
 
@@ -216,9 +218,18 @@ impl Session {
     }
 
     /// Attaches the database at `path` under `alias`, read-only: neither it nor its write-ahead log is changed.
+    ///
+    /// This engine would not see a log that an older one has left beside a symbolic link.
     fn attach_source(&self, path: &Path, alias: &str) -> Result<(), DuckError> {
         if !path.exists() {
             return Err(DuckError::Missing { path: path.to_owned() });
+        }
+        if let Some(log) = Logs::of(path).ok().and_then(|logs| logs.overlooked().map(Path::to_owned)) {
+            let message = format!(
+                "its log `{}` lies beside a link, where no DuckDB since 1.5 looks: `capture = \"live\"` reads it",
+                log.display()
+            );
+            return Err(DuckError::Unopenable { path: path.to_owned(), message });
         }
         self.attach(path, alias, "READ_ONLY")
     }

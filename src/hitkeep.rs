@@ -3,10 +3,14 @@
 //! Paths, keys and rows come in, meaning comes out; nothing here reads a file. The facts are HitKeep's own
 //! code and files, versions 2.8 to 2.13.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::name::{DatabaseId, Key, Prefix, SiteId, SnapshotId, TenantId};
+
+/// What the names of a database's write-ahead logs end with: the log itself, and the one of the time of a checkpoint.
+const LOG_ENDINGS: [&str; 2] = [".wal", ".wal.checkpoint"];
 
 /// The name of every database file of an installation.
 pub const DATABASE_FILE: &str = "hitkeep.db";
@@ -122,7 +126,15 @@ pub fn tenants_path(data_path: &Path) -> PathBuf {
 /// Returns the files that may lie beside a database and belong to it: its write-ahead logs.
 #[must_use]
 pub fn companions(database: &Path) -> [PathBuf; 2] {
-    [".wal", ".wal.checkpoint"].map(|ending| with_ending(database, ending))
+    LOG_ENDINGS.map(|ending| with_ending(database, ending))
+}
+
+/// Returns the database that a file of this name is a write-ahead log of; nothing where the name is not that of a log.
+#[must_use]
+pub fn database_of(log: &Path) -> Option<PathBuf> {
+    let name = log.as_os_str().as_bytes();
+    let stem = LOG_ENDINGS.iter().find_map(|ending| name.strip_suffix(ending.as_bytes()))?;
+    Some(PathBuf::from(OsStr::from_bytes(stem)))
 }
 
 /// Returns the name under which HitKeep and this program set an old database aside before a restore.

@@ -12,7 +12,7 @@ mod sets;
 mod status;
 mod theirs;
 
-pub use archive::{archive, archived, rows};
+pub use archive::{archive, archived, coverage, rows};
 pub use growth::growth;
 pub use last::last_run;
 pub use own::{Known, Own, own};
@@ -280,6 +280,7 @@ fn seen(state: capture::State) -> Seen {
     Seen {
         bytes: Bytes(state.bytes + state.log_bytes),
         log: Bytes(state.log_bytes),
+        written_at: state.written_at,
         is_checkpointing: state.is_checkpointing,
         holder: state.holder,
     }

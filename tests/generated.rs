@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use hitkeep_plan::record::{DrillRecord, Manifest, RunRecord, SampleRecord};
 use serde_json::Value;
@@ -197,6 +197,20 @@ fn a_newer_format_is_refused_by_its_number() {
 }
 
 #[test]
+fn bash_completes_the_words_of_every_verb() {
+    let site = bare();
+    let script = site.succeed(&["completions", "bash"]).stdout;
+    for verb in VERBS {
+        let asked = format!(
+            "{script}\nCOMP_WORDS=(hitkeep-plan {verb} --hel); COMP_CWORD=2; _hitkeep__plan hitkeep-plan --hel {verb}; \
+             echo \"${{COMPREPLY[@]}}\""
+        );
+        let output = Command::new("bash").arg("-c").arg(asked).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "--help\n", "{verb}: {output:?}");
+    }
+}
+
+#[test]
 fn completions_of_every_shell_and_the_manual_know_every_verb() {
     let site = bare();
     let whole = ["bash", "elvish", "fish", "powershell", "zsh"].map(|shell| vec!["completions", shell]);
@@ -268,6 +282,15 @@ fn init_writes_a_plan_that_passes_and_never_over_another() {
     assert_eq!(read_tree(&site.path("")), before);
     let story: String = [written, checked, again].iter().map(|outcome| redact::outcome(&site, outcome)).collect();
     golden("init.txt", &story);
+}
+
+#[test]
+fn a_plan_that_is_no_text_is_told_with_its_line() {
+    let site = bare();
+    fs::write(site.path("plan.toml"), b"version = 1\n# Sicherung f\xfcr den Server\n").unwrap();
+    let told = site.run(&["check", "plan.toml"]);
+    let expected = "error: plan.toml:2: this is not UTF-8\n help: save the plan as UTF-8\n";
+    assert_eq!((told.code, told.stdout.as_str(), told.stderr.as_str()), (2, "", expected));
 }
 
 #[test]

@@ -157,7 +157,7 @@ type Breakage = (&'static str, fn(&Path));
 
 #[test]
 fn a_source_that_cannot_be_read_ends_the_run_before_it_begins() {
-    let breakages: [Breakage; 4] = [
+    let breakages: [Breakage; 5] = [
         ("missing", |shared| fs::remove_file(shared).unwrap()),
         ("not a database", |shared| fs::write(shared, "a text of more than a few words\n".repeat(500)).unwrap()),
         ("not HitKeep's", |shared| {
@@ -167,6 +167,12 @@ fn a_source_that_cannot_be_read_ends_the_run_before_it_begins() {
         ("tenants of another kind", |shared| {
             fs::remove_file(shared).unwrap();
             make_database(shared, "CREATE TABLE tenants (a INTEGER);");
+        }),
+        ("a log where this engine does not look", |shared| {
+            let real = shared.with_file_name("real.db");
+            fs::rename(shared, &real).unwrap();
+            std::os::unix::fs::symlink(real, shared).unwrap();
+            fs::write(shared.with_file_name("hitkeep.db.wal"), "").unwrap();
         }),
     ];
     let mut story = Vec::new();

@@ -19,7 +19,9 @@ impl Completions {
     pub(super) fn carry_out(self) -> Result<u8, CliError> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command(), "hitkeep-plan", &mut script);
-        print(&String::from_utf8_lossy(&script))?;
+        let script = String::from_utf8_lossy(&script);
+        // clap_complete 4.6 calls the program by one name where bash notes a verb, and by this other one where it looks that up.
+        print(&script.replace("hitkeep__subcmd__plan", "hitkeep__plan"))?;
         Ok(exit::DONE)
     }
 }

@@ -182,7 +182,7 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
         ("is damaged: ", "restore it from the last good backup, if HitKeep cannot open it either"),
         (
             "Increasing the memory limit",
-            "let DuckDB use more, with `memory_limit` in `[local]`: an index takes about 100 bytes for each row of its table",
+            "let DuckDB use more, with `memory_limit` in `[local]`: an index takes about 100 bytes for each row of its table, and long values several times their size",
         ),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),

@@ -191,8 +191,9 @@ fn database(fact: &DatabaseFact, is_live: bool) -> Finding {
         None if is_live => "is open in no process".to_owned(),
         None => return Finding::ok("database", format!("{id} ({bytes}) can be read")),
     };
+    let written = seen.written_at.map_or_else(String::new, |at| format!(", last written to at {at:.0}"));
     let checkpoint = if seen.is_checkpointing { ", and a checkpoint is under way" } else { "" };
-    Finding::ok("database", format!("{id} ({bytes}) {holder}; {} of it in the log{checkpoint}", seen.log))
+    Finding::ok("database", format!("{id} ({bytes}) {holder}; {} of it in the log{written}{checkpoint}", seen.log))
 }
 
 /// Says how the databases would be captured, and what that costs.

@@ -88,6 +88,22 @@ const FAULTS: &[Fault] = &[
         },
         NOTHING,
     ),
+    (
+        "a log at either end of a link",
+        |place| {
+            fs::rename(place.live(), place.path("real.db")).unwrap();
+            std::os::unix::fs::symlink("real.db", place.live()).unwrap();
+            for log in [log_of(&place.live()), log_of(&place.path("real.db"))] {
+                fs::write(log, "").unwrap();
+            }
+        },
+        NOTHING,
+    ),
+    (
+        "a second name, and nobody who could be asked",
+        |place| fs::hard_link(place.live(), place.path("second.db")).unwrap(),
+        NOTHING,
+    ),
     ("a damaged header", |place| write_at(&place.live(), &[1], 8192 + 2000), NOTHING),
     (
         "damaged blocks",
@@ -161,6 +177,30 @@ fn a_log_that_vanishes_is_not_in_the_copy() {
     assert_eq!((captured.log_bytes, captured.rejected.into_values().sum::<u32>()), (0, 1));
     assert_eq!(number(&place.copy(), "SELECT count(*) FROM t"), Ok(10));
     assert!(!log_of(&place.copy()).exists());
+}
+
+#[test]
+fn what_is_being_written_is_read_again() {
+    // A header, and the last entry of the log.
+    for is_log in [false, true] {
+        let place = Place::in_memory();
+        let Some((engine, [first])) = Engine::start::<1>(Kind::Linked, &place.live()) else { return };
+        first.must("CREATE TABLE t AS SELECT range AS k FROM range(10); CHECKPOINT; INSERT INTO t VALUES (10);");
+        engine.kill();
+        let log = log_of(&place.live());
+        let end = log.metadata().unwrap().len();
+        let (path, at) = if is_log { (log, end - 1) } else { (place.live(), 8192 + 2000) };
+        let mut byte = [0];
+        File::open(&path).unwrap().read_exact_at(&mut byte, at).unwrap();
+        write_at(&path, &[!byte[0]], at);
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(15));
+            write_at(&path, &byte, at);
+        });
+        place.capture().unwrap();
+        writer.join().unwrap();
+        assert_eq!(number(&place.copy(), "SELECT count(*) FROM t"), Ok(11), "{is_log}");
+    }
 }
 
 #[test]
@@ -247,14 +287,14 @@ fn the_live_files_are_left_as_they_are() {
 }
 
 /// Runs a program that must succeed.
-fn call(program: &str, words: &[&str]) -> Result<(), String> {
+pub(super) fn call(program: &str, words: &[&str]) -> Result<(), String> {
     let output = Command::new(program).args(words).output().map_err(|error| format!("{program}: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if output.status.success() { Ok(()) } else { Err(format!("{program}: {said}")) }
 }
 
 /// A file system that is mounted until this is dropped.
-struct Mounted<'p>(&'p Path);
+pub(super) struct Mounted<'p>(pub(super) &'p Path);
 
 impl<'p> Mounted<'p> {
     /// Mounts a file system of one kind; `bytes` large, where that can be said.

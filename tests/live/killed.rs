@@ -17,6 +17,18 @@ fn fill(connection: &Connection) {
     connection.must("INSERT INTO t SELECT range FROM range(5);");
 }
 
+/// Commits one row, and another one to the log of the time of a checkpoint that `second` begins; a reader of an old state
+/// lets that be.
+fn commit_during_checkpoint(place: &Place, first: &Connection, second: &Connection, reader: &Connection) {
+    reader.must("BEGIN; SELECT count(*) FROM t;");
+    first.must("INSERT INTO t VALUES (10);");
+    second.begin("CHECKPOINT;");
+    while !look(&place.live()).unwrap().is_checkpointing {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    first.must("INSERT INTO t VALUES (11);");
+}
+
 #[test]
 fn what_was_logged_is_in_the_copy() {
     for kind in ENGINES {
@@ -37,15 +49,27 @@ fn what_a_checkpoint_that_was_killed_leaves_is_put_together() {
         let place = Place::new();
         let Some((engine, [first, second, reader])) = Engine::start::<3>(*kind, &place.live()) else { return };
         fill(&first);
-        reader.must("BEGIN; SELECT count(*) FROM t;");
-        first.must("INSERT INTO t VALUES (10); SET debug_checkpoint_sleep_ms = 60000;");
-        second.begin("CHECKPOINT;");
-        while !look(&place.live()).unwrap().is_checkpointing {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        first.must("INSERT INTO t VALUES (11);");
+        first.must("SET debug_checkpoint_sleep_ms = 60000;");
+        commit_during_checkpoint(&place, &first, &second, &reader);
         engine.kill();
         assert!(place.path("live.db.wal.checkpoint").exists(), "{}", kind.name());
+        let captured = place.capture().unwrap();
+        assert_eq!((captured.tries, captured.rejected.len()), (1, 0), "{}", kind.name());
+        assert_eq!(number(&place.copy(), COUNT), Ok(12), "{}", kind.name());
+    }
+}
+
+#[test]
+fn what_was_committed_during_a_checkpoint_that_ended_but_for_its_log_is_all_that_is_replayed() {
+    for kind in &ENGINES[1..] {
+        let place = Place::new();
+        let Some((engine, [first, second, reader])) = Engine::start::<3>(*kind, &place.live()) else { return };
+        fill(&first);
+        first.must("SET debug_checkpoint_sleep_ms = 2000; SET debug_checkpoint_abort = 'before_truncate';");
+        commit_during_checkpoint(&place, &first, &second, &reader);
+        assert!(second.wait().is_err(), "{}", kind.name());
+        engine.kill();
+        assert!(log_of(&place.live()).exists() && place.path("live.db.wal.checkpoint").exists(), "{}", kind.name());
         let captured = place.capture().unwrap();
         assert_eq!((captured.tries, captured.rejected.len()), (1, 0), "{}", kind.name());
         assert_eq!(number(&place.copy(), COUNT), Ok(12), "{}", kind.name());

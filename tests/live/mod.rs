@@ -9,6 +9,7 @@ mod formats;
 mod killed;
 mod large;
 mod patience;
+mod places;
 mod rules;
 mod stress;
 

@@ -129,3 +129,72 @@ impl<'c> Chain<'c> {
         Pointer(self.part.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use std::collections::BTreeSet;
+    use std::fs::{self, OpenOptions};
+
+    use super::*;
+
+    /// Makes a database with so many free blocks that their list takes several parts, and returns the path of its file.
+    fn made(folder: &std::path::Path) -> std::path::PathBuf {
+        let path = folder.join("made.db");
+        let engine = duckdb::Connection::open(&path).unwrap();
+        engine.execute_batch("SET threads = 1;").unwrap();
+        for table in 0..8 {
+            let sql = format!(
+                "CREATE TABLE t{table} AS SELECT range AS k, hash(range) AS h FROM range(1000000); CHECKPOINT;"
+            );
+            engine.execute_batch(&sql).unwrap();
+        }
+        for table in 0..7 {
+            engine.execute_batch(&format!("DROP TABLE t{table};")).unwrap();
+        }
+        engine.execute_batch("CREATE INDEX i ON t7 (k); CHECKPOINT;").unwrap();
+        path
+    }
+
+    fn headers(file: &File) -> Headers {
+        let mut raw = [0; LENGTH];
+        file.read_exact_at(&mut raw, 0).unwrap();
+        Headers::read(&raw).map_err(|_| "unusable").unwrap()
+    }
+
+    #[test]
+    fn a_block_is_missed_when_and_only_when_it_is_one_of_metadata() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = made(folder.path());
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let headers = headers(&file);
+        let metadata: BTreeSet<u64> = metadata_blocks(&file, &headers).unwrap().into_iter().collect();
+        let count = (fs::metadata(&path).unwrap().len() - LENGTH as u64) / headers.block_size;
+        assert!(!metadata.is_empty() && (metadata.len() as u64) < count, "{metadata:?} of {count}");
+        assert!(is_whole(&file, &headers).unwrap());
+        for block in 0..count {
+            let (at, mut byte) = (place(&headers, block) + headers.block_size - 1, [0]);
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[!byte[0]], at).unwrap();
+            assert_eq!(is_whole(&file, &headers).unwrap(), !metadata.contains(&block), "block {block}");
+            file.write_all_at(&byte, at).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_list_that_leads_nowhere_is_torn_and_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = OpenOptions::new().read(true).write(true).open(made(folder.path())).unwrap();
+        let headers = headers(&file);
+        let size = ((headers.block_size - CHECKSUM) / PARTS) & !7;
+        let first = place(&headers, headers.free_list.block()) + CHECKSUM + headers.free_list.part() * size;
+        let (own, beyond) = (headers.free_list.0, 1 << 40);
+        for (what, next, free) in
+            [("a ring", own, u64::MAX / 8), ("too many", own, u64::MAX), ("beyond the end", beyond, 1 << 20)]
+        {
+            file.write_all_at(&[next.to_le_bytes(), free.to_le_bytes()].concat(), first).unwrap();
+            assert!(!is_whole(&file, &headers).unwrap(), "{what}");
+        }
+    }
+}

@@ -149,17 +149,18 @@ impl Draft {
 
     /// Copies the first `length` bytes of the database but for its headers: all of them, or what differs.
     ///
-    /// `go_on` is asked from time to time whether the pass still has a use, and told whether the copy had most of it.
+    /// `go_on` is asked from time to time whether the pass still has a use, and told whether the copy had most of it; the
+    /// last answer is returned.
     pub(super) fn take_database(
         &mut self,
         source: &Source,
         length: u64,
         go_on: &mut dyn FnMut(bool) -> Result<Pass, CaptureError>,
-    ) -> Result<(), CaptureError> {
+    ) -> Result<Pass, CaptureError> {
         self.file.set_len(length).map_err(CaptureError::file("write", &self.path))?;
         let (has_most, mut at) = (self.has_most, header::LENGTH as u64);
         if go_on(has_most)? == Pass::Break {
-            return Ok(());
+            return Ok(Pass::Break);
         }
         if self.shares_blocks || !has_most {
             at = self.copy(source, at..length, || go_on(false))?;
@@ -206,14 +207,14 @@ impl Draft {
         source: &Source,
         range: Range<u64>,
         mut go_on: impl FnMut() -> Result<Pass, CaptureError>,
-    ) -> Result<(), CaptureError> {
+    ) -> Result<Pass, CaptureError> {
         let (mut theirs, mut ours) = (vec![0; PIECE], vec![0; PIECE]);
         let mut asked = range.start;
         for at in range.clone().step_by(PIECE) {
             if at - asked >= STRIDE {
                 asked = at;
                 if go_on()? == Pass::Break {
-                    break;
+                    return Ok(Pass::Break);
                 }
             }
             let wanted = usize::try_from(range.end - at).map_or(PIECE, |left| left.min(PIECE));
@@ -227,7 +228,7 @@ impl Draft {
                 break;
             }
         }
-        Ok(())
+        Ok(Pass::GoOn)
     }
 
     /// Says whether the metadata in the copy is whole.

@@ -62,6 +62,34 @@ pub enum CaptureError {
         /// The file.
         path: PathBuf,
     },
+    /// It has a log beside its name and another beside the file that this leads to.
+    #[error("`{}` has two logs, `{}` and `{}`", path.display(), log.display(), other.display())]
+    TwoLogs {
+        /// The database.
+        path: PathBuf,
+        /// One of the logs.
+        log: PathBuf,
+        /// The other one.
+        other: PathBuf,
+    },
+    /// Who has it open writes the log somewhere else.
+    #[error("the log of `{}` is `{}`, as {holder} calls it: it knows the file by another name", path.display(), log.display())]
+    LogElsewhere {
+        /// The database.
+        path: PathBuf,
+        /// The log, as the process calls it.
+        log: PathBuf,
+        /// The process.
+        holder: String,
+    },
+    /// Its log lies beside one of its names, and nobody can be asked beside which.
+    #[error("`{}` has {names} names (hard links), and its log may lie beside another one", path.display())]
+    ManyNames {
+        /// The database.
+        path: PathBuf,
+        /// How many names it has.
+        names: u64,
+    },
     /// It contradicts itself, however often it is read.
     #[error("`{}` is damaged: {seen}", path.display())]
     Damaged {
@@ -122,10 +150,15 @@ impl CaptureError {
             Self::Missing { .. } => "is the path right, and the directory mounted here?",
             Self::Denied { .. } => "run as the user that HitKeep runs as, or as root",
             Self::NotADatabase { .. } => "name HitKeep's database: it is called `hitkeep.db`",
-            Self::UnknownStorage { .. } | Self::UnknownLog { .. } => {
-                "use a `hitkeep-plan` that knows it, or stop HitKeep and say `capture = \"direct\"`"
-            }
+            Self::UnknownStorage { .. } | Self::UnknownLog { .. } => "use a `hitkeep-plan` whose DuckDB knows it",
             Self::Encrypted { .. } => "its key is HitKeep's alone: stop HitKeep, and back up the file as it is",
+            Self::TwoLogs { .. } => {
+                "name the database in the plan without symbolic links; one of the logs is left over from an older HitKeep"
+            }
+            Self::LogElsewhere { .. } => {
+                "name the database in the plan as HitKeep does; into a container mount its directory, not the file alone"
+            }
+            Self::ManyNames { .. } => "remove the other names, or run as the user that HitKeep runs as, or as root",
             Self::Damaged { .. } => "restore it from the last good backup, if HitKeep cannot open it either",
             Self::SameFile { .. } => "name another directory as `staging` in `[local]`",
             Self::NoRoom { .. } => "make room, or name another directory as `staging` in `[local]`",

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::header::{self, Pointer};
+use crate::duck::logs::FileId;
 
 /// What a look at a database sees.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,10 +23,6 @@ pub(super) struct Observation {
     /// Its log.
     pub(super) log: Log,
 }
-
-/// What tells one file from another: its device, and its number there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileId(pub(super) u64, pub(super) u64);
 
 /// What a look at a database's log sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -240,6 +240,8 @@ fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
     use proptest::prelude::*;
 
     use super::super::checksum;
@@ -312,6 +314,35 @@ mod tests {
         assert!(refers.refers_to_blocks && refers.commits_end > end);
         let broken = scanned(&[&one, &[5, 0, 0, 0, 0, 0, 0, 0], &[9; 8], b"d\0d\xff\xff"]);
         assert_eq!(broken, Scan { broken_at: Some(end), ..plain });
+    }
+
+    #[test]
+    fn the_engine_logs_what_takes_blocks_out_of_use_as_it_is_read_here() {
+        let prepared = "CREATE SCHEMA s; CREATE TABLE s.t (a INTEGER); CREATE TABLE t (a INTEGER, b INTEGER); \
+                        CREATE INDEX i ON t (a); CREATE TYPE mood AS ENUM ('calm'); CHECKPOINT;";
+        let cases = [
+            ("DROP TABLE t", true),
+            ("DROP SCHEMA s CASCADE", true),
+            ("DROP TYPE mood", true),
+            ("DROP INDEX i", true),
+            ("ALTER TABLE s.t ADD COLUMN c INTEGER", true),
+            ("ALTER TABLE s.t RENAME TO u", true),
+            ("CREATE OR REPLACE TABLE s.t AS SELECT 1 AS a", true),
+            ("INSERT INTO t VALUES (1, 2)", false),
+            ("INSERT INTO t VALUES (1, 2); UPDATE t SET b = 3; DELETE FROM t", false),
+            ("CREATE TABLE u (a INTEGER)", false),
+            ("CREATE VIEW v AS SELECT 1 AS a; DROP VIEW v", false),
+        ];
+        for (statements, frees_blocks) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let database = folder.path().join("live.db");
+            let engine = duckdb::Connection::open(&database).unwrap();
+            engine.execute_batch(&format!("{prepared} {statements};")).unwrap();
+            let log = std::fs::read(folder.path().join("live.db.wal")).unwrap();
+            let read = scanned(&[&log]);
+            assert_eq!(read.commits_end, log.len() as u64, "{statements}");
+            assert_eq!(read.frees_blocks, frees_blocks, "{statements}");
+        }
     }
 
     #[test]

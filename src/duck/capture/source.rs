@@ -1,20 +1,21 @@
 //! The live files: opened read-only, looked at, never locked and never written.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crc_fast::{CrcAlgorithm, Digest};
+use jiff::Timestamp;
 use rustix::fs::OFlags;
 
 use super::error::{CaptureError, OPENING};
 use super::header::{self, Headers, Pointer, Unusable};
-use super::judge::{Checkpoint, FileId, Log, Observation};
+use super::judge::{Checkpoint, Log, Observation};
 use super::log::{self, Scan, Unread};
-use crate::duck::lock;
-use crate::hitkeep;
+use crate::duck::lock::{self, Holder};
+use crate::duck::logs::{FileId, Logs};
 
 /// How often what is torn is read again before it is damaged: who writes it needs far less time.
 const REREADS: u32 = 20;
@@ -27,26 +28,58 @@ pub(super) type LogStamp = (FileId, u64);
 pub(super) struct Source {
     pub(super) file: File,
     path: PathBuf,
+    id: FileId,
+    /// How many names the file has.
+    names: u64,
+    /// Where its logs may lie …
+    logs: Logs,
+    /// … and where they did when this was opened.
     log_path: PathBuf,
     log_aside_path: PathBuf,
-    id: FileId,
 }
 
 impl Source {
     /// Opens the database at `path`.
     pub(super) fn open(path: &Path) -> Result<Self, CaptureError> {
-        let open = || -> io::Result<Self> {
+        let open = || {
             let file = open(path)?;
-            let id = id_of(&file.metadata()?);
-            let [log_path, log_aside_path] = hitkeep::companions(path);
-            Ok(Self { file, path: path.to_owned(), log_path, log_aside_path, id })
+            let about = file.metadata()?;
+            Ok((file, about, Logs::of(path)?))
         };
-        open().map_err(CaptureError::file(OPENING, path))
+        let (file, about, logs) = open().map_err(CaptureError::file(OPENING, path))?;
+        let [log_path, log_aside_path] = logs.there().map(|there| there.map(Path::to_owned)).map_err(|logs| {
+            let [log, other] = logs.map(Path::to_owned);
+            CaptureError::TwoLogs { path: path.to_owned(), log, other }
+        })?;
+        let (id, names) = (FileId::of(&about), about.nlink());
+        Ok(Self { file, path: path.to_owned(), id, names, logs, log_path, log_aside_path })
+    }
+
+    /// Makes sure that there is no log but where this looks.
+    ///
+    /// What the process that has the database open calls its files may change while it is asked: then it is asked again.
+    pub(super) fn has_no_log_elsewhere(&self) -> Result<(), CaptureError> {
+        let holder = self.holder();
+        let mut found = None;
+        for _ in 0..REREADS {
+            let asked = holder.and_then(|holder| holder.pid).map(|pid| self.logs.elsewhere(self.id, pid));
+            match asked {
+                Some(Ok(None)) => return Ok(()),
+                Some(Ok(Some(log))) => found = Some(log),
+                None | Some(Err(_)) if self.names == 1 => return Ok(()),
+                None | Some(Err(_)) => {
+                    return Err(CaptureError::ManyNames { path: self.path.clone(), names: self.names });
+                }
+            }
+            std::thread::sleep(REREAD);
+        }
+        let holder = holder.map_or_else(String::new, |holder| holder.to_string());
+        Err(CaptureError::LogElsewhere { path: self.path.clone(), log: found.unwrap_or_default(), holder })
     }
 
     /// Says whether a path leads to this very file.
     pub(super) fn is_at(&self, path: &Path) -> bool {
-        path.metadata().is_ok_and(|metadata| id_of(&metadata) == self.id)
+        path.metadata().is_ok_and(|metadata| FileId::of(&metadata) == self.id)
     }
 
     /// Reads the headers, again while one of them is being written.
@@ -83,8 +116,16 @@ impl Source {
         Ok(metadata.len())
     }
 
+    /// Returns when the file or its log was written to last.
+    pub(super) fn written_at(&self) -> Option<Timestamp> {
+        let written =
+            [self.file.metadata(), self.log_path.metadata()].map(|about| about.and_then(|about| about.modified()));
+        let newest = written.into_iter().flatten().max()?;
+        Timestamp::try_from(newest).ok()
+    }
+
     /// Returns the process that has the database open, as far as it is known.
-    pub(super) fn holder(&self) -> Option<String> {
+    pub(super) fn holder(&self) -> Option<Holder> {
         lock::holder_of(&self.file)
     }
 
@@ -122,7 +163,7 @@ impl Source {
 
     /// Returns what shows whether the log is the same and has not grown; nothing where there is none.
     pub(super) fn log_stamp(&self) -> Option<LogStamp> {
-        self.log_path.metadata().ok().map(|metadata| (id_of(&metadata), metadata.len()))
+        self.log_path.metadata().ok().map(|metadata| (FileId::of(&metadata), metadata.len()))
     }
 
     /// Looks at a checkpoint that has begun and not ended.
@@ -145,11 +186,14 @@ impl Source {
     pub(super) fn after(&self, scan: &Scan) -> Result<Observation, CaptureError> {
         let log = self.log_after(scan)?;
         let headers = self.raw_headers()?;
-        let file = self.path.metadata().map_or(FileId(0, 0), |metadata| id_of(&metadata));
+        let file = self.path.metadata().map_or(FileId(0, 0), |metadata| FileId::of(&metadata));
         Ok(Observation { headers, file, length: self.length()?, log })
     }
 
     fn log_after(&self, scan: &Scan) -> Result<Log, CaptureError> {
+        if self.logs.there() != Ok([&self.log_path, &self.log_aside_path]) {
+            return Ok(Log::default());
+        }
         let Some(mut log) = self.log()? else {
             return Ok(Log { opening: (scan.commits_end == 0).then(nothing), ..Log::default() });
         };
@@ -215,10 +259,6 @@ fn open_if_there(path: &Path) -> Result<Option<File>, CaptureError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(CaptureError::file(OPENING, path)(error)),
     }
-}
-
-fn id_of(metadata: &Metadata) -> FileId {
-    FileId(metadata.dev(), metadata.ino())
 }
 
 /// Returns a checksum of the first bytes of a file, or of all; nothing where it has less.
