@@ -175,6 +175,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         Vec::new()
     }
 
+    /// Says what the place was seen to do otherwise than it was asked, and is taken as it is: a sentence each, for the record
+    /// of a run.
+    fn caveats(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns how much more fits, where the place has such a limit.
     ///
     /// # Errors
@@ -311,6 +317,14 @@ pub enum StoreError {
         at: String,
         /// What is missing.
         cause: s3::OpenError,
+    },
+    /// The server does not encrypt what it keeps.
+    #[error("the server does not encrypt `{at}` with `{asked}`, as it was asked to")]
+    Unencrypted {
+        /// The object, which was taken away again.
+        at: String,
+        /// The encryption that the plan wants.
+        asked: String,
     },
     /// The server said no.
     #[error("cannot {doing} `{at}`: the server says {code}{}{message}", if .message.is_empty() { "" } else { ": " })]

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use hitkeep_plan::event::Meter;
 use hitkeep_plan::measure::Bytes;
+use hitkeep_plan::name::Prefix;
 use hitkeep_plan::plan::Upload;
 use hitkeep_plan::store::s3::S3;
 use hitkeep_plan::store::{Body, Mode, Store};
 
 use crate::fixture::{Outcome, Site, minimal};
-use crate::redact;
-use crate::s3::{bucket_of, plan};
+use crate::redact::{self, plain};
+use crate::s3::{UPLOAD, bucket_of, plan};
 use crate::servers::{self, Answers, Faults, KMS_KEY, Metadata, Proxy, Server, Sink};
 
 /// Where the AWS chain finds credentials, and what it has to be told for that.
@@ -139,7 +140,7 @@ fn a_key_that_the_chain_found_is_not_told_either() {
 
 #[test]
 fn every_write_asks_for_the_class_and_the_encryption_of_the_plan() {
-    let server = servers::s3s::server();
+    let server = servers::s3s::encrypting();
     let site = Site::with(minimal());
     let proxy = Proxy::before(&server, Faults::default());
     let wanted = "storage_class = \"STANDARD_IA\"\nencryption = \"aws:kms\"\nkms_key = \"backups\"\nurl_style";
@@ -183,6 +184,76 @@ async fn a_server_that_encrypts_gives_back_what_it_was_given() {
     assert_eq!(head.ssekms_key_id.as_deref(), Some(KMS_KEY));
     site.write_plan(&plan(&server, &bucket, &site.path("")).replace("url_style", &wanted.replace(KMS_KEY, "unknown")));
     assert_eq!(site.run(&["run", "plan.toml"]).code, 5, "a key that the server does not know");
+}
+
+/// Returns the lines of a doctor's text that are about a destination, of these checks.
+fn findings(text: &str, checks: &[&str]) -> Vec<String> {
+    let is_about = |line: &str| checks.iter().any(|check| line.contains(&format!(" {check}: ")));
+    let lines: Vec<&str> = text.lines().collect();
+    let pairs = lines.iter().zip(lines.iter().skip(1).chain(&[""]));
+    let with_help = |(line, next): (&&str, &&str)| {
+        let help = next.trim_start().strip_prefix("help: ").map(|help| format!(" ({help})")).unwrap_or_default();
+        is_about(line).then(|| format!("{}{help}", plain(line)))
+    };
+    pairs.filter_map(with_help).collect()
+}
+
+#[test]
+fn an_encryption_that_a_server_overlooks_stops_the_run_before_any_data() {
+    for server in servers::servers() {
+        let (site, bucket) = (Site::with(minimal()), server.new_bucket());
+        let proxy = Proxy::before(&server, Faults::default());
+        let plan = plan(&proxy.server, &bucket, &site.path(""));
+        site.write_plan(&plan.replace("url_style", "encryption = \"AES256\"\nurl_style"));
+        let run = site.run(&["run", "plan.toml"]);
+        let said = plain(&run.stderr);
+        assert_eq!(run.code, 5, "{}: {run:?}", server.name);
+        assert!(said.contains("does not encrypt `s3://") && said.contains("with `AES256`"), "{}: {said}", server.name);
+        assert!(said.contains("help: let the server encrypt, or leave `encryption` out"), "{}: {said}", server.name);
+        let is_data = |head: &&String| head.starts_with("put ") && head.contains(".parquet");
+        assert_eq!(proxy.heads().iter().find(is_data), None, "{}: data was sent", server.name);
+        let store = S3::new(&bucket_of(&server, &bucket, &site.path("")), UPLOAD);
+        let left = runtime().block_on(store.list(&Prefix::default())).unwrap();
+        assert!(left.is_empty(), "{}: {left:?}", server.name);
+
+        let doctor = site.run(&["doctor", "plan.toml"]);
+        assert_eq!(doctor.code, 5, "{}: {doctor:?}", server.name);
+        let found = findings(&doctor.stdout, &["write", "encryption"]);
+        assert!(found.len() == 1 && found[0].starts_with("failed write: the server does not encrypt"), "{found:?}");
+        assert!(
+            found[0]
+                .ends_with("(let the server encrypt, or leave `encryption` out, if it does so by itself or need not)")
+        );
+    }
+}
+
+#[test]
+fn a_class_that_a_server_overlooks_is_said_by_the_doctor_and_in_the_record() {
+    let class = |class: &str| format!("storage_class = \"{class}\"\nurl_style");
+    let other = "the server keeps objects in the class `STANDARD`, not in `COLDLINE`";
+    let help = "name a class that this server has, or leave `storage_class` out";
+    for (server, asked, warnings, found) in [
+        (servers::garage::server(), "COLDLINE", vec![other], format!("warning storage class: {other} ({help})")),
+        (servers::garage::server(), "STANDARD", vec![], "ok storage class: objects are in `STANDARD`".to_owned()),
+        (servers::ceph::server(), "STANDARD_IA", vec![], "ok storage class: objects are in `STANDARD_IA`".to_owned()),
+    ] {
+        let Some(server) = server else { continue };
+        let site = Site::with(minimal());
+        let plan = plan(&server, &server.new_bucket(), &site.path(""));
+        site.write_plan(&plan.replace("url_style", &class(asked)));
+        let run = site.succeed(&["run", "plan.toml"]);
+        let record = site.state_records().into_values().next().unwrap();
+        let said = record["warnings"].as_array().into_iter().flatten().filter_map(|warning| warning.as_str());
+        let about_class: Vec<&str> = said.filter(|warning| warning.contains("class")).collect();
+        assert_eq!(about_class, warnings, "{}: {asked}", server.name);
+        assert_eq!(run.stderr.matches("the class").count(), warnings.len(), "{}: {run:?}", server.name);
+        let doctor = site.succeed(&["doctor", "plan.toml"]);
+        assert_eq!(findings(&doctor.stdout, &["storage class"]), [found], "{}: {asked}", server.name);
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -137,7 +137,7 @@ impl CliError {
             }
             Self::Store(StoreError::InUse { .. }) => "wait for that to end, and try again",
             Self::Store(StoreError::Busy { .. }) => "wait for it to end; the lock goes with the process that holds it",
-            Self::Store(error @ (StoreError::Refused { .. } | StoreError::Unreachable { .. })) => {
+            Self::Store(error @ (StoreError::Refused { .. } | StoreError::Unreachable { .. } | StoreError::Unencrypted { .. })) => {
                 remedy(&error.to_string())?
             }
             Self::Demo(DemoError::Occupied(_)) => "choose another directory, or remove this one",
@@ -184,6 +184,7 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
             "Increasing the memory limit",
             "let DuckDB use more, with `memory_limit` in `[local]`: an index takes about 100 bytes for each row of its table, and long values several times their size",
         ),
+        ("does not encrypt", "let the server encrypt, or leave `encryption` out, if it does so by itself or need not"),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),

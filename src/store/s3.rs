@@ -12,6 +12,7 @@ mod buffers;
 mod client;
 mod download;
 mod examine;
+mod kept;
 mod lease;
 mod lifecycle;
 mod mark;
@@ -22,12 +23,13 @@ mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption, StorageClass};
 use tokio::sync::OnceCell;
 
 use self::buffers::Buffers;
@@ -135,6 +137,10 @@ impl Store for S3 {
         }
     }
 
+    fn caveats(&self) -> Vec<String> {
+        self.opened.get().and_then(Opened::other_class).into_iter().collect()
+    }
+
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
         Ok(None)
     }
@@ -164,6 +170,10 @@ struct Learnt {
     compares_checksums: AtomicBool,
     /// It does not understand the checksum, and refuses the whole request.
     refuses_checksums: AtomicBool,
+    /// It encrypts as it is asked to, by what it says of an object.
+    encrypts: AtomicBool,
+    /// The class of the first object that was looked at for it, where a class was asked for.
+    class: OnceLock<String>,
 }
 
 /// What a look at an object tells of it.
@@ -174,6 +184,10 @@ struct Head {
     crc64nvme: Option<Crc64>,
     /// What changes when another object takes its place.
     etag: Option<String>,
+    /// How it is encrypted, where the server says so.
+    encryption: Option<ServerSideEncryption>,
+    /// Its class; nothing for the usual one.
+    class: Option<StorageClass>,
 }
 
 impl Opened {
@@ -230,7 +244,13 @@ impl Opened {
         match head.send().await {
             Ok(found) => {
                 let crc64nvme = found.checksum_crc64_nvme.as_deref().and_then(|text| text.parse().ok());
-                Ok(Some(Head { bytes: size(found.content_length), crc64nvme, etag: found.e_tag }))
+                Ok(Some(Head {
+                    bytes: size(found.content_length),
+                    crc64nvme,
+                    etag: found.e_tag,
+                    encryption: found.server_side_encryption,
+                    class: found.storage_class,
+                }))
             }
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(self.failed("look at", key.as_str())(error)),

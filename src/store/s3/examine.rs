@@ -26,6 +26,7 @@ impl Opened {
     pub(super) async fn examine(&self, prefix: &Prefix) -> Vec<Finding> {
         let mut findings = vec![self.examine_conditions(prefix).await];
         findings.push(self.examine_checksums());
+        findings.extend(self.examine_kept());
         findings.push(self.examine_clock());
         findings.push(self.examine_versions().await);
         findings.extend(self.examine_lifecycle(prefix).await);
