@@ -252,6 +252,25 @@ fn a_class_that_a_server_overlooks_is_said_by_the_doctor_and_in_the_record() {
     }
 }
 
+#[test]
+fn a_checksum_that_is_asked_for_by_name_and_overlooked_is_said() {
+    let said = "the server compares no CRC64NVME, which `checksum = \"crc64nvme\"` asks for";
+    for server in servers::servers() {
+        for (asked, is_named) in [("auto", false), ("none", false), ("crc64nvme", true)] {
+            let site = Site::with(minimal());
+            let plan = plan(&server, &server.new_bucket(), &site.path(""));
+            site.write_plan(&plan.replace("url_style", &format!("checksum = \"{asked}\"\nurl_style")));
+            let run = site.succeed(&["run", "plan.toml"]);
+            let record = site.state_records().into_values().next().unwrap();
+            let is_ignored = is_named && !server.habits.checksums;
+            let title = format!("{}: {asked}: {run:?}", server.name);
+            let warnings = record["warnings"].as_array().cloned().unwrap_or_default();
+            assert_eq!(warnings.contains(&said.into()), is_ignored, "{title}");
+            assert_eq!(run.stderr.contains(said), is_ignored, "{title}");
+        }
+    }
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
 }

@@ -138,7 +138,8 @@ impl Store for S3 {
     }
 
     fn caveats(&self) -> Vec<String> {
-        self.opened.get().and_then(Opened::other_class).into_iter().collect()
+        let of = |opened: &Opened| [opened.other_class(), opened.ignored_checksum()].into_iter().flatten().collect();
+        self.opened.get().map(of).unwrap_or_default()
     }
 
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {

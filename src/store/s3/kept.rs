@@ -10,6 +10,7 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use super::Opened;
 use crate::diagnose::Finding;
 use crate::name::Key;
+use crate::plan::Checksum;
 use crate::store::StoreError;
 
 /// The class of an object of which a server names none.
@@ -55,6 +56,13 @@ impl Opened {
     pub(super) fn other_class(&self) -> Option<String> {
         let (asked, found) = (self.bucket.storage_class()?, self.learnt.class.get()?);
         (asked != found).then(|| format!("the server keeps objects in the class `{found}`, not in `{asked}`"))
+    }
+
+    /// Says that the server compares no checksum, where the plan asks for one by its name.
+    pub(super) fn ignored_checksum(&self) -> Option<String> {
+        let is_ignored = !self.learnt.compares_checksums.load(Ordering::Relaxed);
+        (self.bucket.checksum() == Checksum::Crc64Nvme && is_ignored)
+            .then(|| "the server compares no CRC64NVME, which `checksum = \"crc64nvme\"` asks for".to_owned())
     }
 
     /// Tells what was seen of the encryption and the class that the plan wants. That the encryption is not had has failed a
