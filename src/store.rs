@@ -338,6 +338,18 @@ pub enum StoreError {
         /// What it says in words, if anything.
         message: String,
     },
+    /// What answers is no S3 server.
+    #[error("cannot {doing} `{at}`: {server} answers as no S3 server does, with HTTP status {status}")]
+    Foreign {
+        /// The verb.
+        doing: &'static str,
+        /// The object or the place.
+        at: String,
+        /// The server's address.
+        server: String,
+        /// The status of the answer.
+        status: u16,
+    },
     /// The server did not answer.
     #[error("cannot {doing} `{at}`: {cause}")]
     Unreachable {

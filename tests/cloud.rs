@@ -15,7 +15,7 @@ use hitkeep_plan::store::{Body, Mode, Store};
 use crate::fixture::{Outcome, Site, minimal};
 use crate::redact::{self, plain};
 use crate::s3::{UPLOAD, bucket_of, plan};
-use crate::servers::{self, Answers, Faults, KMS_KEY, Metadata, Proxy, Server, Sink};
+use crate::servers::{self, Answers, Certificate, Faults, KMS_KEY, Metadata, Proxy, Server, Sink, Stranger, Tls};
 
 /// Where the AWS chain finds credentials, and what it has to be told for that.
 struct Way {
@@ -249,6 +249,83 @@ fn a_class_that_a_server_overlooks_is_said_by_the_doctor_and_in_the_record() {
         assert_eq!(run.stderr.matches("the class").count(), warnings.len(), "{}: {run:?}", server.name);
         let doctor = site.succeed(&["doctor", "plan.toml"]);
         assert_eq!(findings(&doctor.stdout, &["storage class"]), [found], "{}: {asked}", server.name);
+    }
+}
+
+#[test]
+fn what_is_no_s3_server_is_named_with_its_address() {
+    let page = "<html><head><title>404 Not Found</title></head><body>nginx</body></html>";
+    for (case, status, page, code) in [
+        ("a web server", "404 Not Found", page, 404),
+        ("a web server of few words", "404 Not Found", "", 404),
+        ("one that takes no such method", "405 Method Not Allowed", page, 405),
+        ("one that has a page for everything", "200 OK", page, 200),
+        ("one that sends elsewhere", "302 Found", page, 302),
+    ] {
+        let (site, stranger) = (Site::with(minimal()), Stranger::start(status, page));
+        let server = Server { endpoint: stranger.endpoint(), ..servers::s3s::server() };
+        site.write_plan(&plan(&server, "bucket", &site.path("")));
+        let seen = format!("http://{}` answers as no S3 server does, with HTTP status {code}", server.endpoint);
+        let help = "help: are `endpoint`, with its port, and `use_ssl` right? Something else answers there";
+        for words in [&["list", "plan.toml"][..], &["run", "plan.toml"], &["doctor", "plan.toml"]] {
+            let outcome = site.run(words);
+            let said = format!("{} {}", outcome.stdout, outcome.stderr);
+            let said = plain(&said);
+            assert_eq!(outcome.code, 5, "{case}: {words:?}: {said}");
+            assert!(said.contains(&seen) && said.contains(help), "{case}: {words:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn without_a_plan_help_speaks_of_variables() {
+    let server = servers::s3s::server();
+    let tls = Tls::before(&server, Certificate::Good);
+    let (site, bucket) = (Site::with(minimal()), server.new_bucket());
+    let url = format!("s3://{bucket}");
+    let around: &[(&str, &str)] = &[
+        ("HITKEEP_S3_ENDPOINT", &tls.server.endpoint),
+        ("HITKEEP_S3_ACCESS_KEY_ID", server.access_key),
+        ("HITKEEP_S3_SECRET_ACCESS_KEY", server.secret_key),
+        ("HITKEEP_S3_URL_STYLE", "path"),
+        ("HITKEEP_S3_USE_SSL", "true"),
+    ];
+    let ca = tls.server.ca.as_ref().unwrap().display().to_string();
+    for (variable, value, code, said) in [
+        ("SSL_CERT_FILE", &*ca, 0, ""),
+        ("SSL_CERT_FILE", "", 5, "help: name the CA of this server in `SSL_CERT_FILE`, if it is your own"),
+        (
+            "HITKEEP_S3_URL_STYLE",
+            "",
+            2,
+            "help: set `HITKEEP_S3_URL_STYLE=path`, or `HITKEEP_S3_URL_STYLE=vhost` if there is",
+        ),
+        (
+            "HITKEEP_S3_ENDPOINT",
+            &server.endpoint,
+            5,
+            "the server speaks plain HTTP at this port: say `HITKEEP_S3_USE_SSL=false`",
+        ),
+        (
+            "HITKEEP_S3_ENDPOINT",
+            "127.0.0.1:9",
+            5,
+            "help: is `HITKEEP_S3_ENDPOINT` right, with its port, and does the server run?",
+        ),
+        ("HITKEEP_S3_SECRET_ACCESS_KEY", "", 2, "help: set `$HITKEEP_S3_SECRET_ACCESS_KEY`, or do without both"),
+    ] {
+        let mut command = site.command(&["list", &url]);
+        command.envs(around.iter().copied().filter(|(name, _)| *name != variable));
+        if !value.is_empty() {
+            command.env(variable, value);
+        }
+        let begun = Instant::now();
+        let outcome = Outcome::of(command);
+        let words = plain(&outcome.stderr);
+        assert_eq!(outcome.code, code, "{variable}={value}: {outcome:?}");
+        assert!(words.contains(said), "{variable}={value}: {words}");
+        // Ten tries, as a run makes them, take half a minute.
+        assert!(begun.elapsed() < Duration::from_secs(15), "{variable}={value}: {:?}", begun.elapsed());
     }
 }
 

@@ -409,7 +409,7 @@ plan::plain-secret
    · ───────────┬───────────
    ·            ╰── a key in an address
    ╰────
-  help: say where it is found, with `access_key_id` and `secret_access_key`
+  help: say where it is found, with `HITKEEP_S3_ACCESS_KEY_ID` and `HITKEEP_S3_SECRET_ACCESS_KEY`
 
 the command line: 1 error
 

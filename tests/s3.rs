@@ -260,7 +260,7 @@ fn make_foreign(server: &Server, site: &Site, bucket: &str, set: &str) {
 #[test]
 fn what_a_server_refuses_is_told_with_a_way_out() {
     let Some(server) = servers().into_iter().find(|server| server.name == "garage") else { return };
-    let mut said = String::new();
+    let (mut said, tls) = (String::new(), Tls::before(&server, Certificate::Good));
     for (case, change) in [
         (
             "no such bucket",
@@ -272,6 +272,11 @@ fn what_a_server_refuses_is_told_with_a_way_out() {
         ("another region", &|plan| plan.replace("region = \"garage\"", "region = \"eu-central-1\"")),
         ("nobody listens", &|plan| plan.replace(&server.endpoint, "127.0.0.1:9")),
         ("plain HTTP spoken to as TLS", &|plan| plan.replace("use_ssl = false", "use_ssl = true")),
+        ("TLS spoken to as plain HTTP", &|plan| plan.replace(&server.endpoint, &tls.server.endpoint)),
+        ("certificates that are not there", &|plan| {
+            let named = plan.replace("use_ssl = false", "use_ssl = true\nca_bundle = \"ca.pem\"");
+            named.replace(&server.endpoint, &tls.server.endpoint)
+        }),
     ] {
         let site = Site::with(minimal());
         let bucket = server.new_bucket();
@@ -279,8 +284,14 @@ fn what_a_server_refuses_is_told_with_a_way_out() {
         fs::write(site.path("other-secret"), "wrong").unwrap();
         site.write_plan(&change(plan(&server, &bucket, &site.path(""))));
         let outcome = site.run(&["list", "plan.toml"]);
-        let text =
-            redact::outcome(&site, &outcome).replace(&server.endpoint, "[ENDPOINT]").replace(&bucket, "[BUCKET]");
+        let text = redact::outcome(&site, &outcome)
+            .replace(&server.endpoint, "[ENDPOINT]")
+            .replace(&tls.server.endpoint, "[TLS ENDPOINT]")
+            .replace(&bucket, "[BUCKET]");
+        if case == "a secret that is not there" {
+            let told = site.run(&["list", "plan.toml", "--log", "json"]).stderr;
+            assert!(told.contains("\"help\":\"put it where the plan says"), "{told}");
+        }
         // Both are listed at one time, and either may be the first to fail.
         writeln!(said, "## {case}\n{}", text.replace("/hitkeep/shared`", "/hitkeep/runs`")).unwrap();
     }

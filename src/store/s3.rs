@@ -56,6 +56,7 @@ pub struct S3 {
     bucket: Bucket,
     upload: Upload,
     hidden: Hidden,
+    insists: bool,
     opened: OnceCell<Opened>,
 }
 
@@ -63,7 +64,14 @@ impl S3 {
     /// Returns the store of a bucket, which moves objects as `upload` says.
     #[must_use]
     pub fn new(bucket: &Bucket, upload: Upload) -> Self {
-        Self { bucket: bucket.clone(), upload, hidden: Hidden::default(), opened: OnceCell::new() }
+        Self { bucket: bucket.clone(), upload, hidden: Hidden::default(), insists: true, opened: OnceCell::new() }
+    }
+
+    /// Returns the same store for someone who waits for an answer: where nobody listens to begin with, it says so at once,
+    /// and does not try again for half a minute as at night.
+    #[must_use]
+    pub fn at_hand(self) -> Self {
+        Self { insists: false, ..self }
     }
 
     /// Returns the same store for someone who hides its credentials too, as soon as they are known.
@@ -74,7 +82,7 @@ impl S3 {
 
     /// Returns the bucket ready for requests, after fetching the secrets from where the plan says that they are.
     async fn opened(&self) -> Result<&Opened, StoreError> {
-        let open = || Opened::new(&self.bucket, self.upload, self.hidden.clone());
+        let open = || Opened::new(&self.bucket, self.upload, self.insists, self.hidden.clone());
         let failed = |cause| StoreError::Unopened { at: locate(&self.bucket, ""), cause };
         self.opened.get_or_try_init(open).await.map_err(failed)
     }
@@ -192,9 +200,9 @@ struct Head {
 }
 
 impl Opened {
-    async fn new(bucket: &Bucket, upload: Upload, hidden: Hidden) -> Result<Self, OpenError> {
+    async fn new(bucket: &Bucket, upload: Upload, insists: bool, hidden: Hidden) -> Result<Self, OpenError> {
         let clock = ServerClock::default();
-        let client = client::open(bucket, &upload, &clock, &hidden).await?;
+        let client = client::open(bucket, &upload, insists, &clock, &hidden).await?;
         Ok(Self {
             client,
             bucket: bucket.clone(),
@@ -223,7 +231,12 @@ impl Opened {
 
     /// Returns a function that words a refusal of the server, or its silence, while `doing` something with `key`.
     fn failed<'s, E: Refused>(&'s self, doing: &'static str, key: &'s str) -> impl FnOnce(E) -> StoreError + 's {
-        move |error| error.worded(doing, self.locate(key), &self.hidden)
+        move |error| error.worded(doing, self.locate(key), &self.server(), &self.hidden)
+    }
+
+    /// Names the server, for a person.
+    fn server(&self) -> String {
+        self.bucket.endpoint().map_or_else(|| "AWS".to_owned(), |endpoint| format!("`{endpoint}`"))
     }
 
     fn sends_checksums(&self) -> bool {
