@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use hitkeep_plan::event::Meter;
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::name::Key;
 use hitkeep_plan::plan::{self, Bucket, Plan, Surroundings, Upload};
+use hitkeep_plan::secret::Hidden;
 use hitkeep_plan::store::contract::{self, Creation};
 use hitkeep_plan::store::s3::S3;
 use hitkeep_plan::store::{Body, Mode, Moved, Part, Store, StoreError};
@@ -584,6 +586,38 @@ fn credentials_are_said_nowhere() {
         for (secret, what) in [(server.secret_key, "secret"), (id, "id"), ("marker-session-token", "token")] {
             let at = said.find(secret).map(|at| said[at.saturating_sub(300)..(at + 60).min(said.len())].to_owned());
             assert_eq!(at, None, "{}: the {what} is said", server.name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_in_no_debug_output_and_in_no_panic() {
+    const MARKERS: [&str; 3] = ["MARKERKEYID", "MARKERSECRETACCESSKEY", "MARKERSESSIONTOKEN"];
+    for server in servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server { access_key: MARKERS[0], secret_key: MARKERS[1], ..server };
+        fs::write(folder.path().join("token"), MARKERS[2]).unwrap();
+        // With a plan for keys of its own, whose files these are.
+        let text = plan(&server, "bucket", folder.path())
+            .replace("secret_access_key", "session_token = { file = \"token\" }\nsecret_access_key");
+        let around = Surroundings {
+            host: "here".to_owned(),
+            directory: folder.path().to_owned(),
+            variables: BTreeMap::new(),
+            real_path: Path::to_owned,
+        };
+        let plan = Plan::read(&text, "plan.toml", &around).unwrap().plan;
+        let plan::Store::Bucket(bucket) = plan.destinations()[0].store() else { panic!("a bucket is no directory") };
+        let hidden = Hidden::of(&plan);
+        let store = S3::new(bucket, UPLOAD).hiding(&hidden);
+        let refused = store.put(&key("file"), Body::Bytes(vec![7]), Mode::Create, &Meter::default()).await.unwrap_err();
+        let said = format!("{plan:?} {store:?} {store:#?} {hidden:?} {refused:?} {refused}");
+        let panicked =
+            std::panic::catch_unwind(AssertUnwindSafe(|| panic!("{said} {:?}", (&store, &refused)))).unwrap_err();
+        let panicked = panicked.downcast_ref::<String>().unwrap();
+        assert!(panicked.len() > 1000 && panicked.contains("Opened"), "the open store is shown: {panicked}");
+        for marker in MARKERS {
+            assert!(!panicked.contains(marker), "{}: {marker} is said", server.name);
         }
     }
 }

@@ -28,12 +28,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption, StorageClass};
 use tokio::sync::OnceCell;
 
 use self::buffers::Buffers;
-use self::client::ServerClock;
+use self::client::{Quiet, ServerClock};
 use self::pace::Pace;
 use self::refusal::Refused;
 use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
@@ -158,7 +157,7 @@ impl Store for S3 {
 /// A bucket that is ready for requests.
 #[derive(Debug)]
 struct Opened {
-    client: Client,
+    client: Quiet,
     bucket: Bucket,
     upload: Upload,
     buffers: Buffers,

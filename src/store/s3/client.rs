@@ -1,5 +1,7 @@
 //! The client of a bucket: credentials, TLS, retries, and a clock that is the server's.
 
+use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -59,7 +61,7 @@ pub(super) async fn open(
     insists: bool,
     clock: &ServerClock,
     hidden: &Hidden,
-) -> Result<Client, OpenError> {
+) -> Result<Quiet, OpenError> {
     let http = http_client(bucket, upload)?;
     let mut surroundings = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if let Some(region) = bucket.region() {
@@ -97,7 +99,25 @@ pub(super) async fn open(
     if let Some(endpoint) = bucket.endpoint() {
         settings = settings.endpoint_url(endpoint);
     }
-    Ok(Client::from_conf(settings.build()))
+    Ok(Quiet(Client::from_conf(settings.build())))
+}
+
+/// A client that shows nothing of itself: the SDK's would show the id of the access key.
+#[derive(Clone)]
+pub(super) struct Quiet(Client);
+
+impl Deref for Quiet {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Quiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client")
+    }
 }
 
 /// Returns a quota of retries of this store's own: on a bad line a bulk upload would use up the SDK's in a moment.
