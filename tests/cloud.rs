@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hitkeep_plan::event::Meter;
@@ -346,6 +348,76 @@ fn a_checksum_that_is_asked_for_by_name_and_overlooked_is_said() {
             assert_eq!(run.stderr.contains(said), is_ignored, "{title}");
         }
     }
+}
+
+/// The plans for buckets that people start from, and what a server here needs to be told that theirs does not.
+const STARTERS: [(&str, &[(&str, &str)]); 3] = [
+    ("aws", &[("HITKEEP_S3_ENDPOINT", "[VHOST]")]),
+    ("minio", &[("\"localhost:9000\"", "\"[ADDRESS]\"")]),
+    ("r2", &[("\"YOUR_ACCOUNT_ID.r2.cloudflarestorage.com\"", "\"[VHOST]\"")]),
+];
+
+#[test]
+fn each_plan_to_start_from_backs_up_and_comes_back() {
+    let Some(server) = servers::ceph::server() else { return };
+    for (name, told) in STARTERS {
+        let site = Site::with(minimal());
+        let text =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("plans/{name}.toml"))).unwrap();
+        let bucket = text.split("s3://").nth(1).unwrap().split(['/', '"']).next().unwrap().to_owned();
+        runtime().block_on(server.client().create_bucket().bucket(&bucket).send()).unwrap();
+        let port = server.endpoint.rsplit(':').next().unwrap();
+        let here = |text: &str| {
+            text.replace("[VHOST]", &format!("s3.story.internal:{port}")).replace("[ADDRESS]", &server.endpoint)
+        };
+        let text = told.iter().fold(text, |text, (theirs, ours)| text.replace(theirs, &here(ours)));
+        site.write_plan(&text.replace("/var/lib/hitkeep/data", "data"));
+        fs::write(site.path("hosts"), format!("127.0.0.1 localhost {bucket}.s3.story.internal\n")).unwrap();
+        for words in [
+            &["check", "plan.toml"][..],
+            &["run", "plan.toml"],
+            &["verify", "plan.toml"],
+            &["restore", "plan.toml", "--to", "new"],
+        ] {
+            let Some(mut command) = with_hosts(&site, words) else { return };
+            command
+                .env("HITKEEP_S3_ACCESS_KEY_ID", server.access_key)
+                .env("HITKEEP_S3_SECRET_ACCESS_KEY", server.secret_key)
+                .env("HITKEEP_S3_USE_SSL", "false")
+                .envs(
+                    told.iter()
+                        .filter(|(name, _)| name.starts_with("HITKEEP_"))
+                        .map(|(name, value)| (name, here(value))),
+                );
+            let outcome = Outcome::of(command);
+            assert_eq!(outcome.code, 0, "{name}: {words:?}: {outcome:?}");
+        }
+        assert!(site.path("new/hitkeep.db").exists(), "{name}");
+    }
+}
+
+/// Returns the program with `words` where the file `hosts` of the site says which hosts there are; nothing where this
+/// process may not have that.
+fn with_hosts(site: &Site, words: &[&str]) -> Option<Command> {
+    const SCRIPT: &str = "mount --bind hosts /etc/hosts && exec \"$@\"";
+    let wrapped = |program: &[&str]| {
+        let mut command = site.command(&[]);
+        let environment: Vec<_> =
+            command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", SCRIPT, "sh"]).args(program);
+        command
+            .current_dir(site.path(""))
+            .env_clear()
+            .envs(environment)
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+    };
+    if !wrapped(&["true"]).output().is_ok_and(|output| output.status.success()) {
+        redact::skipped("`unshare` may not give a process hosts of its own here");
+        return None;
+    }
+    Some(wrapped(&[&[env!("CARGO_BIN_EXE_hitkeep-plan")], words].concat()))
 }
 
 fn runtime() -> tokio::runtime::Runtime {
