@@ -23,7 +23,7 @@ mod verify;
 
 pub use archive::archive;
 pub use backup::{backup, unbegun};
-pub use coverage::{Newest, coverage};
+pub use coverage::{Newest, StoredSet, Unread, coverage};
 pub use doctor::{Examined, Patient, doctor};
 pub use drill::drill;
 pub use hook::{Ended, Hook, Ran};

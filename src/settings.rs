@@ -57,6 +57,8 @@ const KNOWN: [(&str, bool); 13] = [
 pub struct Variables {
     values: BTreeMap<&'static str, Variable>,
     notes: Vec<Diagnostic>,
+    /// What else may set some of them, and was not read.
+    unseen: Vec<Diagnostic>,
 }
 
 /// A variable that is set, to more than nothing.
@@ -90,7 +92,7 @@ impl Variables {
         let place = |line| label.map_or_else(|| format!("line {line}"), |label| format!("{label}, line {line}"));
         let file = env_file::read(text, lookup);
         for assignment in file.assignments {
-            self.set(&assignment.name, Some(assignment.value), place(assignment.line));
+            self.set(&assignment.name, assignment.value, place(assignment.line));
         }
         for line in file.unread {
             let is_ours = text.lines().nth(line - 1).is_some_and(|text| text.contains("HITKEEP_"));
@@ -102,10 +104,22 @@ impl Variables {
 
     /// Takes the variables that a service sets itself; they come before those of its files.
     pub fn take_service(&mut self, service: Service) -> Ground {
+        self.unseen.extend(service.unseen().map(|what| unseen(&what)));
         for entry in &service.environment {
             self.set(&entry.name, entry.value.clone(), format!("line {}", entry.line));
         }
         Ground::Container(service)
+    }
+
+    /// Notes that Compose reads this file as well, which was not read here.
+    pub fn pass_over(&mut self, file: &str) {
+        self.unseen.push(unseen(&format!("Compose also reads `{file}`")));
+    }
+
+    /// Returns what there is to say of what may set variables and was not read.
+    #[must_use]
+    pub fn unseen(&self) -> &[Diagnostic] {
+        &self.unseen
     }
 
     /// Returns whether none is set.
@@ -139,6 +153,12 @@ impl Variables {
     fn get(&self, name: &str) -> Option<&Variable> {
         self.values.get(name)
     }
+}
+
+/// Says of something that it was not followed.
+fn unseen(what: &str) -> Diagnostic {
+    Diagnostic::warning(code::UNSEEN, format!("{what}, and what is set there is not seen"))
+        .help("name a file with what `docker compose config` prints: that is all in one")
 }
 
 fn not_set(variable: &Variable, missing: &[String]) -> Diagnostic {
@@ -183,7 +203,7 @@ impl Settings {
     /// of them is an error, and what there is to say of them.
     #[must_use]
     pub fn read(variables: &Variables, ground: &Ground, origin: &str) -> (Option<Self>, Vec<Diagnostic>) {
-        let mut notes = variables.notes.clone();
+        let mut notes = [&variables.unseen[..], &variables.notes].concat();
         let paths = paths::read(variables, ground, &mut notes);
         let is_bucket = |place: &Option<Place>| matches!(place, Some(Place::Bucket { .. }));
         let interval = number(variables, BACKUP_INTERVAL, DEFAULT_INTERVAL, 1, &mut notes);

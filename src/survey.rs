@@ -12,7 +12,7 @@ mod sets;
 mod status;
 mod theirs;
 
-pub use archive::{archive, archived, rows};
+pub use archive::{archive, archived, coverage, rows};
 pub use growth::growth;
 pub use last::last_run;
 pub use own::{Known, Own, own};

@@ -33,6 +33,7 @@ pub use due::{Waiting, coming, due, first_due};
 pub use facts::{
     AdoptFacts, ArchiveDestination, ArchiveFacts, ArchiveReached, BackupFacts, Before, DatabaseFact, DestinationFact,
     LostFile, Place, Predecessor, Reached, RestoreFacts, RowsFacts, Seen, Spent, TheirFiles, TheirSet, TheirSnapshot,
+    UnreadRecord,
 };
 pub use held::held;
 pub use lifecycle::{

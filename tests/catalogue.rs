@@ -104,6 +104,7 @@ pub(crate) struct World {
     pub(crate) prefix: Prefix,
     pub(crate) ids: Vec<SnapshotId>,
     newest: Option<(SnapshotId, Sha256)>,
+    series: RunId,
 }
 
 /// The files of every snapshot.
@@ -115,7 +116,13 @@ const FILES: [(&str, &str); 3] = [
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { store: Counting::default(), prefix: "hitkeep".parse().unwrap(), ids: Vec::new(), newest: None }
+        Self {
+            store: Counting::default(),
+            prefix: "hitkeep".parse().unwrap(),
+            ids: Vec::new(),
+            newest: None,
+            series: RunId::fixed([7; 16]),
+        }
     }
 
     pub(crate) fn databases() -> [DatabaseId; 2] {
@@ -206,7 +213,7 @@ impl World {
             guards: None,
             warnings: Vec::new(),
             failures: Vec::new(),
-            series: Some(RunId::fixed([7; 16])),
+            series: Some(self.series),
             hooks: Vec::new(),
             ended_with: None,
             place: None,
@@ -403,6 +410,31 @@ async fn a_new_run_reads_one_record_of_thousands_or_a_few_where_the_host_is_new(
         let (runs, folders_and_manifests) = (2, 1);
         assert_eq!(store.requests.load(Ordering::SeqCst) - before, runs + folders_and_manifests + records);
     }
+}
+
+/// However many sets of another series are newer, a host finds those that it remembers.
+#[tokio::test]
+async fn a_host_finds_its_own_sets_behind_hundreds_of_another_series() {
+    let (mut world, state) = (World::new(), Memory::default());
+    let ours = world.seal(&World::databases()).await;
+    let record = world.record(ours, &World::databases());
+    let RunRecord { job, destination, run, .. } = &record;
+    let key = format!("runs/{ours}.{job}.{destination}.{run}.json").parse().unwrap();
+    state.put(&key, Body::Bytes(record.write()), Mode::Create, &Meter::default()).await.unwrap();
+    world.series = RunId::fixed([8; 16]);
+    for _ in 0..450 {
+        world.seal(&World::databases()).await;
+    }
+    let own = survey::own(&state, "plan", job, destination, None).await;
+    for asked in [Asked::All, Asked::Newest(20), Asked::At(At::Latest)] {
+        let catalogue = survey::catalogue(&world.store, &world.prefix, asked, &own).await.unwrap();
+        assert_eq!((catalogue.home, catalogue.doubt), (Some(RunId::fixed([7; 16])), None), "{asked:?}");
+        let latest = catalogue.latest().map(|set| set.id);
+        assert_eq!(latest, Some(ours).filter(|_| asked != Asked::Newest(20)), "{asked:?}");
+    }
+    let (plan, stores) = (Site::with(minimal()).read_plan(PLAN), [Arc::new(world.store) as Arc<dyn Store>]);
+    let last = survey::last_run("plan", plan.jobs().next().unwrap(), &stores, &state).await.unwrap();
+    assert_eq!(last, Some(record.started_at), "and goes on from them");
 }
 
 #[test]

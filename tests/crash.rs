@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hitkeep_plan::duck::capture::Patience;
 use hitkeep_plan::duck::{Limits, Session, compare};
-use hitkeep_plan::event::{Event, Listener, Meter, Silence};
+use hitkeep_plan::event::{Event, Listener, Meter, Silence, TaskId};
 use hitkeep_plan::hitkeep;
 use hitkeep_plan::measure::{Bytes, Sha256};
 use hitkeep_plan::name::{DatabaseId, Key, Name, Prefix, RunId};
@@ -105,15 +105,23 @@ impl World {
 
     /// Looks and plans, over a destination that may not answer.
     async fn plan_work(&self, store: &Arc<dyn Store>, is_locked: bool, now: Timestamp) -> BackupWork {
-        let (job, staging) = (&self.plan.backups()[0], self.site.path("staging"));
         let silent = (!is_locked).then(|| (self.destination(), "no lock".to_owned())).into_iter().collect();
+        self.plan_work_at(&[Arc::clone(store)], silent, now).await
+    }
+
+    async fn plan_work_at(
+        &self,
+        stores: &[Arc<dyn Store>],
+        silent: BTreeMap<Name, String>,
+        now: Timestamp,
+    ) -> BackupWork {
+        let (job, staging) = (&self.plan.backups()[0], self.site.path("staging"));
         let (limits, stop) = (&self.limits(), Stop::default());
         let (staging, patience) = (&staging, Patience::default());
         let means = Means { limits, staging, patience, clock: Timestamp::now, tell: &Silence, stop: &stop };
-        let facts =
-            survey::backup(job, installation(job), &[Arc::clone(store)], &Known { silent, ..Known::default() }, &means)
-                .await
-                .unwrap();
+        let facts = survey::backup(job, installation(job), stores, &Known { silent, ..Known::default() }, &means)
+            .await
+            .unwrap();
         work::backup(job, installation(job), &facts, staging, RunId::fresh(now), now).unwrap()
     }
 
@@ -319,6 +327,56 @@ async fn a_run_that_is_stopped_at_any_step_seals_everything_or_nothing() {
             status => assert_eq!((status, record.exit_code), (Status::Failed, exit::TERMINATED), "{about}"),
         }
         assert_eq!(stop.reason().is_none(), step > steps, "{about}: the steps are those that were counted");
+    }
+}
+
+/// Gives the word to stop when the first destination is sealed.
+#[derive(Debug, Default)]
+struct StopAtSeal {
+    stop: Stop,
+    seal: OnceLock<TaskId>,
+}
+
+impl Listener for StopAtSeal {
+    fn hear(&self, event: &Event) {
+        match event {
+            Event::TaskStarted { task, title, .. } if title.starts_with("seal ") => drop(self.seal.set(*task)),
+            Event::TaskDone { task, .. } if self.seal.get() == Some(task) => self.stop.request(Reason::Terminate),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_stopped_between_two_destinations_is_made_up_for() {
+    let mut world = World::new().await;
+    let nas = "[destination.nas]\nurl = \"nas\"\n\n[backup";
+    world.plan = world.site.read_plan(&PLAN.replace("[backup", nas).replace("[\"disk\"]", "[\"disk\", \"nas\"]"));
+    let (stores, state) = ([world.store().await, world.store().await], Memory::default());
+    let job = world.plan.jobs().next().unwrap();
+    let before = survey::last_run("plan", job, &stores, &state).await.unwrap();
+    let named = job.to().iter().map(|to| to.name().clone()).zip(stores.iter().cloned());
+    let stores_by_name: BTreeMap<Name, Arc<dyn Store>> = named.collect();
+    let mut first = None;
+    for round in 1..=3 {
+        let stopper = Arc::new(StopAtSeal::default());
+        let stop = stopper.stop.clone();
+        let outside = Outside { stores: stores_by_name.clone(), ..world.outside(&stores[0], stopper, stop) };
+        let now = Timestamp::now() + SignedDuration::from_secs(round);
+        let work = world.plan_work_at(&stores, BTreeMap::new(), now).await;
+        let records = run::backup(&work, &outside).await;
+        let ended: Vec<_> = records.iter().map(|record| (record.status, record.exit_code)).collect();
+        assert_eq!(ended, [(Status::Complete, exit::DONE), (Status::Failed, exit::TERMINATED)], "{records:?}");
+        for record in &records {
+            let RunRecord { snapshot, job, destination, run, .. } = record;
+            let key = format!("runs/{snapshot}.{job}.{destination}.{run}.json").parse().unwrap();
+            state.put(&key, Body::Bytes(record.write()), Mode::Create, &Meter::default()).await.unwrap();
+        }
+        let last = survey::last_run("plan", job, &stores, &state).await.unwrap();
+        first = first.or(Some(records[0].started_at));
+        // What was stopped three times in a row has had its time.
+        let expected = if round < 3 { before } else { first };
+        assert_eq!(last, expected, "round {round}");
     }
 }
 

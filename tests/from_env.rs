@@ -158,7 +158,7 @@ proptest! {
     #[test]
     fn the_plan_speaks_to_the_bucket_as_hitkeep_does(
         server in server(),
-        folder in select(vec!["", "/hitkeep", "/a/b", "/ü ö"]),
+        folder in select(vec!["", "/hitkeep", "/a/b", "/ü ö", "/{{ host }}", "/{% if {{{{", "/{a}}"]),
         (key, token) in (any::<bool>(), any::<bool>()),
         retention in option::of(1..100_000_u32),
     ) {

@@ -285,6 +285,15 @@ fn init_writes_a_plan_that_passes_and_never_over_another() {
 }
 
 #[test]
+fn a_plan_that_is_no_text_is_told_with_its_line() {
+    let site = bare();
+    fs::write(site.path("plan.toml"), b"version = 1\n# Sicherung f\xfcr den Server\n").unwrap();
+    let told = site.run(&["check", "plan.toml"]);
+    let expected = "error: plan.toml:2: this is not UTF-8\n help: save the plan as UTF-8\n";
+    assert_eq!((told.code, told.stdout.as_str(), told.stderr.as_str()), (2, "", expected));
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let site = Site::with(minimal());
     for words in [

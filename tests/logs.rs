@@ -33,6 +33,22 @@ fn a_run_is_logged_as_json_with_its_id_throughout() {
 }
 
 #[test]
+fn a_line_of_a_shard_says_of_which() {
+    let site = Site::with(minimal());
+    let outcome = site.run(&["run", "plan.toml", "--shard", "1/3", "--log", "json"]);
+    let (lines, _) = lines(&site, &outcome.stderr);
+    assert!(
+        lines.len() > 2 && lines.iter().all(|line| line["shard"] == "1/3" && line["job"] == "nightly"),
+        "{lines:?}"
+    );
+    assert!(outcome.stdout.starts_with("nightly, shard 1/3: set "), "{outcome:?}");
+    fs::rename(site.path("data"), site.path("away")).unwrap();
+    let failed = site.run(&["run", "plan.toml", "--shard", "0/3", "--log", "json"]);
+    let last: Value = serde_json::from_str(failed.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!((failed.code, &last["shard"], &last["level"]), (4, &"0/3".into(), &"error".into()), "{failed:?}");
+}
+
+#[test]
 fn what_goes_wrong_is_logged_as_json() {
     let site = Site::with(minimal());
     let mut all = String::new();

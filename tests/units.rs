@@ -70,8 +70,9 @@ fn shown(site: &Site, words: &[&str]) -> String {
 fn a_cluster_a_repository_and_a_host_are_given_their_files() {
     let (site, plan) = site_with(PLAN_OF_ALL);
     golden("units-kubernetes.txt", &shown(&site, &["units", plan, "--kubernetes"]));
-    golden("units-kubernetes-shards.txt", &shown(&site, &["units", plan, "--kubernetes", "--shards", "3"]));
     golden("units-github.txt", &shown(&site, &["units", plan, "--github", "--image", "registry.example/plan:1"]));
+    let (site, plan) = site_with(&PLAN_OF_ALL.replace("delete   = true\n", ""));
+    golden("units-kubernetes-shards.txt", &shown(&site, &["units", plan, "--kubernetes", "--shards", "3"]));
     site.write_plan(&PLAN.replace("prefix =", "schedule = \"@daily\"\nprefix ="));
     golden("units-daemon.txt", &shown(&site, &["units", "plan.toml", "--systemd", "--daemon"]));
 }
@@ -93,13 +94,33 @@ fn a_pod_has_no_credentials_of_systemd() {
 
 #[test]
 fn a_pod_of_a_shard_has_no_name_that_lasts() {
-    let text = PLAN_OF_ALL.replace("prefix   = \"rows\"", "prefix   = \"{{ host }}/rows\"");
-    let (site, plan) = site_with(&text);
+    for host in ["{{ host }}", "{{ env.HOSTNAME }}", "{{ env.HOSTNAME | lower }}"] {
+        let text = PLAN_OF_ALL.replace("prefix   = \"rows\"", &format!("prefix   = \"{host}/rows\""));
+        let (site, plan) = site_with(&text);
+        let units = |words: &[&str]| {
+            let mut command = site.command(&[&["units", plan, "--kubernetes"], words].concat());
+            command.env("HOSTNAME", "a-pod");
+            Outcome::of(command)
+        };
+        let refused = units(&["--shards", "3"]);
+        let said = "error: the `prefix` of `other-rows` holds the name of the host, and the pods of shards have another one \
+                    for each run\n help: write another word in its `prefix`, the same for every run\n";
+        assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.as_str()), (2, "", said), "{host}");
+        assert_eq!(units(&[]).code, 0, "{host}");
+    }
+}
+
+#[test]
+fn shards_in_pods_delete_nothing() {
+    let (site, plan) = site_with(PLAN_OF_ALL);
     let refused = site.run(&["units", plan, "--kubernetes", "--shards", "3"]);
-    let said = "error: the `prefix` of `other-rows` holds the name of the host, and the pods of shards have another one for \
-                each run\n help: write another word in its `prefix`, the same for every run\n";
+    let said = "error: `other-rows` deletes what it has archived, and the pods of shards open the shared database at the same \
+                time\n help: leave out its `delete`, or its `schedule` and run its shards one after the other while HitKeep \
+                is stopped\n";
     assert_eq!((refused.code, refused.stdout.as_str(), refused.stderr.as_str()), (2, "", said));
-    site.succeed(&["units", plan, "--kubernetes"]);
+    // What no schedule asks for, no pod does.
+    let (site, plan) = site_with(&PLAN_OF_ALL.replace("schedule = \"7 4 * * *\"\n", ""));
+    site.succeed(&["units", plan, "--kubernetes", "--shards", "3"]);
 }
 
 /// Writes the files of a scheduler, and returns their paths.
@@ -126,10 +147,10 @@ fn what_kubernetes_is_given_it_takes() {
         Err(cause) => return skipped(&format!("kubernetes-validate {KUBERNETES} cannot be had: {cause}")),
     };
     for text in [PLAN_OF_ALL.to_owned(), PLAN.replace("prefix =", "schedule = \"@daily\"\nprefix =")] {
-        let (site, plan) = site_with(&text);
+        let (site, plan) = site_with(&text.replace("delete   = true\n", ""));
         let shards = written(&site, plan, &["--kubernetes", "--shards", "3"]);
         accepted(&python.with_file_name("kubernetes-validate"), &["--strict", "-k", KUBERNETES], &shards);
-        fs::remove_dir_all(site.path("written")).unwrap();
+        let (site, plan) = site_with(&text);
         let files = written(&site, plan, &["--kubernetes"]);
         accepted(&python.with_file_name("kubernetes-validate"), &["--strict", "-k", KUBERNETES], &files);
         // The plan in it is the plan.

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::measure::{Bytes, Grouped, counted};
-use crate::name::Name;
+use crate::name::{Name, Shard};
 use crate::record::{RunRecord, Status};
 use crate::run::exit;
 use crate::work::{self, ArchiveFacts, ArchiveWork, BackupWork};
 
 /// Says in a line per destination what was archived, and what was deleted then.
-pub(super) fn archive(work: &ArchiveWork, facts: &ArchiveFacts, records: &[RunRecord]) -> String {
+pub(super) fn archive(work: &ArchiveWork, facts: &ArchiveFacts, records: &[RunRecord], shard: Option<Shard>) -> String {
+    let job = Shard::title(&work.job, shard);
     let line = |(record, fact): (&RunRecord, &work::ArchiveDestination)| match (record.status, &record.archive) {
-        (Status::Failed, _) | (_, None) => format!("{}: nothing was sealed at {}\n", work.job, fact.place.at),
+        (Status::Failed, _) | (_, None) => format!("{job}: nothing was sealed at {}\n", fact.place.at),
         (status, Some(archive)) => format!(
-            "{}: archive {} is {status}: {} rows in {}, {} at {}\n",
-            work.job,
+            "{job}: archive {} is {status}: {} rows in {}, {} at {}\n",
             work.snapshot,
             Grouped(record.rows()),
             counted(archive.files.len(), "file"),
@@ -32,27 +32,27 @@ pub(super) fn archive(work: &ArchiveWork, facts: &ArchiveFacts, records: &[RunRe
     };
     let deleted = archives().next().filter(|archive| !archive.deleted.is_empty()).map(|archive| {
         let rows = Grouped(archive.deleted.values().sum());
-        format!("{}: {rows} rows deleted from {}\n", work.job, counted(archive.deleted.len(), "database"))
+        format!("{job}: {rows} rows deleted from {}\n", counted(archive.deleted.len(), "database"))
     });
     lines + &deleted.unwrap_or_default() + &left_out
 }
 
 /// Says in a line per destination what there is now.
-pub(super) fn backup(work: &BackupWork, records: &[RunRecord]) -> String {
+pub(super) fn backup(work: &BackupWork, records: &[RunRecord], shard: Option<Shard>) -> String {
+    let job = Shard::title(&work.job, shard);
     let places = work.series.iter().map(|series| (&series.seal.action.destination, &series.at));
     let places: BTreeMap<&Name, &String> =
         places.chain(work.there.iter().map(|there| (&there.destination, &there.at))).collect();
     let line = |record: &RunRecord| {
         let at = places.get(&record.destination).map_or("", |at| at.as_str());
         match record.status {
-            Status::Failed => format!("{}: nothing was sealed at {at}\n", work.job),
+            Status::Failed => format!("{job}: nothing was sealed at {at}\n"),
             Status::Skipped => {
                 let state = if record.exit_code == exit::DONE { "" } else { ", as a partial one" };
-                format!("{}: set {} is there already{state}, and nothing newer: {at}\n", work.job, work.snapshot)
+                format!("{job}: set {} is there already{state}, and nothing newer: {at}\n", work.snapshot)
             }
             status => format!(
-                "{}: set {} is {status}: {} of {}, {} rows, {} at {at}\n",
-                work.job,
+                "{job}: set {} is {status}: {} of {}, {} rows, {} at {at}\n",
                 work.snapshot,
                 record.captured.len(),
                 counted(record.expected.len(), "database"),

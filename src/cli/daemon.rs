@@ -17,6 +17,7 @@ use super::run::{do_job, refuse_none, warn_of_the_future};
 use super::shard::Portion;
 use super::{Voice, desk};
 use crate::event::{Event, Listener};
+use crate::name::Shard;
 use crate::plan::Plan;
 use crate::report::service;
 use crate::run::{Cause, Outcome};
@@ -136,7 +137,8 @@ impl Keeper {
         let (plan, name) = (Arc::clone(&self.plan), self.jobs[index].job.clone());
         let Some(job) = plan.jobs().find(|job| *job.name() == name) else { return Ok(()) };
         let (waits_for, stop) = (plan.timetable(job), self.stop.clone());
-        service::status(&format!("{name} is running"));
+        let title = Shard::title(&name, plan.shard());
+        service::status(&format!("{title} is running"));
         let mut running = std::pin::pin!(do_job(&plan, job, waits_for, false, &stop, self.voice, self.daemon.json));
         let mut is_told = false;
         let code = loop {
@@ -154,7 +156,7 @@ impl Keeper {
         let Some(waiting) = self.jobs.iter_mut().find(|waiting| waiting.job == name) else { return Ok(()) };
         // Where another host has done it, this one has no word of it.
         if last > waiting.last {
-            self.ended = format!("{name}: {} (exit code {code}); ", Outcome::of(code));
+            self.ended = format!("{title}: {} (exit code {code}); ", Outcome::of(code));
         }
         waiting.last = last.max(waiting.last);
         Ok(())
@@ -179,6 +181,7 @@ impl Keeper {
     fn outlook(&self) -> String {
         let coming = work::coming(&self.jobs, Timestamp::now()).map(|(job, start)| {
             let local = start.at.to_zoned_datetime(self.plan.timezone().clone());
+            let job = Shard::title(job, self.plan.shard());
             format!("next is {job}, {}", local.strftime("%a %F %H:%M:%S %:z"))
         });
         coming.unwrap_or_else(|| "nothing is to come".to_owned())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -41,8 +42,17 @@ pub(super) fn read_portion(path: &Path, portion: Portion) -> Result<Reading, Cli
 /// Reads a plan file in the surroundings of this process.
 pub(super) fn read_plan(path: &Path) -> Result<Reading, CliError> {
     let failed = |cause| CliError::File { doing: "read", path: path.to_owned(), cause };
-    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let text = String::from_utf8(std::fs::read(path).map_err(failed)?).map_err(|error| no_text(path, &error))?;
     read_text(&text, path)
+}
+
+fn no_text(path: &Path, error: &FromUtf8Error) -> CliError {
+    let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let line = before.split(|byte| *byte == b'\n').count();
+    CliError::Usage {
+        message: format!("{}:{line}: this is not UTF-8", path.display()),
+        help: "save the plan as UTF-8".to_owned(),
+    }
 }
 
 /// Reads the text of a plan, as if it were that of a file, in the surroundings of this process.

@@ -21,7 +21,8 @@ pub(super) struct FromEnv {
     /// environment has them, or the file that is named.
     #[arg(id = "from_env", long = "from-env")]
     is_wanted: bool,
-    /// The variables are in this file of `NAME=VALUE`, as Docker and systemd read them.
+    /// The variables are in this file of `NAME=VALUE`, as Docker and systemd read them; what is only named there is taken from
+    /// this environment.
     #[arg(long, value_name = "FILE", conflicts_with = "compose")]
     env_file: Option<PathBuf>,
     /// The variables, and the directories behind them, are those of HitKeep's service in this compose file.
@@ -45,6 +46,7 @@ impl FromEnv {
     pub(super) fn carry_out(&self, plan: &Path, voice: Voice) -> Result<u8, CliError> {
         let (variables, ground, origin) = self.find()?;
         if variables.is_empty() {
+            tell_problems(&Problems::new(&origin, "", variables.unseen().to_vec()));
             return Err(CliError::Usage {
                 message: format!("no variable of HitKeep's that a plan has an answer to is set in {origin}"),
                 help: "name where they are set, with --env-file or --compose; `init` alone writes a plan without them"
@@ -106,8 +108,25 @@ impl FromEnv {
             }
         }
         let ground = variables.take_service(service);
+        if let Some(name) = overriding(&path) {
+            variables.pass_over(name);
+        }
         Ok((variables, ground, origin))
     }
+}
+
+/// Returns the name of the file that Compose reads with one of these by itself, if there is one beside it.
+fn overriding(compose: &Path) -> Option<&'static str> {
+    const NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+    const OVERRIDING: [&str; 4] = [
+        "compose.override.yml",
+        "compose.override.yaml",
+        "docker-compose.override.yml",
+        "docker-compose.override.yaml",
+    ];
+    let name = compose.file_name()?;
+    let is_found_by_itself = NAMES.iter().any(|known| name == *known);
+    OVERRIDING.into_iter().find(|other| is_found_by_itself && compose.with_file_name(other).exists())
 }
 
 fn read(path: &Path) -> Result<String, CliError> {

@@ -16,7 +16,7 @@ use super::subject::{Kept, Spot};
 use super::{Voice, account, desk, drill, print, prune};
 use crate::diagnose::Diagnostic;
 use crate::event::{Event, Listener, Meter};
-use crate::name::{Key, Name, RunId};
+use crate::name::{Key, Name, RunId, Shard};
 use crate::plan::{self, Archive, Backup, Job, LATE, Plan, SourceKind, Timetable, Verify};
 use crate::record::{HookRecord, PlaceRecord, RunRecord, Status};
 use crate::report::log::Subject;
@@ -116,7 +116,7 @@ pub(super) async fn do_job(
     json: bool,
 ) -> u8 {
     let now = Timestamp::now();
-    let subject = Subject { run: RunId::fresh(now), job: job.name().clone() };
+    let subject = Subject { run: RunId::fresh(now), job: job.name().clone(), shard: plan.shard() };
     let tell = if json { Arc::new(Json) } else { voice.listener_of(Some(subject.clone())) };
     let tell = Arc::new(Tail::before(tell));
     let hidden = Hidden::of(plan);
@@ -349,7 +349,8 @@ impl JobDesk<'_> {
             Unbegun::Failed(error) => (error.to_string(), Err(error)),
             Unbegun::Skipped(why) if json => (why, Ok(exit::SKIPPED)),
             Unbegun::Skipped(why) => {
-                let said = voice.say(&format!("{}: skipped: {why}\n", self.job.name()));
+                let job = Shard::title(self.job.name(), self.plan.shard());
+                let said = voice.say(&format!("{job}: skipped: {why}\n"));
                 (why, said.map(|()| exit::SKIPPED))
             }
         };
@@ -656,7 +657,7 @@ async fn back_up(
 ) -> Result<Ended, CliError> {
     let work = plan_backup(job, look, staging, run, now).await?;
     let records = run::backup(&work, outside).await;
-    let summary = account::backup(&work, &records);
+    let summary = account::backup(&work, &records, outside.about.shard);
     Ok((records, summary))
 }
 
@@ -682,6 +683,6 @@ async fn archive(
 ) -> Result<Ended, CliError> {
     let (work, facts) = plan_archive(job, look, staging, run, now).await?;
     let records = run::archive(&work, outside).await;
-    let summary = account::archive(&work, &facts, &records);
+    let summary = account::archive(&work, &facts, &records, outside.about.shard);
     Ok((records, summary))
 }

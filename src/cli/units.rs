@@ -102,6 +102,9 @@ impl Units {
 fn unfit(unfit: &Unfit) -> CliError {
     let help = match unfit {
         Unfit::Secret(_) => "say where it is found with `env` or `file`",
+        Unfit::Deletes(_) => {
+            "leave out its `delete`, or its `schedule` and run its shards one after the other while HitKeep is stopped"
+        }
         Unfit::Host(_) => "write another word in its `prefix`, the same for every run",
     };
     CliError::Usage { message: unfit.to_string(), help: help.to_owned() }

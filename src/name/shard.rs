@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{DatabaseId, NameError, Prefix, TenantId};
+use super::{DatabaseId, Name, NameError, Prefix, TenantId};
 
 /// One of the parts, about equal, that the tenants of an installation are dealt out to: `0/3` is the first of three.
 ///
@@ -37,6 +37,12 @@ impl Shard {
             DatabaseId::Shared => self.index == 0,
             DatabaseId::Tenant(tenant) => part_of(tenant, self.count) == self.index,
         }
+    }
+
+    /// Names a job of a plan for people, of which this is about a part, if it is: `nightly, shard 0/3`.
+    #[must_use]
+    pub fn title(job: &Name, shard: Option<Self>) -> String {
+        shard.map_or_else(|| job.to_string(), |shard| format!("{job}, shard {shard}"))
     }
 
     /// Returns the folder of what belongs to it: `shard-0-of-3`.

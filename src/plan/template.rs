@@ -21,6 +21,9 @@ const NAMES: [&str; 6] = ["plan", "job", "source", "host", "vars", "env"];
 /// What makes the name of an environment variable look like a secret's.
 const SECRET: [&str; 4] = ["SECRET", "TOKEN", "PASSWORD", "KEY"];
 
+/// The variable that tells a container the name of its host.
+const HOSTNAME: &str = "env.HOSTNAME";
+
 /// What a template knows of the job it stands in.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
@@ -50,11 +53,12 @@ pub(super) fn prefix(
     }
 }
 
-/// Tells whether a template that was rendered once has the name of the host in it.
+/// Tells whether a template that was rendered once has the name of the host in it, of itself or by its variable.
 pub(super) fn names_host(template: &str) -> bool {
-    environment()
-        .template_from_str(template)
-        .is_ok_and(|template| template.undeclared_variables(false).contains("host"))
+    environment().template_from_str(template).is_ok_and(|template| {
+        let names = template.undeclared_variables(true);
+        names.contains("host") || names.contains(HOSTNAME)
+    })
 }
 
 fn render(desk: &mut Desk<'_>, variables: &mut Variables, at: &At<String>, scope: Scope<'_>) -> Option<String> {

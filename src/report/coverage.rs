@@ -10,6 +10,9 @@ pub fn coverage(coverage: &Coverage) -> String {
     let named = |CoveringSet { set, at }: &CoveringSet| format!("{set} in {at}");
     let snapshots = coverage.snapshots.iter().map(named).collect::<Vec<_>>().join(", ");
     let snapshot = match coverage.snapshots.len() {
+        0 if !coverage.problems.is_empty() => {
+            "no snapshot: no complete set of this source that can be read is anywhere".to_owned()
+        }
         0 => "no snapshot: no complete set of this source is anywhere".to_owned(),
         1 => format!("snapshot {snapshots}"),
         _ => format!("snapshots {snapshots}"),
@@ -43,12 +46,14 @@ fn verdict(coverage: &Coverage) -> String {
         rows => format!("every row that is known of is somewhere: {} of {sites}", Grouped(rows)),
     };
     let a_snapshot = if coverage.snapshots.len() > 1 { "a snapshot" } else { "the snapshot" };
+    let known = if coverage.problems.is_empty() { "" } else { ", as far as can be read" };
     let lost = "a file that held them is lost, and nothing proves that they are anywhere else";
     let lines = [
         coverage.is_whole().then_some(whole),
         are(total.nowhere).map(|are| format!("{are} nowhere: {lost}")),
         are(total.only_snapshot).map(|are| format!("{are} in {a_snapshot} only, and gone when that is")),
-        are(total.only_live).map(|are| format!("{are} live only, as whatever came or changed after {a_snapshot}")),
+        are(total.only_live)
+            .map(|are| format!("{are} live only, as whatever came or changed after {a_snapshot}{known}")),
     ];
     lines.into_iter().flatten().chain(coverage.problems.iter().cloned()).map(|line| line + "\n").collect()
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::event::{Event, Listener};
-use crate::name::{Name, RunId};
+use crate::name::{Name, RunId, Shard};
 use crate::plan::environment;
 
 /// The number of the format of JSON lines: fields may be added, none changes its meaning.
@@ -50,6 +50,9 @@ pub struct Subject {
     pub run: RunId,
     /// Its job.
     pub job: Name,
+    /// Which part of the plan it does; left out where that is all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
 }
 
 /// Writes a text for people, of one or more lines.

@@ -4,6 +4,8 @@
 pub(super) const INVALID_VALUE: &str = "hitkeep::invalid-value";
 /// No compose file, or not one with HitKeep in it.
 pub(super) const COMPOSE: &str = "hitkeep::compose";
+/// Something else that may set variables, and is not read.
+pub(super) const UNSEEN: &str = "hitkeep::unseen";
 /// A value that is made of variables, of which one is not set.
 pub(super) const NOT_SET: &str = "hitkeep::not-set";
 /// Archives are kept, or nothing, and no backups are made.

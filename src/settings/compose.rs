@@ -20,6 +20,8 @@ pub struct Service {
     pub(super) mounts: Vec<Mount>,
     /// The directory in the container that relative paths start in.
     pub(super) working_directory: PathBuf,
+    /// What of it is said elsewhere: the key, and its line, from 1.
+    elsewhere: Vec<(&'static str, usize)>,
     /// The names of all services, which are the names of hosts in the network of the containers.
     pub(super) hosts: Vec<String>,
 }
@@ -68,13 +70,16 @@ impl Service {
             let message = format!("line {} is no YAML: {}", error.marker().line(), error.info());
             Diagnostic::error(code::COMPOSE, message).help("name the compose file that HitKeep is started with")
         })?;
+        let include = documents.first().and_then(|document| get(document, "include"));
         let services = documents.first().and_then(|document| get(document, "services")).map(entries);
         let services = services.unwrap_or_default();
         let (name, node) = choose(&services, name)?;
         let reader = Reader { directory, lookup };
         let working_directory = get(node, "working_dir").and_then(text_of).map(|text| reader.expand(&text).text);
+        let elsewhere = [("include", include), ("extends", get(node, "extends"))].into_iter();
         Ok(Self {
             name: name.to_owned(),
+            elsewhere: elsewhere.filter_map(|(key, node)| Some((key, node?.span.start.line()))).collect(),
             environment: get(node, "environment").map(|node| reader.environment(node)).unwrap_or_default(),
             env_files: get(node, "env_file").map(|node| reader.env_files(node)).unwrap_or_default(),
             mounts: items(get(node, "volumes")).filter_map(|node| reader.mount(node)).collect(),
@@ -87,6 +92,11 @@ impl Service {
     #[must_use]
     pub fn env_files(&self) -> &[EnvFile] {
         &self.env_files
+    }
+
+    /// Says what of it stands elsewhere, and was not followed.
+    pub(super) fn unseen(&self) -> impl Iterator<Item = String> {
+        self.elsewhere.iter().map(|(key, line)| format!("`{key}` (line {line}) is not followed"))
     }
 
     /// Returns what is behind a path of the container: the place, with the rest of the path where that is on this host.

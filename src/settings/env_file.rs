@@ -10,7 +10,8 @@ use super::expand::{Expanded, Lookup, expand, name_length};
 /// A variable that a file sets.
 pub(super) struct Assignment {
     pub(super) name: String,
-    pub(super) value: Expanded,
+    /// Nothing where it is taken from the environment, which does not have it.
+    pub(super) value: Option<Expanded>,
     /// The line, from 1.
     pub(super) line: usize,
 }
@@ -23,7 +24,8 @@ pub(super) struct EnvFile {
     pub(super) unread: Vec<usize>,
 }
 
-/// Reads a file; a value may name variables that are set before it, or that `lookup` finds.
+/// Reads a file; a value may name variables that are set before it, or that `lookup` finds. A name alone stands for what
+/// `lookup` finds: Docker takes it from the environment.
 pub(super) fn read(text: &str, lookup: Lookup<'_>) -> EnvFile {
     let mut file = EnvFile::default();
     let mut values: BTreeMap<String, String> = BTreeMap::new();
@@ -42,10 +44,11 @@ pub(super) fn read(text: &str, lookup: Lookup<'_>) -> EnvFile {
             continue;
         };
         let value = match value {
-            Value::Literal(text) => Expanded::literal(text),
-            Value::Template(text) => expand(&text, &|name| values.get(name).cloned().or_else(|| lookup(name))),
+            Value::Literal(text) => Some(Expanded::literal(text)),
+            Value::Template(text) => Some(expand(&text, &|name| values.get(name).cloned().or_else(|| lookup(name)))),
+            Value::OfEnvironment => lookup(name).map(Expanded::literal),
         };
-        values.insert(name.to_owned(), value.text.clone());
+        values.extend(value.as_ref().map(|value| (name.to_owned(), value.text.clone())));
         file.assignments.push(Assignment { name: name.to_owned(), value, line });
         rest = after;
     }
@@ -55,7 +58,8 @@ pub(super) fn read(text: &str, lookup: Lookup<'_>) -> EnvFile {
 /// Returns every variable that a file sets, for values that name them.
 #[must_use]
 pub fn values(text: &str) -> BTreeMap<String, String> {
-    read(text, &|_| None).assignments.into_iter().map(|assignment| (assignment.name, assignment.value.text)).collect()
+    let assignments = read(text, &|_| None).assignments.into_iter();
+    assignments.filter_map(|assignment| Some((assignment.name, assignment.value?.text))).collect()
 }
 
 /// A value as it is written.
@@ -63,6 +67,8 @@ enum Value {
     Literal(String),
     /// A text that may name variables.
     Template(String),
+    /// There is only the name.
+    OfEnvironment,
 }
 
 /// Splits the assignment that a text begins with from the lines that follow it.
@@ -70,7 +76,13 @@ fn assignment(text: &str) -> Option<(&str, Value, &str)> {
     let text = text.trim_start();
     let text = text.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).unwrap_or(text).trim_start();
     let (name, rest) = text.split_at(name_length(text));
-    let rest = rest.trim_start_matches([' ', '\t']).strip_prefix('=').filter(|_| !name.is_empty())?;
+    if name.is_empty() {
+        return None;
+    }
+    if rest.split('\n').next().unwrap_or_default().trim().is_empty() {
+        return Some((name, Value::OfEnvironment, next_line(rest)));
+    }
+    let rest = rest.trim_start_matches([' ', '\t']).strip_prefix('=')?;
     let rest = rest.trim_start_matches([' ', '\t']);
     if let Some(quoted) = rest.strip_prefix('\'') {
         let (value, after) = quoted.split_once('\'')?;
@@ -126,9 +138,16 @@ mod tests {
                     F=#nothing\n\
                     no assignment\n\
                     G=\"never closed\n\
-                    H=${D}/${NONE:-default}/${OUTSIDE}\n";
+                    H=${D}/${NONE:-default}/${OUTSIDE}\n\
+                    OUTSIDE\r\n\
+                    INSIDE \n\
+                    export OUTSIDE";
         let file = read(text, &|name| (name == "OUTSIDE").then(|| "found".to_owned()));
-        let found: Vec<_> = file.assignments.iter().map(|a| (a.line, a.name.as_str(), a.value.text.as_str())).collect();
+        let found: Vec<_> = file
+            .assignments
+            .iter()
+            .map(|a| (a.line, a.name.as_str(), a.value.as_ref().map_or("-", |value| value.text.as_str())))
+            .collect();
         assert_eq!(
             found,
             [
@@ -139,6 +158,9 @@ mod tests {
                 (9, "E", ""),
                 (10, "F", ""),
                 (13, "H", "with#hash and spaces/default/found"),
+                (14, "OUTSIDE", "found"),
+                (15, "INSIDE", "-"),
+                (16, "OUTSIDE", "found"),
             ]
         );
         assert_eq!(file.unread, [11, 12]);

@@ -109,7 +109,7 @@ fn backup(settings: &Settings, target: &Target) -> String {
     if target.is_said {
         table.note("Beside HitKeep's own `shared` and `tenants`, which are left alone.");
     }
-    table.key("prefix", quoted(&target.prefix), "");
+    table.key("prefix", quoted(literal(&target.prefix)), "");
     // How many sets come in the time of one of HitKeep's backups, as a fraction.
     let mut pace = (1, 1);
     match settings.interval.map(|minutes| (minutes, schedule(minutes))) {
@@ -139,7 +139,7 @@ fn archive_job(target: &Target, destination: &str) -> String {
     table.key("source", "\"main\"", "");
     table.key("to", format!("[\"{destination}\"]"), "");
     table.note("Beside HitKeep's own archives, which go on.");
-    table.key("prefix", quoted(&target.prefix), "");
+    table.key("prefix", quoted(literal(&target.prefix)), "");
     table.key("schedule", quoted("30 4 * * *"), "");
     table.note("The retention of each site. A span that is shorter, as \"300d\", comes before HitKeep deletes.");
     table.key("older_than", "\"site\"", "");
@@ -220,6 +220,16 @@ impl Table {
 
 fn quoted(text: impl Display) -> Value {
     Value::String(text.to_string())
+}
+
+/// Returns the template that means this text: a brace that would begin something becomes one that is written out.
+fn literal(text: &str) -> String {
+    let mut template = String::new();
+    for (index, c) in text.char_indices() {
+        let begins = c == '{' && text[index + 1..].starts_with(['{', '%', '#']);
+        template.push_str(if begins { "{{ '{' }}" } else { &text[index..index + c.len_utf8()] });
+    }
+    template
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 
 use super::{Means, SurveyError, databases, enter, free, place};
 use crate::duck::{self, Database, DuckError, Limits, capture, check};
@@ -16,18 +16,37 @@ use crate::record::{self, Ledger, Names, RunRecord};
 use crate::store::{Part, Store, StoreError};
 use crate::work::{
     self, ArchiveDestination, ArchiveFacts, ArchiveReached, DatabaseFact, LostFile, Place, Predecessor, Refusal,
-    RowsFacts, RowsWanted,
+    RowsFacts, RowsWanted, UnreadRecord,
 };
 
 /// How many run records are read at the same time.
 const ABREAST: usize = 8;
 
-/// Looks at everything that an archive job is about; `stores` are its destinations' stores, in the plan's order.
+/// Looks at everything that an archive job is about; `stores` are its destinations' stores, in the plan's order. One that
+/// has a record which cannot be read is taken for one that does not answer.
 ///
 /// # Errors
 /// When the lists of databases and sites cannot be read, or the staging directory cannot be asked. A single database or
 /// destination that does not answer is a fact.
 pub async fn archive(
+    job: &Archive,
+    stores: &[Arc<dyn Store>],
+    silent: &BTreeMap<Name, String>,
+    means: &Means<'_>,
+) -> Result<ArchiveFacts, SurveyError> {
+    let mut facts = coverage(job, stores, silent, means).await?;
+    for destination in &mut facts.destinations {
+        destination.reached = std::mem::replace(&mut destination.reached, Err(String::new())).and_then(all_read);
+    }
+    Ok(facts)
+}
+
+/// Looks at everything that an archive job is about as [`archive`] does, and at a destination as far as its records can be
+/// read.
+///
+/// # Errors
+/// As [`archive`].
+pub async fn coverage(
     job: &Archive,
     stores: &[Arc<dyn Store>],
     silent: &BTreeMap<Name, String>,
@@ -101,7 +120,7 @@ async fn destinations(
     for (destination, store) in job.to().iter().zip(stores) {
         let reached = match silent.get(destination.name()) {
             Some(cause) => Err(cause.clone()),
-            None => archived(store.as_ref(), job.prefix()).await,
+            None => as_far_as_read(store.as_ref(), job.prefix()).await,
         };
         destinations.push(ArchiveDestination {
             name: destination.name().clone(),
@@ -119,12 +138,29 @@ async fn destinations(
 /// When the place cannot be listed, or a record cannot be read: then nobody knows what is archived, and rows might be
 /// archived twice.
 pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReached, String> {
+    as_far_as_read(store, prefix).await.and_then(all_read)
+}
+
+/// Refuses what is not known as a whole.
+fn all_read(reached: ArchiveReached) -> Result<ArchiveReached, String> {
+    reached.unread.first().map_or(Ok(()), |unread| Err(unread.to_string())).map(|()| reached)
+}
+
+/// Reads what is archived below a prefix, by every run record that can be read.
+async fn as_far_as_read(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReached, String> {
     let listed = store.list(prefix).await.map_err(|error| error.to_string())?;
     let listed = listed.iter().filter_map(|(key, bytes)| Some((prefix.strip(key)?, *bytes)));
     let listed: BTreeMap<&str, u64> = listed.filter(|(path, _)| !is_of_a_shard(path)).collect();
     let names = Names::derive(listed.keys().copied(), BTreeSet::new());
     let read = stream::iter(names.sealed.iter().copied()).map(|id| read_record(store, prefix, id));
-    let records: Vec<(RunRecord, Sha256)> = read.buffered(ABREAST).try_collect().await?;
+    let read: Vec<Result<(RunRecord, Sha256), UnreadRecord>> = read.buffered(ABREAST).collect().await;
+    let (mut records, mut unread) = (Vec::new(), Vec::new());
+    for record in read {
+        match record {
+            Ok(record) => records.push(record),
+            Err(cause) => unread.push(cause),
+        }
+    }
 
     let (mut ledger, mut lost) = (Ledger::default(), Vec::new());
     let mut on_record = BTreeSet::new();
@@ -147,7 +183,7 @@ pub async fn archived(store: &dyn Store, prefix: &Prefix) -> Result<ArchiveReach
     let after = records.iter().filter_map(|(record, _)| record.previous_set);
     let unknown = after.filter(|before| !names.sealed.contains(before)).collect();
     let records = records.into_iter().filter_map(|(record, _)| Some((record.snapshot, record.archive?))).collect();
-    Ok(ArchiveReached { taken, newest_record, ledger, lost, records, unknown, leftovers })
+    Ok(ArchiveReached { taken, newest_record, ledger, lost, records, unknown, unread, leftovers })
 }
 
 /// Tells whether what lies there is a shard's, which has a folder of its own and is none of the others' business.
@@ -155,12 +191,14 @@ fn is_of_a_shard(path: &str) -> bool {
     path.split_once('/').is_some_and(|(folder, _)| Shard::of_folder(folder).is_some())
 }
 
-async fn read_record(store: &dyn Store, prefix: &Prefix, id: SnapshotId) -> Result<(RunRecord, Sha256), String> {
+async fn read_record(store: &dyn Store, prefix: &Prefix, id: SnapshotId) -> Result<(RunRecord, Sha256), UnreadRecord> {
     let key = prefix.key(&record::record_key(id));
-    let unknown =
-        |cause: String| format!("what is archived there is not known: `{}`: {cause}", store.locate(key.as_str()));
-    let bytes = store.read(&key, Part::Whole).await.map_err(|error: StoreError| unknown(error.to_string()))?;
-    let record = RunRecord::read(&bytes).map_err(|error| unknown(error.to_string()))?;
+    let unread = |cause: String, is_damaged| {
+        let cause = format!("`{}`: {cause}", store.locate(key.as_str()));
+        UnreadRecord { cause, is_damaged }
+    };
+    let bytes = store.read(&key, Part::Whole).await.map_err(|error: StoreError| unread(error.to_string(), false))?;
+    let record = RunRecord::read(&bytes).map_err(|error| unread(error.to_string(), true))?;
     Ok((record, Sha256::of(&bytes)))
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::name::{Key, Name, RunId};
+use crate::name::{Key, Name, RunId, SnapshotId};
 use crate::record::{self, RunRecord, Status};
 use crate::store::{Part, Store};
 
@@ -17,11 +17,15 @@ const READ: usize = 4000;
 
 /// The series of a job at a destination that this host has stored sets of; empty where it knows of none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Own(BTreeSet<RunId>);
+pub struct Own {
+    series: BTreeSet<RunId>,
+    /// The sets that it remembers.
+    sets: BTreeSet<SnapshotId>,
+}
 
 impl FromIterator<RunId> for Own {
     fn from_iter<I: IntoIterator<Item = RunId>>(series: I) -> Self {
-        Self(series.into_iter().collect())
+        Self { series: series.into_iter().collect(), sets: BTreeSet::new() }
     }
 }
 
@@ -29,13 +33,19 @@ impl Own {
     /// Tells whether the host knows of none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.series.is_empty()
     }
 
     /// Tells whether sets of a series are known to be of this host's making.
     #[must_use]
     pub fn has(&self, series: RunId) -> bool {
-        self.0.contains(&series)
+        self.series.contains(&series)
+    }
+
+    /// Tells whether the host remembers that it has stored a set of this name.
+    #[must_use]
+    pub fn remembers(&self, set: SnapshotId) -> bool {
+        self.sets.contains(&set)
     }
 }
 
@@ -65,7 +75,8 @@ pub async fn own(state: &dyn Store, plan: &str, job: &Name, destination: &Name, 
         let Ok(bytes) = state.read(&key, Part::Whole).await else { continue };
         let Ok(record) = RunRecord::read(&bytes) else { continue };
         if record.plan.name == plan && matches!(record.status, Status::Complete | Status::Partial) {
-            own.0.extend(record.series);
+            own.series.extend(record.series);
+            own.sets.insert(record.snapshot);
             remembered += 1;
         }
         if remembered == REMEMBERED {

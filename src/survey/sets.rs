@@ -101,16 +101,18 @@ pub(super) async fn predecessors(
     Ok(Predecessors { names, newest_record: series.first().map(predecessor), newest_complete })
 }
 
-/// Returns the newest run record of a job's series that can be understood.
+/// Returns the newest run record of a job's series that can be understood and `counts`.
 pub(super) async fn newest_record(
     store: &dyn Store,
     prefix: &Prefix,
     job: &Name,
     own: &Own,
+    counts: impl Fn(&RunRecord) -> bool,
 ) -> Result<Option<RunRecord>, StoreError> {
     let look = Look { store, prefix, own };
     let names = look.names(At::Latest).await?;
-    Ok(look.series(&names, job, |_| true).await?.into_iter().next().map(|(record, _)| record))
+    let series = look.series(&names, job, &counts).await?;
+    Ok(series.into_iter().map(|(record, _)| record).find(counts))
 }
 
 /// Returns why it is not certain whose a place is that has sets of these series.
@@ -252,8 +254,11 @@ impl Look<'_> {
         };
         let mut home = own(newest);
         if home.is_none() && !self.own.is_empty() {
-            let older = newest.keys().next().map(|oldest| names.sealed.range(..oldest)).into_iter().flatten();
-            home = own(&self.read_series(older.rev().take(VICINITY)).await?);
+            let older = || newest.keys().next().map(|oldest| names.sealed.range(..oldest).rev()).into_iter().flatten();
+            home = own(&self.read_series(older().take(VICINITY)).await?);
+            if home.is_none() {
+                home = own(&self.read_series(self.remembered(older()).take(VOTES)).await?);
+            }
         }
         let is_gone = !self.own.is_empty() && newest.values().flatten().next().is_some();
         let doubt = match home {
@@ -263,6 +268,11 @@ impl Look<'_> {
         };
         let home = home.or_else(|| record::home_of(newest.values().rev().copied()));
         Ok(Catalogue { home, doubt, ..Catalogue::default() })
+    }
+
+    /// Returns those of the sets that are too far back to be looked through, and that the host remembers.
+    fn remembered<'n>(self, sets: impl Iterator<Item = &'n SnapshotId>) -> impl Iterator<Item = &'n SnapshotId> {
+        sets.skip(VICINITY).filter(move |id| self.own.remembers(**id))
     }
 
     /// Reads of which series sets are, as far as their records can be understood.
@@ -361,7 +371,8 @@ impl Look<'_> {
         enough: impl Fn(&RunRecord) -> bool,
     ) -> Result<Vec<(RunRecord, Sha256)>, StoreError> {
         let mut read = Vec::new();
-        for id in names.sealed.iter().rev().take(VICINITY) {
+        let newest = || names.sealed.iter().rev();
+        for id in newest().take(VICINITY).chain(self.remembered(newest())) {
             let (Ok(record), digest) = self.read_record(*id).await? else { continue };
             read.push((record, digest));
             let has_enough = |series| of_series(&read, series).any(|(record, _)| enough(record));

@@ -220,6 +220,8 @@ pub struct ArchiveReached {
     pub records: BTreeMap<SnapshotId, ArchiveRecord>,
     /// The runs that others were made after, and whose records are gone: nobody knows what they archived.
     pub unknown: Vec<SnapshotId>,
+    /// The records that are there and cannot be read: nobody knows what their runs archived either.
+    pub unread: Vec<UnreadRecord>,
     /// What runs have left there that were never sealed: their files, then the note that they had begun.
     pub leftovers: Vec<(SnapshotId, Vec<Key>)>,
 }
@@ -239,6 +241,21 @@ impl ArchiveReached {
             Some(record.schemas_of(site.database))
         };
         schemas().unwrap_or_default()
+    }
+}
+
+/// A run record that is there and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadRecord {
+    /// Where it lies and why, in words.
+    pub cause: String,
+    /// Whether it was fetched, and is no record that can be understood.
+    pub is_damaged: bool,
+}
+
+impl std::fmt::Display for UnreadRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "what is archived there is not known: {}", self.cause)
     }
 }
 

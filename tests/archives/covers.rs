@@ -85,6 +85,78 @@ fn a_row_that_only_one_of_several_jobs_has_is_in_a_snapshot() {
     golden("coverage-of-several-jobs.txt", &story);
 }
 
+/// Changes the last byte of every file in a folder whose name begins and ends like this.
+fn damage(folder: &Path, begins: &str, ends: &str) {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_meant = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with(begins) && name.ends_with(ends)
+    };
+    for path in paths.filter(is_meant) {
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Returns the folder of the only snapshot of the shared database below a place.
+fn shared_snapshot(place: &Path) -> PathBuf {
+    let snapshots = place.join("shared");
+    let folders = fs::read_dir(snapshots).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    folders.max().unwrap()
+}
+
+#[test]
+fn what_cannot_be_read_is_said_and_ends_nothing() {
+    let world = World::new(&rows(), false, "hive", true);
+    let plan = fs::read_to_string(world.site.path("plan.toml")).unwrap();
+    world.site.write_plan(&plan.replace("[local]", HOURLY));
+    let cover = |title: &str| format!("# {title}\n{}", told(&world, &["coverage", "plan.toml"]));
+    let run = |job: &str| {
+        world.site.succeed(&["run", "plan.toml", job]);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    };
+    run("hourly");
+    world.change("DELETE FROM hits");
+    run("nightly");
+    let [disk, nas] = ["backups/hourly", "nas/hourly"].map(|place| world.site.path(place));
+    damage(&shared_snapshot(&disk), "hits", ".parquet");
+    let mut story = cover("a file of one of two copies is damaged: the other is read");
+    fs::rename(world.site.path("nas"), world.site.path("away")).unwrap();
+    fs::write(world.site.path("nas"), "").unwrap();
+    story += &cover("the other cannot be reached: nobody knows what the set has of that database");
+    fs::remove_file(world.site.path("nas")).unwrap();
+    fs::rename(world.site.path("away"), world.site.path("nas")).unwrap();
+    damage(&shared_snapshot(&nas), "hits", ".parquet");
+    story += &cover("both are damaged");
+    damage(&world.site.path("backups/hitkeep/runs"), "", "Z.json");
+    story += &cover("the record of the only set of another job is damaged, too");
+    golden("coverage-of-what-cannot-be-read.txt", &story);
+}
+
+#[test]
+fn what_cannot_be_read_of_an_archive_is_said_and_ends_nothing() {
+    let world = World::new(&rows(), false, "hive", true);
+    let late = |first| world.insert(&[Row { table: 0, site: 0, age: 80 * 24 * 60, payload: 2, zone: 0 }], first);
+    let cover = |title: &str| format!("# {title}\n{}", told(&world, &["coverage", "plan.toml"]));
+    world.site.succeed(&["run", "plan.toml", "cold"]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    late(9000);
+    world.site.succeed(&["run", "plan.toml", "cold"]);
+    let runs = world.site.path("backups/cold/runs");
+    let first = fs::read_dir(&runs).unwrap().map(|entry| entry.unwrap().file_name()).min().unwrap();
+    let damage_record = || damage(&runs, &first.to_string_lossy(), ".json");
+    damage_record();
+    let mut story = cover("the record of one of two runs is damaged");
+    damage_record();
+    late(9001);
+    let is_april =
+        |path: &&PathBuf| ["table=hits", "month=04"].iter().all(|part| path.to_string_lossy().contains(part));
+    damage(files(&world, 0).iter().find(is_april).unwrap().parent().unwrap(), "", ".parquet");
+    story += &cover("files of a month are damaged, and rows of it have come in late");
+    golden("coverage-of-an-archive-that-cannot-be-read.txt", &story);
+}
+
 #[test]
 fn what_is_lost_and_live_is_somewhere() {
     for layout in ["hive", "hitkeep"] {

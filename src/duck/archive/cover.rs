@@ -12,7 +12,7 @@ use crate::duck::{Database, DuckError, Session, identifier};
 use crate::measure::Content;
 use crate::name::{SiteId, TenantId};
 use crate::record::{ArchiveLayout, ArchivedFile, Ledger, PartId, run_of};
-use crate::work::{ArchiveReached, Share};
+use crate::work::{ArchiveReached, LostFile, Share};
 
 /// What the rows of a database are looked for in, besides itself.
 #[derive(Clone, Debug)]
@@ -23,6 +23,16 @@ pub struct Sources {
     pub snapshots: Vec<BTreeMap<String, PathBuf>>,
     /// What each destination of the archive has.
     pub archives: Vec<ArchiveReached>,
+}
+
+impl Sources {
+    /// Counts an archived file that cannot be read as one that is lost.
+    pub fn lose(&mut self, (number, file): &Held) {
+        if let Some(reached) = self.archives.get_mut(*number) {
+            reached.ledger.files.remove(file);
+            reached.lost.push(LostFile { file: file.clone(), found: None });
+        }
+    }
 }
 
 /// An archived file, and the number of the destination that has it.

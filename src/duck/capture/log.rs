@@ -240,6 +240,8 @@ fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
     use proptest::prelude::*;
 
     use super::super::checksum;

@@ -36,6 +36,8 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
     use std::convert::Infallible;
     use std::fs;
     use std::thread::sleep;
@@ -58,10 +60,15 @@ mod tests {
             ("a checkpoint ends", Some("")),
         ];
         for (what, text) in writes {
-            text.iter().for_each(|text| fs::write(&log, text).unwrap());
+            if let Some(text) = text {
+                fs::write(&log, text).unwrap();
+            }
             sleep(WORK);
             let mut given = None;
-            let Ok(()) = turns.give(&source, |pause| Ok::<(), Infallible>(given = Some(pause)));
+            let Ok(()) = turns.give(&source, |pause| {
+                given = Some(pause);
+                Ok::<(), Infallible>(())
+            });
             assert_eq!(given.is_some(), text.is_some(), "{what}: {given:?}");
             assert!(given.is_none_or(|pause| pause >= WORK), "{what}: {given:?}");
         }

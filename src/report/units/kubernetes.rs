@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Unit, plain, render, tick};
 use crate::name::Name;
-use crate::plan::{Archive, Plan, Secret, SourceKind, Store};
+use crate::plan::{Archive, Job, Plan, Secret, SourceKind, Store};
 
 /// The longest name that a `CronJob` can have: its jobs and pods are named after it.
 const LONGEST: usize = 52;
@@ -47,6 +47,9 @@ pub enum Unfit {
     /// A secret is found where a pod cannot look.
     #[error("a pod cannot look up a secret in `{0}`")]
     Secret(Secret),
+    /// A job deletes rows from databases that each shard opens.
+    #[error("`{0}` deletes what it has archived, and the pods of shards open the shared database at the same time")]
+    Deletes(Name),
     /// The folder of a job has a part that is another one for each pod: Kubernetes calls those of shards after their runs.
     #[error("the `prefix` of `{0}` holds the name of the host, and the pods of shards have another one for each run")]
     Host(Name),
@@ -59,8 +62,8 @@ pub enum Unfit {
 /// When the plan says what a pod cannot do.
 pub fn kubernetes(plan: &Plan, file: &Path, image: &str, shards: Option<u16>) -> Result<Unit, Unfit> {
     let secrets = keys(plan).map_err(Unfit::Secret)?;
-    if let Some(job) = plan.jobs().find(|job| shards.is_some() && job.names_host()) {
-        return Err(Unfit::Host(job.name().clone()));
+    if shards.is_some() {
+        find_unfit_for_shards(plan)?;
     }
     let chosen = |path: &Path, otherwise: &str| {
         let is_chosen = plan.local().chosen().any(|chosen| chosen == path);
@@ -83,6 +86,19 @@ pub fn kubernetes(plan: &Plan, file: &Path, image: &str, shards: Option<u16>) ->
     };
     let text = render(include_str!("kubernetes.txt"), values);
     Ok(Unit { name: format!("{}.yaml", object(plan)), text })
+}
+
+/// Refuses a plan that shards in pods of their own cannot do at one time.
+fn find_unfit_for_shards(plan: &Plan) -> Result<(), Unfit> {
+    if let Some(job) = plan.jobs().find(|job| job.names_host()) {
+        return Err(Unfit::Host(job.name().clone()));
+    }
+    let mut run = plan.archives().iter().filter(|job| plan.timetable(Job::Archive(job)).is_some());
+    // Who deletes needs its databases alone, and of a pod on another node nobody here sees what it has open.
+    match run.find(|job| job.deletes()) {
+        Some(job) => Err(Unfit::Deletes(job.name().clone())),
+        None => Ok(()),
+    }
 }
 
 /// Returns a workflow for GitHub that checks the plan, which lies at `file` in the repository.
