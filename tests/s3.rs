@@ -542,38 +542,38 @@ fn ordeals() -> (Vec<Ordeal>, Vec<Ordeal>) {
 
 #[test]
 fn a_bad_line_heals_or_ends_a_verb_with_a_word_and_nothing_sealed() {
-    for server in servers().into_iter().filter(|server| ["s3s", "garage"].contains(&server.name)) {
-        let (writing, reading) = ordeals();
-        for (case, faults, words, code, said) in writing {
-            let (site, bucket) = site_of_parts(&server);
-            let direct = || plan_of_parts(&server, &bucket, &site);
-            let proxy = Proxy::before(&server, faults);
-            site.write_plan(&plan_of_parts(&proxy.server, &bucket, &site));
-            let outcome = site.run(words);
-            let (title, text) = (format!("{}: {case}", server.name), plain(&(outcome.stdout + &outcome.stderr)));
-            assert!(outcome.code == code && text.contains(said), "{title}: {} {text}", outcome.code);
-            site.write_plan(&direct());
-            let sealed = usize::from(code == 0);
-            assert_eq!(site.sets().len(), sealed, "{title}");
-            let store = S3::new(&bucket_of(&server, &bucket, &site.path("")), UPLOAD);
-            let left = runtime().block_on(store.list(&hitkeep_plan::name::Prefix::default())).unwrap();
-            assert_eq!(left.is_empty(), sealed == 0, "{title}: {left:?}");
-            assert_eq!(runtime().block_on(unfinished(&server, &bucket)), 0, "{title}: parts are left");
-        }
+    // A real one where it is to be had: what gives up does so after half a minute, and all of this is done once.
+    let Some(server) = servers().into_iter().rfind(|server| ["s3s", "garage"].contains(&server.name)) else { return };
+    let (writing, reading) = ordeals();
+    for (case, faults, words, code, said) in writing {
         let (site, bucket) = site_of_parts(&server);
-        site.write_plan(&plan_of_parts(&server, &bucket, &site));
-        site.succeed(&["run", "plan.toml"]);
-        for (case, faults, words, code, said) in reading {
-            let proxy = Proxy::before(&server, faults);
-            site.write_plan(&plan_of_parts(&proxy.server, &bucket, &site));
-            let outcome = site.run(words);
-            let title = format!("{}: {words:?} with answers cut {case}", server.name);
-            let text = plain(&(outcome.stdout + &outcome.stderr));
-            assert!(outcome.code == code && text.contains(said), "{title}: {} {text}", outcome.code);
-            assert!(proxy.counts().truncated > 0, "{title}: nothing was cut");
-            assert_eq!(site.path("new/hitkeep.db").exists(), code == 0 && words[0] == "restore", "{title}");
-            drop(fs::remove_dir_all(site.path("new")));
-        }
+        let direct = || plan_of_parts(&server, &bucket, &site);
+        let proxy = Proxy::before(&server, faults);
+        site.write_plan(&plan_of_parts(&proxy.server, &bucket, &site));
+        let outcome = site.run(words);
+        let (title, text) = (format!("{}: {case}", server.name), plain(&(outcome.stdout + &outcome.stderr)));
+        assert!(outcome.code == code && text.contains(said), "{title}: {} {text}", outcome.code);
+        site.write_plan(&direct());
+        let sealed = usize::from(code == 0);
+        assert_eq!(site.sets().len(), sealed, "{title}");
+        let store = S3::new(&bucket_of(&server, &bucket, &site.path("")), UPLOAD);
+        let left = runtime().block_on(store.list(&hitkeep_plan::name::Prefix::default())).unwrap();
+        assert_eq!(left.is_empty(), sealed == 0, "{title}: {left:?}");
+        assert_eq!(runtime().block_on(unfinished(&server, &bucket)), 0, "{title}: parts are left");
+    }
+    let (site, bucket) = site_of_parts(&server);
+    site.write_plan(&plan_of_parts(&server, &bucket, &site));
+    site.succeed(&["run", "plan.toml"]);
+    for (case, faults, words, code, said) in reading {
+        let proxy = Proxy::before(&server, faults);
+        site.write_plan(&plan_of_parts(&proxy.server, &bucket, &site));
+        let outcome = site.run(words);
+        let title = format!("{}: {words:?} with answers cut {case}", server.name);
+        let text = plain(&(outcome.stdout + &outcome.stderr));
+        assert!(outcome.code == code && text.contains(said), "{title}: {} {text}", outcome.code);
+        assert!(proxy.counts().truncated > 0, "{title}: nothing was cut");
+        assert_eq!(site.path("new/hitkeep.db").exists(), code == 0 && words[0] == "restore", "{title}");
+        drop(fs::remove_dir_all(site.path("new")));
     }
 }
 
