@@ -123,6 +123,12 @@ impl Diagnostic {
         self
     }
 
+    /// Says what to do about the problem in other words.
+    #[must_use]
+    pub fn reworded(self, words: impl FnOnce(&str) -> String) -> Self {
+        Self { help: self.help.as_deref().map(words), ..self }
+    }
+
     /// Sets what to do about the problem.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {

@@ -405,6 +405,21 @@ impl Outside {
         duck::enter(&self.limits, self.stop.wait(), work).await
     }
 
+    /// Says what a destination does otherwise than it was asked, and what its lease rests on: for the record of a run.
+    fn caveats(&self, destination: &Name) -> impl Iterator<Item = String> {
+        let lease = self.leases.get(destination).and_then(|lease| lease.caveat.clone());
+        let store = self.stores.get(destination).map(|store| store.caveats());
+        lease.into_iter().chain(store.into_iter().flatten())
+    }
+
+    /// Warns of what a destination does otherwise than it was asked.
+    fn warn_of_caveats(&self, destination: &Name) {
+        let caveats = self.stores.get(destination).map(|store| store.caveats()).unwrap_or_default();
+        for caveat in caveats {
+            self.warn(format!("{destination}: {caveat}"));
+        }
+    }
+
     fn store(&self, destination: &Name) -> Result<&Arc<dyn Store>, Cause> {
         let unknown = || format!("there is no destination `{destination}`");
         self.stores.get(destination).ok_or_else(|| Cause::Before { cause: unknown(), exit_code: exit::UNEXPECTED })

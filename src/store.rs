@@ -176,6 +176,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         Vec::new()
     }
 
+    /// Says what the place was seen to do otherwise than it was asked, and is taken as it is: a sentence each, for the record
+    /// of a run.
+    fn caveats(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns how much more fits, where the place has such a limit.
     ///
     /// # Errors
@@ -340,6 +346,14 @@ pub enum StoreError {
         /// What is missing.
         cause: s3::OpenError,
     },
+    /// The server does not encrypt what it keeps.
+    #[error("the server does not encrypt `{at}` with `{asked}`, as it was asked to")]
+    Unencrypted {
+        /// The object, which was taken away again.
+        at: String,
+        /// The encryption that the plan wants.
+        asked: String,
+    },
     /// The server said no.
     #[error("cannot {doing} `{at}`: the server says {code}{}{message}", if .message.is_empty() { "" } else { ": " })]
     Refused {
@@ -351,6 +365,18 @@ pub enum StoreError {
         code: String,
         /// What it says in words, if anything.
         message: String,
+    },
+    /// What answers is no S3 server.
+    #[error("cannot {doing} `{at}`: {server} answers as no S3 server does, with HTTP status {status}")]
+    Foreign {
+        /// The verb.
+        doing: &'static str,
+        /// The object or the place.
+        at: String,
+        /// The server's address.
+        server: String,
+        /// The status of the answer.
+        status: u16,
     },
     /// The server did not answer.
     #[error("cannot {doing} `{at}`: {cause}")]

@@ -365,6 +365,32 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 #[test]
+fn the_token_of_the_environment_goes_with_no_other_key() {
+    let own = "access_key_id = { file = \"id\" }";
+    let own_secret = "secret_access_key = { env = \"S\" }";
+    let named = "access_key_id = { env = \"HITKEEP_S3_ACCESS_KEY_ID\" }\n\
+                 secret_access_key = { env = \"HITKEEP_S3_SECRET_ACCESS_KEY\" }";
+    let variable = Secret::Variable("HITKEEP_S3_SESSION_TOKEN".to_owned());
+    for (keys, variables, token) in [
+        (String::new(), KEYS, Some(variable.clone())),
+        (named.to_owned(), KEYS, Some(variable.clone())),
+        (format!("{own}\n{own_secret}"), KEYS, None),
+        (own.to_owned(), KEYS, None),
+        (own_secret.to_owned(), KEYS, None),
+        (format!("{own}\n{own_secret}"), &KEYS[2..], None),
+        (
+            format!("{own}\n{own_secret}\nsession_token = {{ env = \"HITKEEP_S3_SESSION_TOKEN\" }}"),
+            KEYS,
+            Some(variable),
+        ),
+        ("session_token.credential = \"t\"".to_owned(), KEYS, Some(Secret::Credential("t".to_owned()))),
+    ] {
+        let plan = with_bucket(&keys, variables);
+        assert_eq!(bucket(&plan).credentials().unwrap().session_token, token, "{keys}");
+    }
+}
+
+#[test]
 fn a_bucket_is_handed_on_whole() {
     let plan = with_bucket(
         "region = \"eu\"\nendpoint = \"Minio.internal:9000\"\nurl_style = \"path\"\nuse_ssl = false\n\
@@ -409,7 +435,7 @@ plan::plain-secret
    · ───────────┬───────────
    ·            ╰── a key in an address
    ╰────
-  help: say where it is found, with `access_key_id` and `secret_access_key`
+  help: say where it is found, with `HITKEEP_S3_ACCESS_KEY_ID` and `HITKEEP_S3_SECRET_ACCESS_KEY`
 
 the command line: 1 error
 

@@ -177,6 +177,11 @@ pub(crate) fn outcome(site: &Site, outcome: &crate::fixture::Outcome) -> String 
     text(site, &all)
 }
 
+/// Returns what is said without the lines and frames that it is drawn in.
+pub(crate) fn plain(text: &str) -> String {
+    text.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+}
+
 /// Says loudly that a test could not be made here; where everything must be tested, that is a failure.
 pub(crate) fn skipped(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{why}");

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,14 @@ use hitkeep_plan::event::Meter;
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::name::Key;
 use hitkeep_plan::plan::{self, Bucket, Plan, Surroundings, Upload};
+use hitkeep_plan::secret::Hidden;
 use hitkeep_plan::store::contract::{self, Creation};
 use hitkeep_plan::store::s3::S3;
 use hitkeep_plan::store::{Body, Mode, Moved, Part, Store, StoreError};
 use jiff::SignedDuration;
 
 use crate::fixture::{Outcome, Site, demo, minimal, read_tree};
-use crate::redact::{self, golden};
+use crate::redact::{self, golden, plain};
 use crate::servers::{self, Certificate, Faults, Proxy, Server, Sink, Strike, Tls, servers};
 
 /// What every store of the stories moves with, unless a story is about just that.
@@ -129,21 +131,35 @@ async fn a_server_is_believed_what_it_was_seen_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_there_already_is_not_sent_again() {
+async fn a_file_of_parts_that_is_there_already_is_not_sent_again() {
     for server in servers() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&server, folder.path(), UPLOAD);
+        let proxy = Proxy::before(&server, Faults::default());
+        let store = store(&proxy.server, folder.path(), UPLOAD);
         store.lock(&"first".parse().unwrap(), "me").await.unwrap().release().await;
         let (same, other) = (folder.path().join("same"), folder.path().join("other"));
         fs::write(&same, bytes((10 << 20) + 1)).unwrap();
         fs::write(&other, [&bytes(10 << 20)[..], b"!"].concat()).unwrap();
         let put = async |file: &Path| {
-            store.put(&key("file"), Body::File(file.to_owned()), Mode::Create, &Meter::default()).await
+            let before = sent(&proxy);
+            let put = store.put(&key("file"), Body::File(file.to_owned()), Mode::Create, &Meter::default()).await;
+            (put, sent(&proxy) - before)
         };
-        let first = put(&same).await.unwrap();
-        assert_eq!(put(&same).await.unwrap(), first, "{}: resumed", server.name);
-        assert!(matches!(put(&other).await, Err(StoreError::Exists { .. })), "{}: never replaced", server.name);
+        let (first, sent) = put(&same).await;
+        assert!(sent > 10 << 20, "{}: {sent} bytes", server.name);
+        let (again, sent) = put(&same).await;
+        assert_eq!((again.unwrap(), sent), (first.unwrap(), 0), "{}: resumed", server.name);
+        let (refused, sent) = put(&other).await;
+        assert!(matches!(refused, Err(StoreError::Exists { .. })) && sent == 0, "{}: never replaced", server.name);
     }
+}
+
+/// Returns how many bytes of objects have been sent through a proxy so far.
+fn sent(proxy: &Proxy) -> u64 {
+    let length =
+        |head: String| head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<u64>().ok());
+    let heads = proxy.heads().into_iter().filter(|head| head.starts_with("put ") || head.starts_with("post "));
+    heads.filter_map(length).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,7 +277,7 @@ fn make_foreign(server: &Server, site: &Site, bucket: &str, set: &str) {
 #[test]
 fn what_a_server_refuses_is_told_with_a_way_out() {
     let Some(server) = servers().into_iter().find(|server| server.name == "garage") else { return };
-    let mut said = String::new();
+    let (mut said, tls) = (String::new(), Tls::before(&server, Certificate::Good));
     for (case, change) in [
         (
             "no such bucket",
@@ -273,6 +289,11 @@ fn what_a_server_refuses_is_told_with_a_way_out() {
         ("another region", &|plan| plan.replace("region = \"garage\"", "region = \"eu-central-1\"")),
         ("nobody listens", &|plan| plan.replace(&server.endpoint, "127.0.0.1:9")),
         ("plain HTTP spoken to as TLS", &|plan| plan.replace("use_ssl = false", "use_ssl = true")),
+        ("TLS spoken to as plain HTTP", &|plan| plan.replace(&server.endpoint, &tls.server.endpoint)),
+        ("certificates that are not there", &|plan| {
+            let named = plan.replace("use_ssl = false", "use_ssl = true\nca_bundle = \"ca.pem\"");
+            named.replace(&server.endpoint, &tls.server.endpoint)
+        }),
     ] {
         let site = Site::with(minimal());
         let bucket = server.new_bucket();
@@ -280,8 +301,14 @@ fn what_a_server_refuses_is_told_with_a_way_out() {
         fs::write(site.path("other-secret"), "wrong").unwrap();
         site.write_plan(&change(plan(&server, &bucket, &site.path(""))));
         let outcome = site.run(&["list", "plan.toml"]);
-        let text =
-            redact::outcome(&site, &outcome).replace(&server.endpoint, "[ENDPOINT]").replace(&bucket, "[BUCKET]");
+        let text = redact::outcome(&site, &outcome)
+            .replace(&server.endpoint, "[ENDPOINT]")
+            .replace(&tls.server.endpoint, "[TLS ENDPOINT]")
+            .replace(&bucket, "[BUCKET]");
+        if case == "a secret that is not there" {
+            let told = site.run(&["list", "plan.toml", "--log", "json"]).stderr;
+            assert!(told.contains("\"help\":\"put it where the plan says"), "{told}");
+        }
         // Both are listed at one time, and either may be the first to fail.
         writeln!(said, "## {case}\n{}", text.replace("/hitkeep/shared`", "/hitkeep/runs`")).unwrap();
     }
@@ -551,6 +578,95 @@ fn a_database_that_does_not_come_through_is_missed_and_the_next_run_heals() {
     }
 }
 
+/// A bad line with what the program makes of it: its words, the exit code, and what it says.
+type Ordeal = (&'static str, Faults, &'static [&'static str], i32, &'static str);
+
+/// The bad lines that one run meets, and those that who reads its set meets.
+fn ordeals() -> (Vec<Ordeal>, Vec<Ordeal>) {
+    let (none, all, run) = (Faults::default, u64::MAX, &["run", "plan.toml"]);
+    let restore = &["restore", "plan.toml", "--to", "new"];
+    let (some, every) = (Some(strike(2, 600)), Some(strike(1, 600)));
+    let writing: Vec<Ordeal> = vec![
+        ("slow down in a burst", Faults { slow_down_first: 6, ..none() }, run, 0, "is complete"),
+        ("completed with an error inside", Faults { failed_completions: 2, ..none() }, run, 0, "is complete"),
+        ("never completed", Faults { failed_completions: all, ..none() }, run, 5, "the server says InternalError"),
+        ("cut in every part", Faults { cut: Some(strike(1, 1_000_000)), ..none() }, run, 5, "no answer from `http://"),
+    ];
+    let reading: Vec<Ordeal> = vec![
+        ("now and then", Faults { truncate: some, ..none() }, &["list", "plan.toml"], 0, "complete"),
+        ("now and then", Faults { truncate: some, ..none() }, &["verify", "plan.toml"], 0, ""),
+        ("now and then", Faults { truncate: some, ..none() }, restore, 0, "is restored"),
+        (
+            "every time",
+            Faults { truncate: every, ..none() },
+            &["list", "plan.toml"],
+            5,
+            "no whole answer from `http://",
+        ),
+        (
+            "every time",
+            Faults { truncate: every, ..none() },
+            &["verify", "plan.toml"],
+            5,
+            "no whole answer from `http://",
+        ),
+        ("every time", Faults { truncate: every, ..none() }, restore, 5, "no whole answer from `http://"),
+    ];
+    (writing, reading)
+}
+
+#[test]
+fn a_bad_line_heals_or_ends_a_verb_with_a_word_and_nothing_sealed() {
+    // A real one where it is to be had: what gives up does so after half a minute, and all of this is done once.
+    let Some(server) = servers().into_iter().rfind(|server| ["s3s", "garage"].contains(&server.name)) else { return };
+    let (writing, reading) = ordeals();
+    for (case, faults, words, code, said) in writing {
+        let (site, bucket) = site_of_parts(&server);
+        let direct = || plan_of_parts(&server, &bucket, &site);
+        let proxy = Proxy::before(&server, faults);
+        site.write_plan(&plan_of_parts(&proxy.server, &bucket, &site));
+        let outcome = site.run(words);
+        let (title, text) = (format!("{}: {case}", server.name), plain(&(outcome.stdout + &outcome.stderr)));
+        assert!(outcome.code == code && text.contains(said), "{title}: {} {text}", outcome.code);
+        site.write_plan(&direct());
+        let sealed = usize::from(code == 0);
+        assert_eq!(site.sets().len(), sealed, "{title}");
+        let store = S3::new(&bucket_of(&server, &bucket, &site.path("")), UPLOAD);
+        let left = runtime().block_on(store.list(&hitkeep_plan::name::Prefix::default())).unwrap();
+        assert_eq!(left.is_empty(), sealed == 0, "{title}: {left:?}");
+        let parts = runtime().block_on(unfinished(&server, &bucket));
+        assert_eq!(parts, Vec::<String>::new(), "{title}: parts are left");
+    }
+    let (site, bucket) = site_of_parts(&server);
+    site.write_plan(&plan_of_parts(&server, &bucket, &site));
+    site.succeed(&["run", "plan.toml"]);
+    for (case, faults, words, code, said) in reading {
+        let proxy = Proxy::before(&server, faults);
+        site.write_plan(&plan_of_parts(&proxy.server, &bucket, &site));
+        let outcome = site.run(words);
+        let title = format!("{}: {words:?} with answers cut {case}", server.name);
+        let text = plain(&(outcome.stdout + &outcome.stderr));
+        assert!(outcome.code == code && text.contains(said), "{title}: {} {text}", outcome.code);
+        assert!(proxy.counts().truncated > 0, "{title}: nothing was cut");
+        assert_eq!(site.path("new/hitkeep.db").exists(), code == 0 && words[0] == "restore", "{title}");
+        drop(fs::remove_dir_all(site.path("new")));
+    }
+}
+
+/// Returns a site of one database whose largest table takes several parts, and a bucket.
+fn site_of_parts(server: &Server) -> (Site, String) {
+    let site = Site::with(minimal());
+    let engine = duckdb::Connection::open(site.path("data/hitkeep.db")).unwrap();
+    let large = "CREATE TABLE large AS SELECT md5(i::VARCHAR) AS text FROM range(300000) r(i); CHECKPOINT;";
+    engine.execute_batch(large).unwrap();
+    (site, server.new_bucket())
+}
+
+fn plan_of_parts(server: &Server, bucket: &str, site: &Site) -> String {
+    let job = "databases = [\"shared\"]\nupload = { concurrency = 2, part_size = \"5MiB\" }\nprefix =";
+    plan(server, bucket, &site.path("")).replace("prefix =", job)
+}
+
 #[test]
 fn a_flipped_byte_in_a_bucket_is_found() {
     for server in servers() {
@@ -650,6 +766,80 @@ fn credentials_are_said_nowhere() {
             assert_eq!(at, None, "{}: the {what} is said", server.name);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_in_no_debug_output_and_in_no_panic() {
+    const MARKERS: [&str; 3] = ["MARKERKEYID", "MARKERSECRETACCESSKEY", "MARKERSESSIONTOKEN"];
+    for server in servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server { access_key: MARKERS[0], secret_key: MARKERS[1], ..server };
+        fs::write(folder.path().join("token"), MARKERS[2]).unwrap();
+        // With a plan for keys of its own, whose files these are.
+        let text = plan(&server, "bucket", folder.path())
+            .replace("secret_access_key", "session_token = { file = \"token\" }\nsecret_access_key");
+        let around = Surroundings {
+            host: "here".to_owned(),
+            directory: folder.path().to_owned(),
+            variables: BTreeMap::new(),
+            real_path: Path::to_owned,
+        };
+        let plan = Plan::read(&text, "plan.toml", &around).unwrap().plan;
+        let plan::Store::Bucket(bucket) = plan.destinations()[0].store() else { panic!("a bucket is no directory") };
+        let hidden = Hidden::of(&plan);
+        let store = S3::new(bucket, UPLOAD).hiding(&hidden);
+        let refused = store.put(&key("file"), Body::Bytes(vec![7]), Mode::Create, &Meter::default()).await.unwrap_err();
+        let said = format!("{plan:?} {store:?} {store:#?} {hidden:?} {refused:?} {refused}");
+        let panicked =
+            std::panic::catch_unwind(AssertUnwindSafe(|| panic!("{said} {:?}", (&store, &refused)))).unwrap_err();
+        let panicked = panicked.downcast_ref::<String>().unwrap();
+        assert!(panicked.len() > 1000 && panicked.contains("Opened"), "the open store is shown: {panicked}");
+        for marker in MARKERS {
+            assert!(!panicked.contains(marker), "{}: {marker} is said", server.name);
+        }
+    }
+}
+
+const TOLD: &str = "HITKEEP_PLAN_TEST_SINK";
+
+/// How large the file is whose upload is measured, and how much memory it may take beside its parts.
+const LARGE: u64 = 1 << 30;
+const BESIDE: u64 = 40 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "what the other process runs, started by the story of its memory"]
+async fn uploads_a_large_file_and_tells_its_memory() {
+    let server = Server { endpoint: std::env::var(TOLD).unwrap(), ..servers::s3s::server() };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::File::create(&file).unwrap().set_len(LARGE).unwrap();
+    let store = S3::new(&bucket_of(&server, "bucket", folder.path()), UPLOAD);
+    let before = peak_memory();
+    store.put(&key("file"), Body::File(file), Mode::Replace, &Meter::default()).await.unwrap();
+    fs::write(std::env::var(format!("{TOLD}_FILE")).unwrap(), (peak_memory() - before).to_string()).unwrap();
+}
+
+/// Returns the most memory that this process has had, in bytes.
+fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn an_upload_takes_the_memory_of_its_parts_and_little_more() {
+    let (sink, folder) = (Sink::start(), tempfile::tempdir().unwrap());
+    let told = folder.path().join("told");
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "s3::uploads_a_large_file_and_tells_its_memory", "--ignored"])
+        .env(TOLD, &sink.server.endpoint)
+        .env(format!("{TOLD}_FILE"), &told)
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    let taken: u64 = fs::read_to_string(told).unwrap().parse().unwrap();
+    let parts = UPLOAD.concurrency as u64 * UPLOAD.part_size.0;
+    assert!(taken < parts + BESIDE && LARGE > 10 * (parts + BESIDE), "{taken} bytes for {parts} of parts");
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

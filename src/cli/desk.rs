@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::error::CliError;
+use super::error::{CliError, speak_of_variables};
 use super::memory;
 use super::shard::Portion;
 use crate::duck::Limits;
@@ -17,7 +17,7 @@ use crate::duck::capture::Patience;
 use crate::event::Listener;
 use crate::measure::{Bytes, Sha256};
 use crate::name::Name;
-use crate::plan::{self, Destination, Plan, Reading, Surroundings, Upload};
+use crate::plan::{self, Bucket, Destination, Plan, Reading, Surroundings, Upload};
 use crate::record::PlanRecord;
 use crate::run::{About, Outside, exit};
 use crate::secret::Hidden;
@@ -67,6 +67,7 @@ pub(super) fn read_text(text: &str, path: &Path) -> Result<Reading, CliError> {
 pub(super) fn read_address(address: &str) -> Result<Destination, CliError> {
     let failed = |cause| CliError::File { doing: "find", path: ".".into(), cause };
     let around = surroundings(std::env::current_dir().map_err(failed)?);
+    speak_of_variables();
     Ok(Destination::of_address(address, &around)?)
 }
 
@@ -97,9 +98,18 @@ fn real_path(path: &Path) -> PathBuf {
 
 /// Returns the store of a destination, for a job that uploads like this and hides what is a secret.
 pub(super) fn store(destination: &Destination, upload: Upload, hidden: &Hidden) -> Arc<dyn Store> {
+    store_of(destination, |bucket| S3::new(bucket, upload).hiding(hidden))
+}
+
+/// Returns the store of a destination, for someone who waits for an answer.
+pub(super) fn store_at_hand(destination: &Destination, upload: Upload) -> Arc<dyn Store> {
+    store_of(destination, |bucket| S3::new(bucket, upload).at_hand())
+}
+
+fn store_of(destination: &Destination, of_bucket: impl FnOnce(&Bucket) -> S3) -> Arc<dyn Store> {
     match destination.store() {
         plan::Store::Directory(root) => Arc::new(Local::new(root.clone())),
-        plan::Store::Bucket(bucket) => Arc::new(S3::new(bucket, upload).hiding(hidden)),
+        plan::Store::Bucket(bucket) => Arc::new(of_bucket(bucket)),
     }
 }
 

@@ -18,7 +18,6 @@ use crate::name::{Name, RunId};
 use crate::plan::{Job, Plan};
 use crate::run::staging::Staging;
 use crate::run::{self, Examined, exit};
-use crate::secret::Hidden;
 use crate::stop::Stop;
 use crate::store::Store;
 
@@ -80,7 +79,7 @@ async fn examine(plan: &Plan, job: Job<'_>, stop: &Stop) -> Result<Vec<Examined>
     let run = RunId::fresh(Timestamp::now());
     let staging = Staging::for_a_look(plan.local().staging(), run)?;
     let stores: Vec<Arc<dyn Store>> =
-        job.to().iter().map(|destination| desk::store(destination, job.upload(), &Hidden::default())).collect();
+        job.to().iter().map(|destination| desk::store_at_hand(destination, job.upload())).collect();
     let limits = desk::limits(Some(plan), staging.path().join("spill"));
     let outside = desk::outside(BTreeMap::new(), limits, Arc::new(Silence), stop.clone(), desk::about(Some(plan)));
     Ok(run::doctor(job, &stores, staging.path(), run, &outside).await)

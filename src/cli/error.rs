@@ -137,13 +137,13 @@ impl CliError {
             }
             Self::Store(StoreError::InUse { .. }) => "wait for that to end, and try again",
             Self::Store(StoreError::Busy { .. }) => "wait for it to end; the lock goes with the process that holds it",
-            Self::Store(error @ (StoreError::Refused { .. } | StoreError::Unreachable { .. })) => {
-                remedy(&error.to_string())?
-            }
+            Self::Store(error)
+            | Self::Cause(Cause::Store(error))
+            | Self::Failure(Failure { cause: Cause::Store(error), .. }) => remedy(&error.to_string())?,
             Self::Demo(DemoError::Occupied(_)) => "choose another directory, or remove this one",
             _ => return None,
         };
-        Some(help.to_owned())
+        Some(if HAS_NO_PLAN.get().is_some() { environment::instead_of_keys(help) } else { help.to_owned() })
     }
 
     /// Tells a person, on standard error, and returns the exit code.
@@ -169,6 +169,7 @@ impl CliError {
 pub(super) fn remedy(said: &str) -> Option<&'static str> {
     const NO_KEY: &str = "say where the access key is found, with `access_key_id` and `secret_access_key` or their \
                           `HITKEEP_S3_` variables";
+    const HUNG_UP: &str = "the server, or a proxy before it, hangs up: if it speaks TLS there, say `use_ssl = true`";
     const REMEDIES: &[(&str, &str)] = &[
         ("is open in", STOPPED),
         (
@@ -184,6 +185,7 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
             "Increasing the memory limit",
             "let DuckDB use more, with `memory_limit` in `[local]`: an index takes about 100 bytes for each row of its table, and long values several times their size",
         ),
+        ("does not encrypt", "let the server encrypt, or leave `encryption` out, if it does so by itself or need not"),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),
@@ -199,7 +201,19 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
         ("no credentials found", NO_KEY),
         ("loading credentials", NO_KEY),
         ("UnknownIssuer", "name the CA of this server in `ca_bundle`, if it is your own"),
+        (
+            "not valid for name",
+            "is `endpoint` the name that the certificate was made for? It must hold the one that is asked for",
+        ),
+        ("certificate expired", "have the server's certificate renewed; or is the clock of this host wrong?"),
         ("InvalidContentType", "the server speaks plain HTTP at this port: say `use_ssl = false`"),
+        ("as no S3 server does", "are `endpoint`, with its port, and `use_ssl` right? Something else answers there"),
+        ("invalid HTTP version parsed", "what answers speaks no HTTP: if it is TLS, say `use_ssl = true`"),
+        ("connection closed before message completed", HUNG_UP),
+        ("Connection reset", HUNG_UP),
+        ("Connection refused", "is `endpoint` right, with its port, and does the server run? Nobody listens there"),
+        ("the secret cannot be had from", "put it where the plan says that it is, or say where it is"),
+        ("the certificates in", "name the CA's certificates in `ca_bundle`, in PEM"),
         ("dns error", "is the name of the endpoint right? With `url_style = \"path\"` the bucket is no part of it"),
     ];
     REMEDIES.iter().find(|(words, _)| said.contains(words)).map(|(_, help)| *help)
@@ -230,6 +244,14 @@ fn look() -> Look {
 /// Writes an error to standard error.
 pub(super) fn write_error(text: &str) {
     log::write(Level::Error, text);
+}
+
+/// Set where this process is about an address, and no plan.
+static HAS_NO_PLAN: OnceLock<()> = OnceLock::new();
+
+/// Has all help speak of variables, which stand for the keys of a plan where there is none.
+pub(super) fn speak_of_variables() {
+    HAS_NO_PLAN.get_or_init(|| ());
 }
 
 /// The form that the log has, chosen once.

@@ -112,7 +112,7 @@ impl LifecycleRules {
         let territories = territories(plan, destination, bucket);
         let place = Place {
             wanted: work::wanted_rules(wanted.as_ref(), &territories),
-            store: S3::new(bucket, Upload::default()),
+            store: S3::new(bucket, Upload::default()).at_hand(),
             destination,
             bucket,
             territories,

@@ -11,7 +11,6 @@ use crate::event::{Event, Listener};
 use crate::name::{Name, RunId, Shard, SnapshotId};
 use crate::plan::{Job, Plan, Upload};
 use crate::record::{Catalogue, Doubt};
-use crate::secret::Hidden;
 use crate::store::local::Local;
 use crate::store::{Lock, Purpose, Store, StoreError};
 use crate::survey::{self, Asked, Own};
@@ -142,11 +141,7 @@ impl Subject {
 
     fn bucket(address: &str, portion: Portion) -> Result<Self, CliError> {
         let destination = desk::read_address(address)?;
-        Ok(Self::place(
-            destination.name().clone(),
-            desk::store(&destination, Upload::default(), &Hidden::default()),
-            portion,
-        ))
+        Ok(Self::place(destination.name().clone(), desk::store_at_hand(&destination, Upload::default()), portion))
     }
 
     fn directory(directory: &Path, portion: Portion) -> Result<Self, CliError> {
@@ -168,7 +163,7 @@ impl Subject {
 pub(super) fn plan_spots(plan: &Plan, job: Job<'_>) -> Vec<Spot> {
     let is_archive = matches!(job, Job::Archive(_));
     let spots = job.to().iter().map(|destination| {
-        let store = desk::store(destination, job.upload(), &Hidden::default());
+        let store = desk::store_at_hand(destination, job.upload());
         let place = survey::place(store.as_ref(), job.prefix());
         let expires_after = destination.expires_after().filter(|_| !is_archive);
         let (job, destination) = (Some(job.name().clone()), destination.name().clone());

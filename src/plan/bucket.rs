@@ -440,6 +440,10 @@ fn credentials(
     let token_place = token.as_ref().and_then(Chosen::place);
     let problem = match (id, secret) {
         (Some(id), Some(secret)) => {
+            // The token of the environment belongs to the key of the environment, and to no other.
+            let is_hitkeeps = is_variable(&id, environment::S3_ACCESS_KEY_ID)
+                && is_variable(&secret, environment::S3_SECRET_ACCESS_KEY);
+            let token = token.filter(|_| token_place.is_some() || is_hitkeeps);
             let (token, origin) = token.map_or((None, Origin::Default), |token| (Some(token.value), token.origin));
             let keys = Keys { access_key_id: id.value, secret_access_key: secret.value, session_token: token };
             let (access_key_id, secret_access_key) = (id.origin, secret.origin);
@@ -457,6 +461,10 @@ fn credentials(
     // The other half may be what was refused.
     desk.problems.extend(desk.is_whole.then_some(problem));
     Err(Refused)
+}
+
+fn is_variable(part: &Chosen<Secret>, name: &str) -> bool {
+    matches!(&part.value, Secret::Variable(variable) if variable == name)
 }
 
 fn half(part: &Chosen<Secret>, key: &str, missing: &str, url: &Range<usize>) -> Diagnostic {

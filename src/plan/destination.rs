@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::raw::{self, At};
 use super::resolve::Desk;
 use super::words::{quoted, written};
-use super::{Bucket, Chosen, Secret, Surroundings, code, secret, trees};
+use super::{Bucket, Chosen, Secret, Surroundings, code, environment, secret, trees};
 use crate::diagnose::{Diagnostic, Problems, Rejected, Severity};
 use crate::name::Name;
 
@@ -59,6 +59,8 @@ impl Destination {
         let table = At { value: raw::Destination { url: Some(url), ..raw::Destination::default() }, span };
         let mut desk = Desk { text, plan: "", around, is_whole: true, problems: Vec::new() };
         let destination = Self::resolve(&mut desk, Name::of("here"), table);
+        let reworded = |problem: Diagnostic| problem.reworded(environment::instead_of_keys);
+        desk.problems = desk.problems.into_iter().map(reworded).collect();
         let refused = desk.problems.iter().any(|problem| problem.severity() == Severity::Error);
         let rejected = || Rejected::new(Problems::new("the command line", &secret::blanked(text), desk.problems));
         destination.filter(|_| !refused).ok_or_else(rejected)

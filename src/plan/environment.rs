@@ -37,3 +37,31 @@ pub const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 
 /// What says whether a terminal can show more than ASCII.
 pub const LOCALE: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];
+
+/// What stands for a key of a plan where there is no plan: the longer text before one that it holds.
+const INSTEAD: [(&str, &str); 18] = [
+    (" or their `HITKEEP_S3_` variables", ""),
+    ("add `access_key_id`, set", "set"),
+    ("add `secret_access_key`, set", "set"),
+    ("`url_style = \"path\"`", "`HITKEEP_S3_URL_STYLE=path`"),
+    ("`url_style = \"vhost\"`", "`HITKEEP_S3_URL_STYLE=vhost`"),
+    ("`use_ssl = false`", "`HITKEEP_S3_USE_SSL=false`"),
+    ("`use_ssl = true`", "`HITKEEP_S3_USE_SSL=true`"),
+    ("`use_ssl`", "`HITKEEP_S3_USE_SSL`"),
+    ("`region = \"auto\"`", "`HITKEEP_S3_REGION=auto`"),
+    ("`region`", "`HITKEEP_S3_REGION`"),
+    ("`endpoint`", "`HITKEEP_S3_ENDPOINT`"),
+    ("`access_key_id`", "`HITKEEP_S3_ACCESS_KEY_ID`"),
+    ("`secret_access_key`", "`HITKEEP_S3_SECRET_ACCESS_KEY`"),
+    ("`session_token`", "`HITKEEP_S3_SESSION_TOKEN`"),
+    ("`ca_bundle`", "`SSL_CERT_FILE`"),
+    ("add `HITKEEP_", "set `HITKEEP_"),
+    ("write `HITKEEP_", "set `HITKEEP_"),
+    ("; a key in the plan comes before it", ""),
+];
+
+/// Returns what helps in the words of the environment, for someone who has given an address and no plan.
+#[must_use]
+pub fn instead_of_keys(help: &str) -> String {
+    INSTEAD.iter().fold(help.to_owned(), |help, (key, variable)| help.replace(key, variable))
+}

@@ -198,7 +198,8 @@ pub(super) struct Destination {
     pub(super) access_key_id: Option<At<Secret>>,
     /// Where the secret of the access key is found. Unless set, `$HITKEEP_S3_SECRET_ACCESS_KEY`.
     pub(super) secret_access_key: Option<At<Secret>>,
-    /// Where the session token is found that temporary keys come with. Unless set, `$HITKEEP_S3_SESSION_TOKEN`.
+    /// Where the session token is found that temporary keys come with. Unless set, `$HITKEEP_S3_SESSION_TOKEN`, if the
+    /// key is that of `$HITKEEP_S3_ACCESS_KEY_ID` and `$HITKEEP_S3_SECRET_ACCESS_KEY`.
     pub(super) session_token: Option<At<Secret>>,
     /// The storage class of what is written; the server's own choice unless set.
     #[schemars(regex(pattern = r"^[A-Z][A-Z0-9_]*$"), extend("examples" = ["STANDARD_IA"]))]

@@ -142,7 +142,9 @@ impl Walk<'_> {
             self.outside.clear(clear).await?;
         }
         let note = Note { run: self.work.run, job: &self.work.job, started_at: self.started_at };
-        self.outside.announce(&series.announce, &note, &mut progress.written).await
+        self.outside.announce(&series.announce, &note, &mut progress.written).await?;
+        self.outside.warn_of_caveats(&series.announce.action.destination);
+        Ok(())
     }
 
     fn is_given_up(&self, chain: &ArchiveChain) -> bool {
@@ -383,6 +385,7 @@ impl Walk<'_> {
         let codes = progress.failures.iter().map(|failure| failure.cause.exit_code());
         let differs = codes.filter(|code| *code == exit::VERIFICATION);
         let lease = self.outside.leases.get(&series.seal.action.destination);
+        let caveats = self.outside.caveats(&series.seal.action.destination);
         let heading = Heading {
             run: self.work.run,
             job: self.work.job.clone(),
@@ -408,7 +411,7 @@ impl Walk<'_> {
             }),
             verification: Verification::Checksum,
             lease: lease.map(|lease| lease.generation),
-            warnings: self.work.warnings.iter().chain(lease.and_then(|lease| lease.caveat.as_ref())).cloned().collect(),
+            warnings: self.work.warnings.iter().cloned().chain(caveats).collect(),
             failures: self.failures(progress),
             previous_set: series.seal.action.previous.map(|previous| previous.set),
             previous: series.seal.action.previous.map(|previous| previous.digest),

@@ -149,7 +149,9 @@ impl Walk<'_> {
         if let Some(clear) = &series.clear {
             self.outside.clear(clear).await?;
         }
-        self.outside.announce(&series.announce, &self.note(), &mut progress.written).await
+        self.outside.announce(&series.announce, &self.note(), &mut progress.written).await?;
+        self.outside.warn_of_caveats(&series.announce.action.destination);
+        Ok(())
     }
 
     fn note(&self) -> Note<'_> {
@@ -441,7 +443,7 @@ impl Walk<'_> {
         } else {
             (Status::Partial, exit::PARTIAL)
         };
-        let caveat = lease.and_then(|lease| lease.caveat.clone());
+        let caveats = self.outside.caveats(&series.seal.action.destination);
         let previous = series.seal.action.previous;
         RunRecord {
             status,
@@ -454,7 +456,7 @@ impl Walk<'_> {
             spread_seconds: spread(&progress.snapshots, progress.captured_by),
             lease: lease.map(|lease| lease.generation),
             guards,
-            warnings: self.work.warnings.iter().cloned().chain(caveat).chain(shrunk).collect(),
+            warnings: self.work.warnings.iter().cloned().chain(caveats).chain(shrunk).collect(),
             failures: self.failures(progress),
             series: previous.and_then(|previous| previous.series).or(Some(self.work.run)),
             previous_set: previous.map(|previous| previous.set),

@@ -117,6 +117,10 @@ impl Store for Faulty {
         self.inner.examine(prefix).await
     }
 
+    fn caveats(&self) -> Vec<String> {
+        self.inner.caveats()
+    }
+
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
         self.call("ask", "", self.inner.free_space()).await
     }

@@ -12,6 +12,7 @@ mod buffers;
 mod client;
 mod download;
 mod examine;
+mod kept;
 mod lease;
 mod lifecycle;
 mod mark;
@@ -23,17 +24,17 @@ mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::Client;
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption, StorageClass};
 use jiff::SignedDuration;
 use tokio::sync::OnceCell;
 
 use self::buffers::Buffers;
-use self::client::ServerClock;
+use self::client::{Quiet, ServerClock};
 use self::pace::Pace;
 use self::refusal::Refused;
 use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
@@ -56,6 +57,7 @@ pub struct S3 {
     bucket: Bucket,
     upload: Upload,
     hidden: Hidden,
+    insists: bool,
     abandoned: SignedDuration,
     opened: OnceCell<Opened>,
 }
@@ -65,7 +67,14 @@ impl S3 {
     #[must_use]
     pub fn new(bucket: &Bucket, upload: Upload) -> Self {
         let (hidden, abandoned) = (Hidden::default(), unfinished::ABANDONED);
-        Self { bucket: bucket.clone(), upload, hidden, abandoned, opened: OnceCell::new() }
+        Self { bucket: bucket.clone(), upload, hidden, insists: true, abandoned, opened: OnceCell::new() }
+    }
+
+    /// Returns the same store for someone who waits for an answer: where nobody listens to begin with, it says so at once,
+    /// and does not try again for half a minute as at night.
+    #[must_use]
+    pub fn at_hand(self) -> Self {
+        Self { insists: false, ..self }
     }
 
     /// Returns the same store, for which an unfinished upload is nobody's that was begun longer ago than this: a day
@@ -83,7 +92,7 @@ impl S3 {
 
     /// Returns the bucket ready for requests, after fetching the secrets from where the plan says that they are.
     async fn opened(&self) -> Result<&Opened, StoreError> {
-        let open = || Opened::new(&self.bucket, self.upload, self.hidden.clone(), self.abandoned);
+        let open = || Opened::new(&self.bucket, self.upload, self.insists, self.hidden.clone(), self.abandoned);
         let failed = |cause| StoreError::Unopened { at: locate(&self.bucket, ""), cause };
         self.opened.get_or_try_init(open).await.map_err(failed)
     }
@@ -146,6 +155,11 @@ impl Store for S3 {
         }
     }
 
+    fn caveats(&self) -> Vec<String> {
+        let of = |opened: &Opened| [opened.other_class(), opened.ignored_checksum()].into_iter().flatten().collect();
+        self.opened.get().map(of).unwrap_or_default()
+    }
+
     async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
         Ok(None)
     }
@@ -154,7 +168,7 @@ impl Store for S3 {
 /// A bucket that is ready for requests.
 #[derive(Debug)]
 struct Opened {
-    client: Client,
+    client: Quiet,
     bucket: Bucket,
     upload: Upload,
     buffers: Buffers,
@@ -179,6 +193,10 @@ struct Learnt {
     compares_checksums: AtomicBool,
     /// It does not understand the checksum, and refuses the whole request.
     refuses_checksums: AtomicBool,
+    /// It encrypts as it is asked to, by what it says of an object.
+    encrypts: AtomicBool,
+    /// The class of the first object that was looked at for it, where a class was asked for.
+    class: OnceLock<String>,
 }
 
 /// What a look at an object tells of it.
@@ -189,17 +207,22 @@ struct Head {
     crc64nvme: Option<Crc64>,
     /// What changes when another object takes its place.
     etag: Option<String>,
+    /// How it is encrypted, where the server says so.
+    encryption: Option<ServerSideEncryption>,
+    /// Its class; nothing for the usual one.
+    class: Option<StorageClass>,
 }
 
 impl Opened {
     async fn new(
         bucket: &Bucket,
         upload: Upload,
+        insists: bool,
         hidden: Hidden,
         abandoned: SignedDuration,
     ) -> Result<Self, OpenError> {
         let clock = ServerClock::default();
-        let client = client::open(bucket, &upload, &clock, &hidden).await?;
+        let client = client::open(bucket, &upload, insists, &clock, &hidden).await?;
         Ok(Self {
             client,
             bucket: bucket.clone(),
@@ -229,7 +252,12 @@ impl Opened {
 
     /// Returns a function that words a refusal of the server, or its silence, while `doing` something with `key`.
     fn failed<'s, E: Refused>(&'s self, doing: &'static str, key: &'s str) -> impl FnOnce(E) -> StoreError + 's {
-        move |error| error.worded(doing, self.locate(key), &self.hidden)
+        move |error| error.worded(doing, self.locate(key), &self.server(), &self.hidden)
+    }
+
+    /// Names the server, for a person.
+    fn server(&self) -> String {
+        self.bucket.endpoint().map_or_else(|| "AWS".to_owned(), |endpoint| format!("`{endpoint}`"))
     }
 
     fn sends_checksums(&self) -> bool {
@@ -251,7 +279,13 @@ impl Opened {
         match head.send().await {
             Ok(found) => {
                 let crc64nvme = found.checksum_crc64_nvme.as_deref().and_then(|text| text.parse().ok());
-                Ok(Some(Head { bytes: size(found.content_length), crc64nvme, etag: found.e_tag }))
+                Ok(Some(Head {
+                    bytes: size(found.content_length),
+                    crc64nvme,
+                    etag: found.e_tag,
+                    encryption: found.server_side_encryption,
+                    class: found.storage_class,
+                }))
             }
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(self.failed("look at", key.as_str())(error)),

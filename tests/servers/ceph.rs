@@ -123,6 +123,7 @@ impl Cluster {
             mon max pg per osd = 1000
             rgw data = {home}/gateway
             rgw frontends = beast endpoint={gateway}
+            rgw dns name = s3.story.internal
             rgw crypt require ssl = false
             rgw crypt s3 kms backend = testing
             rgw crypt s3 kms encryption keys = {KMS_KEY}={}

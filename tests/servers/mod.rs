@@ -13,6 +13,7 @@ mod metadata;
 pub(crate) mod proxy;
 pub(crate) mod s3s;
 mod sink;
+mod stranger;
 pub(crate) mod tls;
 pub(crate) mod versity;
 
@@ -30,6 +31,7 @@ pub(crate) use ceph::KMS_KEY;
 pub(crate) use metadata::{Answers, Metadata};
 pub(crate) use proxy::{Faults, Proxy, Strike};
 pub(crate) use sink::Sink;
+pub(crate) use stranger::Stranger;
 pub(crate) use tls::{Certificate, Tls};
 
 use crate::redact::skipped;

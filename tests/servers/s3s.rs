@@ -5,6 +5,10 @@ use std::sync::OnceLock;
 
 use ::s3s::auth::SimpleAuth;
 use ::s3s::service::S3ServiceBuilder;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::HeaderName;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s_fs::FileSystem;
@@ -23,13 +27,38 @@ pub(crate) fn server() -> Server {
     server.clone()
 }
 
+/// Returns the service as it would be if it encrypted: it says of each object that it did as it was asked.
+pub(crate) fn encrypting() -> Server {
+    static STARTED: OnceLock<(Server, Home, Listening)> = OnceLock::new();
+    let (server, ..) = STARTED.get_or_init(|| start_saying(&["x-amz-server-side-encryption"]));
+    server.clone()
+}
+
 fn start() -> (Server, Home, Listening) {
+    start_saying(&[])
+}
+
+/// Starts the service, which repeats these headers of each request in its answer.
+fn start_saying(repeated: &'static [&'static str]) -> (Server, Home, Listening) {
     let home = Home::new("s3s");
     let mut service = S3ServiceBuilder::new(FileSystem::new(home.make_folder("data")).unwrap());
     service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = service.build();
     let listening = Listening::new(move |socket| {
         let service = service.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let asked: Vec<_> =
+                repeated.iter().filter_map(|name| Some((*name, request.headers().get(*name)?.clone()))).collect();
+            let answering = hyper::service::Service::call(&service, request);
+            async move {
+                answering.await.map(|mut answer| {
+                    answer
+                        .headers_mut()
+                        .extend(asked.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
+                    answer
+                })
+            }
+        });
         async move {
             drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await);
         }

@@ -1,8 +1,10 @@
 //! The client of a bucket: credentials, TLS, retries, and a clock that is the server's.
 
+use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -51,13 +53,15 @@ pub enum OpenError {
     },
 }
 
-/// Opens a client; `hidden` learns its credentials. Nothing is sent yet, unless the AWS chain asks for them.
+/// Opens a client; `hidden` learns its credentials. Nothing is sent yet, unless the AWS chain asks for them. One that does
+/// not insist gives up where nobody listens.
 pub(super) async fn open(
     bucket: &Bucket,
     upload: &Upload,
+    insists: bool,
     clock: &ServerClock,
     hidden: &Hidden,
-) -> Result<Client, OpenError> {
+) -> Result<Quiet, OpenError> {
     let http = http_client(bucket, upload)?;
     let mut surroundings = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if let Some(region) = bucket.region() {
@@ -80,7 +84,7 @@ pub(super) async fn open(
                 .with_max_backoff(LONGEST_PAUSE),
         )
         .retry_partition(retry_partition())
-        .retry_classifier(Distrust)
+        .retry_classifier(Hopelessness { insists, clock: clock.clone() })
         .timeout_config(
             TimeoutConfig::builder().connect_timeout(pace::CONNECT).operation_attempt_timeout(ANSWER).build(),
         )
@@ -95,7 +99,25 @@ pub(super) async fn open(
     if let Some(endpoint) = bucket.endpoint() {
         settings = settings.endpoint_url(endpoint);
     }
-    Ok(Client::from_conf(settings.build()))
+    Ok(Quiet(Client::from_conf(settings.build())))
+}
+
+/// A client that shows nothing of itself: the SDK's would show the id of the access key.
+#[derive(Clone)]
+pub(super) struct Quiet(Client);
+
+impl Deref for Quiet {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Quiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client")
+    }
 }
 
 /// Returns a quota of retries of this store's own: on a bad line a bulk upload would use up the SDK's in a moment.
@@ -104,13 +126,17 @@ fn retry_partition() -> RetryPartition {
     RetryPartition::custom("hitkeep-plan").token_bucket(quota).build()
 }
 
-/// Tells the SDK that a certificate which is not to be trusted will not be the next time either.
+/// Tells the SDK what will be no better the next time: a certificate that is not to be trusted, TLS where plain HTTP is
+/// spoken or the other way round, and, for someone who does not insist, a server that was never there.
 #[derive(Debug)]
-struct Distrust;
+struct Hopelessness {
+    insists: bool,
+    clock: ServerClock,
+}
 
-impl ClassifyRetry for Distrust {
+impl ClassifyRetry for Hopelessness {
     fn name(&self) -> &'static str {
-        "distrust"
+        "hopelessness"
     }
 
     fn priority(&self) -> RetryClassifierPriority {
@@ -118,10 +144,16 @@ impl ClassifyRetry for Distrust {
     }
 
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        const ABSENT: [&str; 2] = ["Connection refused", "dns error"];
+        const FOR_GOOD: [&str; 3] = ["invalid peer certificate", "InvalidContentType", "invalid HTTP version parsed"];
         let error = context.output_or_error().and_then(|outcome| outcome.err()?.as_connector_error());
-        match error {
-            Some(error) if chain(error).contains("invalid peer certificate") => RetryAction::RetryForbidden,
-            _ => RetryAction::NoActionIndicated,
+        let said = error.map(|error| chain(error)).unwrap_or_default();
+        let is_one_of = |words: &[&str]| words.iter().any(|words| said.contains(words));
+        let is_awaited = self.insists || self.clock.was_read();
+        if is_one_of(&FOR_GOOD) || (is_one_of(&ABSENT) && !is_awaited) {
+            RetryAction::RetryForbidden
+        } else {
+            RetryAction::NoActionIndicated
         }
     }
 }
@@ -172,6 +204,7 @@ fn secrets(found: &Credentials) -> Vec<String> {
 pub(super) struct ServerClock {
     /// The seconds that the server is ahead of this host.
     ahead: Arc<AtomicI64>,
+    was_read: Arc<AtomicBool>,
 }
 
 impl ServerClock {
@@ -179,6 +212,11 @@ impl ServerClock {
     pub(super) fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         now.saturating_add(self.ahead()).unwrap_or(now)
+    }
+
+    /// Tells whether the server has answered before.
+    fn was_read(&self) -> bool {
+        self.was_read.load(Ordering::Relaxed)
     }
 
     /// Returns how far the server's clock is ahead of this host's.
@@ -198,6 +236,7 @@ impl Intercept for ServerClock {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        self.was_read.store(true, Ordering::Relaxed);
         let date = answer.response().headers().get("date").map(jiff::fmt::rfc2822::parse);
         if let Some(Ok(date)) = date {
             self.ahead.store(date.timestamp().as_second() - Timestamp::now().as_second(), Ordering::Relaxed);

@@ -11,6 +11,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
 use super::buffers::Buffer;
+use super::refusal::Refused;
 use super::{Head, Opened, size, until_stopped};
 use crate::event::Meter;
 use crate::measure::Tally;
@@ -121,6 +122,7 @@ impl Opened {
             let get = self.client.get_object().bucket(self.bucket.name()).key(self.full(key));
             let answer = match get.set_range(wanted.range.clone()).set_if_match(wanted.etag.clone()).send().await {
                 Ok(answer) => answer,
+                Err(error) if error.is_missing() => return Err(StoreError::Missing { at: self.locate(key.as_str()) }),
                 Err(error) => return Err(self.failed("fetch", key.as_str())(error)),
             };
             let length = wanted.length.unwrap_or(size(answer.content_length));

@@ -13,6 +13,7 @@ use super::unfinished::TRIAL;
 use crate::diagnose::Finding;
 use crate::measure::counted;
 use crate::name::{Key, Name, Prefix};
+use crate::plan::Checksum;
 use crate::work::{BucketRule, Territory, Versions};
 
 /// How many write at one time when it is tried whether one of them wins.
@@ -29,6 +30,7 @@ impl Opened {
         if self.learnt.was_tried.load(Ordering::Relaxed) {
             findings.push(self.examine_checksums());
         }
+        findings.extend(self.examine_kept());
         findings.push(self.examine_clock());
         findings.push(self.examine_versions().await);
         findings.extend(self.examine_lifecycle(prefix).await);
@@ -71,15 +73,12 @@ impl Opened {
     }
 
     fn examine_checksums(&self) -> Finding {
-        const CHECK: &str = "checksums";
-        if self.learnt.compares_checksums.load(Ordering::Relaxed) {
-            return Finding::ok(CHECK, "the server refuses a wrong CRC64NVME, and keeps the right one");
-        }
-        Finding::warning(
-            CHECK,
-            "the server compares no CRC64NVME",
-            "none is needed: payloads are signed, and with `verify = \"checksum\"` every file is read back",
-        )
+        let found = match &self.learnt {
+            learnt if learnt.compares_checksums.load(Ordering::Relaxed) => Found::Compared,
+            learnt if learnt.refuses_checksums.load(Ordering::Relaxed) => Found::Refused,
+            _ => Found::Ignored,
+        };
+        checksums(self.bucket.checksum(), found, self.bucket.uses_ssl())
     }
 
     fn examine_clock(&self) -> Finding {
@@ -146,6 +145,45 @@ impl Opened {
     }
 }
 
+/// What a server was found to do with a checksum that comes with an object.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    /// It refuses a wrong one, and keeps the right one.
+    Compared,
+    /// It takes any, or was never given one.
+    Ignored,
+    /// It refuses requests that have one.
+    Refused,
+}
+
+/// Says what is compared with what arrives at a server, and what to rely on where that is not the checksum.
+fn checksums(asked: Checksum, found: Found, uses_tls: bool) -> Finding {
+    const CHECK: &str = "checksums";
+    let seen = match (asked, found) {
+        (_, Found::Compared) => {
+            return Finding::ok(CHECK, "the server refuses a wrong CRC64NVME, and keeps the right one");
+        }
+        (Checksum::None, _) => "the server is given none, as `checksum = \"none\"` says",
+        (Checksum::Crc64Nvme, _) => "the server compares no CRC64NVME, which `checksum = \"crc64nvme\"` asks for",
+        (Checksum::Auto, Found::Ignored) => "the server compares no CRC64NVME",
+        (Checksum::Auto, Found::Refused) => "the server refuses what comes with a CRC64NVME",
+    };
+    let rely = if uses_tls {
+        "leave `verify` at `\"checksum\"`, which reads every file back: what is sent in parts is guarded by TLS alone"
+    } else {
+        "every payload is signed with its SHA-256, and `verify = \"checksum\"` reads every file back"
+    };
+    Finding::warning(
+        CHECK,
+        seen,
+        match asked {
+            Checksum::Crc64Nvme => format!("say `checksum = \"auto\"`; {rely}"),
+            Checksum::Auto | Checksum::None if uses_tls => rely.to_owned(),
+            Checksum::Auto | Checksum::None => format!("none is needed: {rely}"),
+        },
+    )
+}
+
 /// Says what a rule does that the plan wants.
 fn asked(rule: &BucketRule) -> Finding {
     let when = rule.expires.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -160,4 +198,46 @@ fn eating(rule: &BucketRule) -> Finding {
         format!("rule `{name}` deletes sets {when}, the last good one too when backups stop"),
         "give the rule a prefix that no set lies below, or be sure that somebody looks when backups stop",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::Verdict;
+
+    #[test]
+    fn what_is_said_of_checksums_is_so() {
+        use Checksum::{Auto, Crc64Nvme, None};
+        use Found::{Compared, Ignored, Refused};
+        let ok = ("the server refuses a wrong CRC64NVME, and keeps the right one", "");
+        let (signed, tls) = (
+            "every payload is signed with its SHA-256, and `verify = \"checksum\"` reads every file back",
+            "leave `verify` at `\"checksum\"`, which reads every file back: what is sent in parts is guarded by TLS alone",
+        );
+        let (enough, auto) =
+            (format!("none is needed: {signed}"), |rely: &str| format!("say `checksum = \"auto\"`; {rely}"));
+        let (plain_auto, tls_auto) = (auto(signed), auto(tls));
+        let ignored = "the server compares no CRC64NVME";
+        let refused = "the server refuses what comes with a CRC64NVME";
+        let unasked = "the server is given none, as `checksum = \"none\"` says";
+        let unheard = "the server compares no CRC64NVME, which `checksum = \"crc64nvme\"` asks for";
+        for (asked, found, uses_tls, (seen, help)) in [
+            (Auto, Compared, false, ok),
+            (Auto, Compared, true, ok),
+            (Crc64Nvme, Compared, true, ok),
+            (Auto, Ignored, false, (ignored, &*enough)),
+            (Auto, Ignored, true, (ignored, tls)),
+            (Auto, Refused, false, (refused, &enough)),
+            (Auto, Refused, true, (refused, tls)),
+            (None, Ignored, false, (unasked, &enough)),
+            (None, Ignored, true, (unasked, tls)),
+            (Crc64Nvme, Ignored, false, (unheard, &plain_auto)),
+            (Crc64Nvme, Ignored, true, (unheard, &tls_auto)),
+        ] {
+            let finding = checksums(asked, found, uses_tls);
+            let case = format!("{asked:?} {found:?} over TLS: {uses_tls}");
+            assert_eq!((&*finding.seen, finding.help.as_deref().unwrap_or_default()), (seen, help), "{case}");
+            assert_eq!(finding.verdict == Verdict::Ok, matches!(found, Compared), "{case}");
+        }
+    }
 }

@@ -31,7 +31,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::client::ServerClock;
+use super::client::{Quiet, ServerClock};
 use super::refusal::Refused;
 use super::{LEASES, Opened};
 use crate::measure::Crc64;
@@ -125,7 +125,7 @@ impl Note {
 /// A lease of ours: where it lies and what it says.
 #[derive(Clone, Debug)]
 struct Own {
-    client: Client,
+    client: Quiet,
     clock: ServerClock,
     bucket: String,
     /// The folder of leases, as the bucket has it.

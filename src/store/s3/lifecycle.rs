@@ -121,7 +121,7 @@ impl Opened {
     }
 
     fn failed_at_rules<E: Refused>(&self, doing: &'static str, error: E) -> StoreError {
-        error.worded(doing, format!("{}?lifecycle", locate(&self.bucket, "")), &self.hidden)
+        error.worded(doing, format!("{}?lifecycle", locate(&self.bucket, "")), &self.server(), &self.hidden)
     }
 
     pub(super) async fn bucket_rules(&self, found: &Configured) -> BucketRules {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::lease::{AbortOnDrop, MARGIN, Note, RENEWAL, ROUND};
 use super::{LEASES, Opened};
 use crate::name::{Key, Prefix};
-use crate::store::s3::client::ServerClock;
+use crate::store::s3::client::{Quiet, ServerClock};
 use crate::store::{Lease, Lock, Part, Purpose, StoreError};
 
 /// What the names of marks begin with. Leases are named by numbers, and take no notice of these.
@@ -21,7 +21,7 @@ const DELETING: &str = "deleting-";
 /// A mark of ours.
 #[derive(Clone, Debug)]
 struct Own {
-    client: aws_sdk_s3::Client,
+    client: Quiet,
     clock: ServerClock,
     bucket: String,
     /// Its key, as the bucket has it.

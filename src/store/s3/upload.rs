@@ -98,8 +98,9 @@ impl Opened {
             let sent =
                 put.customize().interceptor(Signature::Digest(moved.sha256)).interceptor(patience.clone()).send().await;
             match sent {
-                Ok(_) => {
+                Ok(answer) => {
                     self.pace.note(&patience);
+                    self.accept(key, answer.server_side_encryption).await?;
                     return self.counted(key, moved, meter);
                 }
                 Err(error) if error.is_taken() => {
@@ -142,20 +143,20 @@ impl Opened {
         let upload = self.begin(key).await?;
         let mut sending = JoinSet::new();
         let stored = until_stopped(meter, || self.locate(key.as_str()), async {
-            let (parts, moved) = self.send_parts(key, &upload, source, meter, &mut sending).await?;
+            let (parts, moved) = self.send_parts(key, &upload.id, source, meter, &mut sending).await?;
             self.complete(key, &upload, parts, moved, mode).await
         });
         let stored = Box::pin(stored).await;
         if stored.is_err() {
             // A part that is still on its way would come after the upload is gone, and stay.
             sending.shutdown().await;
-            self.abort(key, &upload).await;
+            self.abort(key, &upload.id).await;
         }
         stored
     }
 
-    /// Begins an object of several parts, and returns the name of the upload.
-    async fn begin(&self, key: &Key) -> Result<String, StoreError> {
+    /// Begins an object of several parts.
+    async fn begin(&self, key: &Key) -> Result<Begun, StoreError> {
         loop {
             let sends_checksum = self.sends_checksums();
             let request = self.client.create_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
@@ -167,7 +168,10 @@ impl Opened {
                 .send()
                 .await;
             match begun {
-                Ok(upload) => return Ok(upload.upload_id.unwrap_or_default()),
+                Ok(upload) => {
+                    let (id, encryption) = (upload.upload_id.unwrap_or_default(), upload.server_side_encryption);
+                    return Ok(Begun { id, encryption });
+                }
                 Err(error) if self.learns_from(&error, sends_checksum, false) => {}
                 Err(error) => return Err(self.failed("begin to store", key.as_str())(error)),
             }
@@ -251,7 +255,7 @@ impl Opened {
     async fn complete(
         &self,
         key: &Key,
-        upload: &str,
+        upload: &Begun,
         parts: Vec<CompletedPart>,
         moved: Moved,
         mode: Mode,
@@ -259,7 +263,7 @@ impl Opened {
         let condition = self.condition(mode).filter(|_| !self.must_look_first(mode));
         let complete = self.client.complete_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
         let completed = complete
-            .upload_id(upload)
+            .upload_id(&upload.id)
             .set_if_none_match(condition)
             .set_checksum_crc64_nvme(self.sends_checksums().then(|| moved.crc64nvme.to_string()))
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
@@ -268,10 +272,13 @@ impl Opened {
             .send()
             .await;
         match completed {
-            Ok(_) => Ok(moved),
+            Ok(answer) => {
+                self.accept(key, answer.server_side_encryption.or(upload.encryption.clone())).await?;
+                Ok(moved)
+            }
             Err(error) if error.is_taken() => self.taken(key, moved).await,
             // When the answer of an earlier attempt was lost, the upload is gone, and servers differ in how they say so.
-            Err(error) if error.answer().is_some() && self.holds(key, &moved).await? => Ok(moved),
+            Err(error) if error.answer().is_some() && self.holds(key, &moved).await? => self.taken(key, moved).await,
             Err(error) => Err(self.failed("complete", key.as_str())(error)),
         }
     }
@@ -301,6 +308,7 @@ impl Opened {
     /// Judges a key that is taken: by just these bytes, then all is well; or by others.
     async fn taken(&self, key: &Key, moved: Moved) -> Result<Moved, StoreError> {
         if self.holds(key, &moved).await? {
+            self.check_kept(key, None).await?;
             return Ok(moved);
         }
         Err(StoreError::Exists { at: self.locate(key.as_str()) })
@@ -369,6 +377,15 @@ impl Opened {
 /// cut may come after the part has been sent again.
 fn lacks_a_part(error: &StoreError) -> bool {
     matches!(error, StoreError::Refused { code, .. } if code == "InvalidPart")
+}
+
+/// An upload of several parts that has begun.
+#[derive(Debug)]
+struct Begun {
+    /// The server's name for it.
+    id: String,
+    /// How the object will be encrypted, where the server says so.
+    encryption: Option<ServerSideEncryption>,
 }
 
 /// Why a part was not sent.
