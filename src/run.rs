@@ -14,6 +14,7 @@ mod drill;
 mod files;
 mod hook;
 mod load;
+mod place;
 mod prune;
 mod restore;
 mod rows;
@@ -138,6 +139,16 @@ pub enum Cause {
         cause: String,
         /// The exit code that it asks for.
         exit_code: u8,
+    },
+    /// Some of what was there is replaced, and could not be put back.
+    #[error(
+        "{cause}; and not all that was there could be put back: {then}. It is set aside beside its place; run the restore again"
+    )]
+    Half {
+        /// What failed first.
+        cause: Box<Cause>,
+        /// What failed then.
+        then: String,
     },
     /// The word to stop was given.
     #[error("{0}")]
@@ -269,6 +280,7 @@ impl Cause {
             Self::Differs(_) => exit::VERIFICATION,
             Self::Living(_) | Self::Unfit(_) => exit::REFUSED,
             Self::Before { exit_code, .. } => *exit_code,
+            Self::Half { .. } => exit::UNEXPECTED,
             Self::Stopped(Reason::Interrupt) => exit::INTERRUPTED,
             Self::Stopped(Reason::Terminate) => exit::TERMINATED,
         }

@@ -23,6 +23,8 @@ pub use status::{kept_records, series};
 pub use theirs::{Theirs, Unfinished, adopt, look};
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +44,9 @@ use crate::work::{
     self, BackupFacts, DatabaseFact, DestinationFact, DrillFacts, Place, Reached, Refusal, RestoreFacts, Room, Seen,
     Spent, Wanted,
 };
+
+/// How much of a file tells whether it is a guard, in bytes.
+const GUARD_READ: u64 = 200;
 
 /// Why there are no facts.
 #[derive(Debug, thiserror::Error)]
@@ -293,15 +298,18 @@ fn seen(state: capture::State) -> Seen {
 pub fn restore(place: Place, catalogue: Catalogue, wanted: &Wanted) -> Result<RestoreFacts, SurveyError> {
     let existing_tenants: BTreeSet<_> = existing_tenants(&wanted.data_path);
     let databases = catalogue.sets.iter().flat_map(|set| &set.databases).map(|held| held.database);
-    let mut existing = BTreeSet::new();
+    let (mut existing, mut leftovers) = (BTreeSet::new(), BTreeSet::new());
     for database in databases.collect::<BTreeSet<_>>() {
         let path = hitkeep::database_path(&wanted.shared, &wanted.data_path, database);
-        existing.extend(set_aside(&path));
+        let aside = set_aside(&path);
+        let left = left_by_interrupted(&path, &aside);
         let files = hitkeep::companions(&path).into_iter().chain([path]);
-        existing.extend(files.filter(|file| file.symlink_metadata().is_ok()));
+        existing.extend(files.filter(|file| file.symlink_metadata().is_ok() && !left.contains(file)));
+        existing.extend(aside);
+        leftovers.extend(left);
     }
     let target_free = free(&wanted.data_path)?;
-    Ok(RestoreFacts { place, catalogue, existing, existing_tenants, target_free })
+    Ok(RestoreFacts { place, catalogue, existing, leftovers, existing_tenants, target_free })
 }
 
 /// Looks at everything that a drill is about; its scratch folder will lie in `staging`.
@@ -320,6 +328,25 @@ fn set_aside(database: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| path.to_string_lossy().starts_with(&*begins.to_string_lossy()))
         .collect()
+}
+
+/// Returns what an interrupted restore left in a database's place: a guard, and beside it logs that it has set `aside`.
+fn left_by_interrupted(database: &Path, aside: &[PathBuf]) -> Vec<PathBuf> {
+    if !is_guard(database) {
+        return Vec::new();
+    }
+    let file = |path: &Path| path.symlink_metadata().map(|about| (about.dev(), about.ino())).ok();
+    let is_aside = |log: &PathBuf| file(log).is_some_and(|log| aside.iter().any(|path| file(path) == Some(log)));
+    let logs = hitkeep::companions(database).into_iter().filter(is_aside);
+    logs.chain([database.to_owned()]).collect()
+}
+
+/// Tells whether an interrupted restore has put its guard in a database's place.
+#[must_use]
+pub fn is_guard(database: &Path) -> bool {
+    let mut beginning = Vec::new();
+    let read = std::fs::File::open(database).and_then(|file| file.take(GUARD_READ).read_to_end(&mut beginning));
+    read.is_ok() && work::is_guard(&beginning)
 }
 
 fn existing_tenants(data_path: &Path) -> BTreeSet<crate::name::TenantId> {

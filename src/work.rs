@@ -44,7 +44,7 @@ pub use prune::{
     Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,
     Worth, explain, judge, prune,
 };
-pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, restore};
+pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, is_guard, restore};
 pub use rows::{FetchRows, InsertRows, Period, RowsChain, RowsWanted, RowsWork, SiteName, rows};
 pub use sample::Sample;
 pub use status::{
@@ -289,14 +289,18 @@ pub struct Swap {
     pub to: PathBuf,
     /// The files in the way, each with the name it is set aside under: the old database first, then its logs.
     pub aside: Vec<(PathBuf, PathBuf)>,
+    /// What an interrupted restore left there, each with the name it has until this one is done: its guard first, then
+    /// the logs that it did not come to.
+    pub leftovers: Vec<(PathBuf, PathBuf)>,
 }
 
 impl fmt::Display for Swap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "place    {} at {}", self.database, self.to.display())?;
-        match self.aside.first() {
-            Some((_, aside)) => write!(f, ", the old one set aside as {}", aside.display()),
-            None => Ok(()),
+        match (self.aside.first(), self.leftovers.is_empty()) {
+            (Some((_, aside)), _) => write!(f, ", the old one set aside as {}", aside.display()),
+            (None, false) => f.write_str(", where a restore was interrupted"),
+            (None, true) => Ok(()),
         }
     }
 }

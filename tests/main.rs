@@ -13,6 +13,7 @@ mod fixture;
 mod from_env;
 mod generated;
 mod hooks;
+mod interrupted;
 mod kill;
 mod layers;
 mod leases;

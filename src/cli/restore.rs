@@ -26,7 +26,8 @@ use crate::work::{self, At, RestoreWork, Wanted};
 /// With `--archive`, bring archived rows back into databases that are there.
 ///
 /// Into an empty place by default. Where databases are already there, `--yes` sets them aside under the name
-/// `hitkeep.db.pre-restore.<time>`; HitKeep must be stopped then. Whatever fails, they stay in their place.
+/// `hitkeep.db.pre-restore.<time>`; HitKeep must be stopped then. Whatever fails, they stay in their place; a restore
+/// that was killed is finished by the same one.
 #[derive(Debug, Args)]
 pub(super) struct Restore {
     /// A plan, or where a backup lies: a directory, or `s3://bucket/folder`.

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::place::sync_folder;
 use super::verify::sealed_manifest;
 use super::{Cause, Failure, Gauge, Outside, files, make_private_folder};
 use crate::duck::export::Table;
@@ -91,18 +92,20 @@ fn size(path: &Path) -> Bytes {
     Bytes(fs::metadata(path).map_or(0, |about| about.len()))
 }
 
-/// Makes the folders of a tenant that is not there yet.
-fn make_folder(folder: &Path) -> Result<(), Cause> {
+/// Makes a folder that is not there yet, and those above it, durably.
+pub(super) fn make_folder(folder: &Path) -> Result<(), Cause> {
     if folder.is_dir() {
         return Ok(());
     }
-    make_folder(folder.parent().unwrap_or(Path::new("/")))?;
+    let above = folder.parent().unwrap_or(Path::new("/"));
+    make_folder(above)?;
     make_private_folder(folder)?;
-    give_to_owner(folder)
+    give_to_owner(folder)?;
+    sync_folder(above).map_err(|cause| Cause::Folder { at: above.display().to_string(), cause })
 }
 
 /// Gives a new file or folder to the owner of the folder it lies in: a restore is often run by root, and HitKeep is not.
-fn give_to_owner(path: &Path) -> Result<(), Cause> {
+pub(super) fn give_to_owner(path: &Path) -> Result<(), Cause> {
     let failed = |cause| Cause::Folder { at: path.display().to_string(), cause };
     let Some(folder) = path.parent() else { return Ok(()) };
     let (owner, own) = (fs::metadata(folder).map_err(failed)?, fs::metadata(path).map_err(failed)?);

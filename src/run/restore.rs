@@ -3,20 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, stream};
-use rustix::fs::{CWD, RenameFlags};
 
 use super::load::{self, remove_folder};
+use super::place::Placing;
 use super::{Cause, Failure, Gauge, Outside};
 use crate::duck::{Session, lock};
 use crate::event::Event;
 use crate::measure::{Grouped, counted};
 use crate::name::Name;
 use crate::stop::Reason;
-use crate::store::local;
 use crate::work::{ABREAST, RestoreChain, RestoreWork, Swap, Task};
 
 /// Carries out `work` from `destination`, and returns the rows that were restored.
@@ -30,6 +28,7 @@ pub async fn restore(work: &RestoreWork, destination: &Name, outside: &Outside) 
     let restored = Walk { work, destination, outside }.walk().await;
     let (result, exit_code) = match &restored {
         Ok(rows) => (format!("{} and {} rows are back", counted(work.chains.len(), "database"), Grouped(*rows)), 0),
+        Err(Failure { cause: cause @ Cause::Half { .. }, .. }) => (cause.to_string(), cause.exit_code()),
         Err(failure) => (format!("nothing was replaced: {}", failure.cause), failure.cause.exit_code()),
     };
     outside.tell.hear(&Event::RunFinished { result, exit_code });
@@ -115,81 +114,33 @@ impl Walk<'_> {
 
     /// Puts every new database in its place, or none.
     async fn place_all(&self) -> Result<(), Failure> {
-        for (index, task) in self.work.swaps.iter().enumerate() {
-            let place = async { place(&task.action).map(|()| ((), String::new())) };
-            if let Err(failure) = self.outside.perform(task, None, &Gauge::default(), place).await {
-                self.work.swaps[..index].iter().rev().for_each(|done| self.undo(&done.action));
-                return Err(failure);
+        let mut placing = Placing::new(self.work.swaps.iter().map(|task| &task.action).collect());
+        let placed = self.place_each(&mut placing).await;
+        placed.map_err(|failure| match placing.put_back() {
+            Ok(()) => failure,
+            Err(then) => {
+                Failure { cause: Cause::Half { cause: Box::new(failure.cause), then: then.to_string() }, ..failure }
             }
-        }
-        for Swap { to, .. } in self.work.swaps.iter().map(|task| &task.action) {
-            let synced = local::sync_folder(to.parent().unwrap_or(Path::new("/")));
-            synced.map_err(|error| Failure { task: "sync what was placed".to_owned(), cause: error.into() })?;
+        })
+    }
+
+    async fn place_each(&self, placing: &mut Placing<'_>) -> Result<(), Failure> {
+        placing.prepare().map_err(|cause| Failure { task: "set aside what is there".to_owned(), cause })?;
+        for task in &self.work.swaps {
+            let place = async { placing.next().map(|()| ((), String::new())) };
+            self.outside.perform(task, None, &Gauge::default(), place).await?;
         }
         Ok(())
     }
 
-    fn undo(&self, swap: &Swap) {
-        let undone = fs::remove_file(&swap.to).and_then(|()| put_back(&swap.aside));
-        if let Err(cause) = undone {
-            self.outside.warn(format!("`{}` could not be put back: {cause}", swap.to.display()));
-        }
-    }
-
     /// Removes what a restore leaves on its way, whether it succeeded or not.
     fn clean_up(&self) {
-        let temporary = self.work.chains.iter().map(|chain| &chain.load.action.into);
-        let files = temporary.flat_map(|path| crate::hitkeep::companions(path).into_iter().chain([path.clone()]));
-        for path in files {
+        let swaps = self.work.swaps.iter().map(|task| &task.action);
+        for path in swaps.flat_map(Swap::temporary_paths) {
             drop(fs::remove_file(path));
         }
         if let Err(cause) = remove_folder(&self.work.staging) {
             self.outside.warn(cause.to_string());
         }
     }
-}
-
-/// Sets aside what is there and puts the new database in its place. On an error everything is as it was.
-///
-/// The old database keeps its name until the new one takes it over in one step, so that a crash in between never
-/// leaves HitKeep without a file and free to begin an empty one.
-fn place(swap: &Swap) -> Result<(), Cause> {
-    let failed = |cause| Cause::Folder { at: swap.to.display().to_string(), cause };
-    let mut done = 0;
-    let mut place = || {
-        for (path, aside) in &swap.aside {
-            if *path == swap.to {
-                fs::hard_link(path, aside)?;
-            } else {
-                rename_new(path, aside)?;
-            }
-            done += 1;
-        }
-        if swap.aside.iter().any(|(path, _)| *path == swap.to) {
-            fs::rename(&swap.from, &swap.to)
-        } else {
-            rename_new(&swap.from, &swap.to)
-        }
-    };
-    if let Err(cause) = place() {
-        put_back(&swap.aside[..done]).map_err(failed)?;
-        return Err(failed(cause));
-    }
-    Ok(())
-}
-
-/// Gives what was set aside its name again: pairs of names, the old one and the one it was set aside under.
-fn put_back(set_aside: &[(PathBuf, PathBuf)]) -> io::Result<()> {
-    for (path, aside) in set_aside.iter().rev() {
-        if path.exists() {
-            fs::remove_file(aside)?;
-        } else {
-            rename_new(aside, path)?;
-        }
-    }
-    Ok(())
-}
-
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }

@@ -331,6 +331,8 @@ pub struct RestoreFacts {
     pub catalogue: Catalogue,
     /// The files that exist where a restore would write, and those set aside there before.
     pub existing: BTreeSet<PathBuf>,
+    /// The files that an interrupted restore left there, which nobody wants: its guards, and logs that it has set aside.
+    pub leftovers: BTreeSet<PathBuf>,
     /// The tenants whose databases exist there.
     pub existing_tenants: BTreeSet<TenantId>,
     /// What is free where the databases go.

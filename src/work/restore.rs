@@ -117,10 +117,15 @@ pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp
     let targets: Vec<PathBuf> = databases.iter().map(|database| target(*database)).collect();
     let moment = free_moment(&targets, facts, now);
     let swap = |database| {
-        let aside = set_aside(&target(database), facts, wanted.replace, moment)?;
-        Ok(Swap { database, from: temporary(database), to: target(database), aside })
+        let (from, to) = (temporary(database), target(database));
+        let aside = set_aside(&to, facts, wanted.replace, moment)?;
+        let leftovers = names_beside(&to, &from.with_extension("left"));
+        let leftovers = leftovers.into_iter().filter(|(path, _)| facts.leftovers.contains(path)).collect();
+        Ok(Swap { database, from, to, aside, leftovers })
     };
-    let swaps: Vec<Swap> = databases.iter().map(|database| swap(*database)).collect::<Result<_, Refusal>>()?;
+    let mut swaps: Vec<Swap> = databases.iter().map(|database| swap(*database)).collect::<Result<_, Refusal>>()?;
+    // HitKeep opens the shared one when it starts: it must not find it before the others are there.
+    swaps.sort_by_key(|swap| swap.database == DatabaseId::Shared);
     let swaps = swaps.into_iter().map(|swap| numbering.task(swap)).collect();
     let at = facts.place.at.clone();
     Ok(RestoreWork {
@@ -227,17 +232,69 @@ fn set_aside(
     replace: bool,
     moment: SnapshotId,
 ) -> Result<Vec<(PathBuf, PathBuf)>, Refusal> {
-    let [log, checkpoint_log] = hitkeep::companions(target);
-    let [aside_log, aside_checkpoint_log] = hitkeep::companions(&hitkeep::aside_path(target, moment));
-    let pairs = [
-        (target.to_owned(), hitkeep::aside_path(target, moment)),
-        (log, aside_log),
-        (checkpoint_log, aside_checkpoint_log),
-    ];
+    let pairs = names_beside(target, &hitkeep::aside_path(target, moment));
     let in_the_way: Vec<_> = pairs.into_iter().filter(|(path, _)| facts.existing.contains(path)).collect();
     match in_the_way.first() {
         Some((path, _)) if !replace => Err(Refusal::InTheWay { path: path.clone() }),
         _ => Ok(in_the_way),
+    }
+}
+
+/// Pairs the files of a database with those of another: the database first, then its logs.
+fn names_beside(one: &Path, other: &Path) -> [(PathBuf, PathBuf); 3] {
+    let ([log, checkpoint_log], [other_log, other_checkpoint_log]) =
+        (hitkeep::companions(one), hitkeep::companions(other));
+    [(one.to_owned(), other.to_owned()), (log, other_log), (checkpoint_log, other_checkpoint_log)]
+}
+
+/// What a guard begins with, and no database does.
+const GUARD: &str = "This is no database. hitkeep-plan was interrupted while it restored the one that belongs here.\n";
+
+/// Tells whether a file that begins with these bytes is a guard.
+#[must_use]
+pub fn is_guard(beginning: &[u8]) -> bool {
+    beginning.starts_with(GUARD.as_bytes())
+}
+
+impl Swap {
+    /// Returns what stands in the database's place until all of a restore are placed: no engine opens it, and a person
+    /// who does reads what to do.
+    #[must_use]
+    pub fn guard(&self) -> String {
+        let old = self.aside.iter().find(|(path, _)| *path == self.to);
+        let old = old.map_or("There was none before.\n".to_owned(), |(_, aside)| {
+            format!(
+                "The one before is whole, with its log where it has one:\n    {}\n\
+                 To have it back, give it this name, its log too, and so with every other one of this restore.\n",
+                aside.display()
+            )
+        });
+        format!("{GUARD}\nRun the restore again: it puts the database here.\n\n{old}")
+    }
+
+    /// Returns the name that the guard has before it is put in its place.
+    #[must_use]
+    pub fn guard_path(&self) -> PathBuf {
+        self.from.with_extension("guard")
+    }
+
+    /// Returns the name that a file has for the moment before it takes over another's.
+    #[must_use]
+    pub fn spare_path(&self) -> PathBuf {
+        self.from.with_extension("spare")
+    }
+
+    /// Returns the names that it uses on its way and that nobody needs afterwards.
+    #[must_use]
+    pub fn temporary_paths(&self) -> Vec<PathBuf> {
+        let left = self.leftovers.iter().map(|(_, left)| left.clone());
+        let own = [self.from.clone(), self.guard_path(), self.spare_path()];
+        left.chain(hitkeep::companions(&self.from)).chain(own).collect()
+    }
+
+    /// Returns every file that has another name while this restore lasts: those in the way, and what another one left.
+    pub fn kept(&self) -> impl Iterator<Item = &(PathBuf, PathBuf)> {
+        self.aside.iter().chain(&self.leftovers)
     }
 }
 
