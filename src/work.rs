@@ -44,7 +44,9 @@ pub use prune::{
     Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,
     Worth, explain, judge, prune,
 };
-pub use restore::{ABREAST, At, INSTEAD, RestoreChain, RestoreWork, Wanted, is_guard, restore};
+pub use restore::{
+    ABREAST, At, INSTEAD, RESTORE_STAGING, RestoreChain, RestoreWork, Wanted, is_guard, is_temporary, restore,
+};
 pub use rows::{FetchRows, InsertRows, Period, RowsChain, RowsWanted, RowsWork, SiteName, rows};
 pub use sample::Sample;
 pub use status::{

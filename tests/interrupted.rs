@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::fixture::{Outcome, Running, Site, TENANT, Tree, minimal, names, read_tree, write_tree};
-use crate::kill::Dice;
+use crate::kill::{Dice, make_old};
 use crate::redact::{self, golden};
+use crate::signals::stopped_at;
 
 /// What the restore is asked for.
 const RESTORE: [&str; 6] = ["restore", "plan.toml", "--to", "data", "--yes", "--json"];
@@ -217,4 +218,33 @@ fn what_an_interrupted_restore_leaves_says_what_to_do() {
         .collect();
     assert!(lost.is_empty(), "{lost:?}");
     assert_eq!(look(&site.path("data")), Seen::New);
+}
+
+#[test]
+fn what_a_killed_restore_leaves_is_swept_and_what_a_living_one_uses_is_not() {
+    let (site, _) = changed();
+    let temporary =
+        || -> Vec<String> { names(&site.path("data")).into_iter().filter(|name| name.contains(".restore-")).collect() };
+    let killed = stopped_at(&site, &RESTORE, "load", Signal::KILL);
+    assert_eq!(killed.code, -9, "{killed:?}");
+    let dead = temporary();
+    assert!(dead.iter().any(|name| name.ends_with(".parquet")), "{dead:?}");
+    make_old(&site.path("data"));
+
+    let mut living = Running::start(site.command(&RESTORE));
+    living.wait_for_task("load");
+    living.signal(Signal::STOP);
+    let used = temporary();
+    assert!(!used.is_empty() && !used.iter().any(|name| dead.contains(name)), "{dead:?} are left: {used:?}");
+    make_old(&site.path("data"));
+    let refused = site.run(&RESTORE);
+    assert_eq!((refused.code, temporary()), (9, used), "{refused:?}");
+    living.signal(Signal::KILL);
+    living.signal(Signal::CONT);
+    assert_eq!(living.end().code, -9);
+    make_old(&site.path("data"));
+    site.succeed(&["restore", "plan.toml", "--to", "data", "--yes", "--dry-run"]);
+    assert!(!temporary().is_empty(), "a dry run touches nothing");
+    site.succeed(&RESTORE);
+    assert_eq!(temporary(), Vec::<String>::new());
 }

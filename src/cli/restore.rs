@@ -95,6 +95,9 @@ impl Restore {
         spot.tell_doubt(&catalogue, tell.as_ref());
         let wanted = self.wanted()?;
         self.point_to_shards(spot, tell.as_ref()).await;
+        if !self.preview {
+            run::staging::sweep_restores(&wanted);
+        }
         let facts = survey::restore(spot.place.clone(), catalogue, &wanted)?;
         let now = Timestamp::now();
         let work = work::restore(&wanted, &facts, RunId::fresh(now), now)?;

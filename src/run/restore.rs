@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::load::{self, remove_folder};
 use super::place::Placing;
+use super::staging::Staging;
 use super::{Cause, Failure, Gauge, Outside};
 use crate::duck::{Session, lock};
 use crate::event::Event;
@@ -46,19 +47,31 @@ impl Walk<'_> {
         // Held until everything is in place, so that no server starts on what is about to be replaced.
         let _held = self.hold_existing()?;
         let missing = self.missing_folders();
-        let loaded = self.load_all().await;
-        let placed = match loaded {
-            Ok(rows) => self.place_all().await.map(|()| rows),
-            Err(failure) => Err(failure),
-        };
-        self.clean_up();
-        if placed.is_err() {
+        let restored = self.load_and_place().await;
+        if restored.is_err() {
             // Those that are not empty have got something from someone else.
             for folder in missing {
                 drop(fs::remove_dir(folder));
             }
         }
+        restored
+    }
+
+    async fn load_and_place(&self) -> Result<u64, Failure> {
+        // As long as it is locked, nobody sweeps what lies in it and beside the databases.
+        let _staging = self.stage().map_err(|cause| Failure { task: "make a folder to work in".to_owned(), cause })?;
+        let placed = match self.load_all().await {
+            Ok(rows) => self.place_all().await.map(|()| rows),
+            Err(failure) => Err(failure),
+        };
+        self.clean_up();
         placed
+    }
+
+    fn stage(&self) -> Result<Staging, Cause> {
+        let staging = &self.work.staging;
+        load::make_folder(staging.parent().unwrap_or(Path::new("/")))?;
+        Staging::of_restore(staging.clone())
     }
 
     /// Takes the lock of every database that will be replaced, or says who has it open.

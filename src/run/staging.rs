@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Cause, make_private_folder};
+use crate::hitkeep;
 use crate::name::RunId;
+use crate::work::{RESTORE_STAGING, Wanted, is_temporary};
 
 const NAME: &str = "hitkeep-plan-";
 
@@ -40,8 +42,19 @@ impl Staging {
         Self::make_only(root, run, above)
     }
 
+    /// Makes the folder of a restore, which lies where the databases go.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or locked.
+    pub(super) fn of_restore(path: PathBuf) -> Result<Self, Cause> {
+        Self::make_at(path, Vec::new())
+    }
+
     fn make_only(root: &Path, run: RunId, above: Vec<PathBuf>) -> Result<Self, Cause> {
-        let path = root.join(format!("{NAME}{run}"));
+        Self::make_at(root.join(format!("{NAME}{run}")), above)
+    }
+
+    fn make_at(path: PathBuf, above: Vec<PathBuf>) -> Result<Self, Cause> {
         let failed = |cause| Cause::Folder { at: path.display().to_string(), cause };
         make_private_folder(&path)?;
         let lock = File::open(&path).map_err(failed)?;
@@ -68,13 +81,33 @@ impl Drop for Staging {
 
 /// Removes the working folders of runs that are no more: the kernel has let go of their locks.
 fn sweep(root: &Path) {
-    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-        let is_ours =
-            entry.file_name().to_str().and_then(|name| name.strip_prefix(NAME)?.parse::<RunId>().ok()).is_some();
-        if is_ours && is_abandoned(&entry.path()).unwrap_or(false) {
-            drop(fs::remove_dir_all(entry.path()));
-        }
+    for (folder, _) in abandoned(root, NAME) {
+        drop(fs::remove_dir_all(folder));
     }
+}
+
+/// Removes what restores that are no more have left where one is to be made: rows in clear, and databases half made.
+pub fn sweep_restores(wanted: &Wanted) {
+    for (staging, run) in abandoned(&wanted.data_path, RESTORE_STAGING) {
+        let tenants: Vec<PathBuf> = entries(&hitkeep::tenants_path(&wanted.data_path)).collect();
+        let folders = wanted.shared.parent().into_iter().chain(tenants.iter().map(PathBuf::as_path));
+        for file in folders.flat_map(entries).filter(|file| is_temporary(file, run)) {
+            drop(fs::remove_file(file));
+        }
+        // Last: without it nobody knows that the others are abandoned.
+        drop(fs::remove_dir_all(staging));
+    }
+}
+
+/// Returns the folders of runs that are no more, by what their names begin with.
+fn abandoned(root: &Path, beginning: &str) -> impl Iterator<Item = (PathBuf, RunId)> {
+    let run = move |path: &Path| path.file_name()?.to_str()?.strip_prefix(beginning)?.parse::<RunId>().ok();
+    let folders = entries(root).filter_map(move |path| run(&path).map(|run| (path, run)));
+    folders.filter(|(path, _)| is_abandoned(path).unwrap_or(false))
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Tells whether a working folder is this user's, unlocked, and older than the moment between making and locking it.

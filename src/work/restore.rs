@@ -24,6 +24,9 @@ const NAMED: u16 = 9;
 /// for the disk, it works on the other for the other.
 pub const ABREAST: usize = 2;
 
+/// What the name of the folder begins with that a restore stages files in.
+pub const RESTORE_STAGING: &str = ".restore-";
+
 /// What a person wants restored.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -95,7 +98,7 @@ pub struct RestoreChain {
 /// # Errors
 /// When there is no such set, it lacks what is wanted, something is in the way, or a place has too little room.
 pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp) -> Result<RestoreWork, Refusal> {
-    let staging = wanted.data_path.join(format!(".restore-{run}"));
+    let staging = wanted.data_path.join(format!("{RESTORE_STAGING}{run}"));
     let set = choose_set(wanted.set, &facts.catalogue, &facts.place.at)?;
     let snapshots = choose_databases(wanted, set, snapshot_checks(&facts.place, set))?;
     check_space(&snapshots, facts.target_free, "the place to restore to")?;
@@ -207,7 +210,14 @@ pub(super) fn check_space(snapshots: &[SnapshotCheck], free: Bytes, place: &str)
 /// Returns a name beside `target`, on the same file system, that nothing takes for a database.
 fn temporary_path(target: &Path, run: RunId) -> PathBuf {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
-    target.with_file_name(format!(".{name}.restore-{run}.tmp"))
+    target.with_file_name(format!(".{name}{RESTORE_STAGING}{run}.tmp"))
+}
+
+/// Tells whether a file beside a database is one that the restore of this run uses on its way.
+#[must_use]
+pub fn is_temporary(path: &Path, run: RunId) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') && name.contains(&format!("{RESTORE_STAGING}{run}."))
 }
 
 /// Returns a moment that nothing was set aside at before: the present second, or the next one that is free.
