@@ -34,11 +34,11 @@ const LONG: &str = "
     CREATE TABLE beyond AS SELECT range AS i FROM range(245761);
 ";
 
-/// Makes a database of long tables and its export, and returns their places.
-fn exported(folder: &Path, limits: &Limits) -> (PathBuf, PathBuf, Exported) {
+/// Makes a database and its export, and returns their places.
+fn exported(folder: &Path, limits: &Limits, statements: &str) -> (PathBuf, PathBuf, Exported) {
     let (source, exported) = (folder.join("source.db"), folder.join("exported"));
     let make = duckdb::Connection::open(&source).unwrap();
-    make.execute_batch(LONG).unwrap();
+    make.execute_batch(statements).unwrap();
     drop(make);
     std::fs::create_dir(&exported).unwrap();
     let out =
@@ -69,7 +69,7 @@ fn constraints(path: &Path) -> Vec<String> {
 fn a_table_of_many_rows_comes_back_whole_within_its_memory() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { memory: Bytes(128 << 20), most: Bytes(128 << 20), spill: folder.path().join("spill") };
-    let (source, exported, out) = exported(folder.path(), &limits);
+    let (source, exported, out) = exported(folder.path(), &limits, LONG);
     let restored = folder.path().join("restored.db");
 
     let places = std::sync::Mutex::new(Vec::new());
@@ -92,7 +92,7 @@ fn a_table_of_many_rows_comes_back_whole_within_its_memory() {
 fn databases_that_are_loaded_at_the_same_time_share_the_memory() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { memory: Bytes(128 << 20), most: Bytes(128 << 20), spill: folder.path().join("spill") };
-    let (source, exported, out) = exported(folder.path(), &limits);
+    let (source, exported, out) = exported(folder.path(), &limits, LONG);
     let restored = ["one.db", "two.db", "three.db"].map(|name| folder.path().join(name));
 
     let sessions = Session::open_several(&limits, 3, 3).unwrap();
@@ -108,4 +108,16 @@ fn databases_that_are_loaded_at_the_same_time_share_the_memory() {
     for restored in &restored {
         assert_eq!(contents(&source, &limits), contents(restored, &limits));
     }
+}
+
+#[test]
+fn a_long_table_that_numbers_its_rows_itself_comes_back_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { memory: Bytes(128 << 20), most: Bytes(128 << 20), spill: folder.path().join("spill") };
+    let numbered = "CREATE TABLE numbered AS SELECT 7 AS \"File_Row_Number\", range AS i FROM range(300000);";
+    let (source, exported, out) = exported(folder.path(), &limits, numbered);
+    let restored = folder.path().join("restored.db");
+    let loaded = load::load(&Session::open(&limits).unwrap(), &exported, &restored, &|_| ()).unwrap();
+    assert_eq!(loaded.tables, counted(&out));
+    assert_eq!(contents(&source, &limits), contents(&restored, &limits));
 }

@@ -22,6 +22,9 @@ const ALIAS: &str = "hitkeep_plan_restored";
 /// How many rows DuckDB keeps together.
 const ROW_GROUP: u64 = 122_880;
 
+/// The column that DuckDB numbers the rows of a file in, from 0, unless the file has a column of this name.
+const ROW_NUMBER: &str = "file_row_number";
+
 /// How many row groups are loaded in one transaction at most.
 const MOST_GROUPS: u64 = 8;
 
@@ -243,7 +246,7 @@ fn load_table(session: &Session, source: &Source<'_>, pace: Pace, at: &dyn Fn(&s
     let doing = format!("loading `{name}`");
     let file = quoted(&from.join(&copy.file))?;
     at(&name);
-    if rows <= pace.piece {
+    if rows <= pace.piece || hides_row_numbers(session, &file)? {
         let _taken = session.take(pace.memory(rows));
         return session.run(&doing, &format!("COPY {} FROM {file} {}", copy.table, copy.options));
     }
@@ -251,7 +254,7 @@ fn load_table(session: &Session, source: &Source<'_>, pace: Pace, at: &dyn Fn(&s
     while first < rows {
         at(&format!("{name} {} %", first * 100 / rows));
         let beyond = first + pace.piece;
-        let within = format!("file_row_number >= {first} AND file_row_number < {beyond}");
+        let within = format!("{ROW_NUMBER} >= {first} AND {ROW_NUMBER} < {beyond}");
         let _taken = session.take(pace.memory(rows - first));
         session
             .run(&doing, &format!("INSERT INTO {} SELECT * FROM read_parquet({file}) WHERE {within}", copy.table))?;
@@ -260,6 +263,12 @@ fn load_table(session: &Session, source: &Source<'_>, pace: Pace, at: &dyn Fn(&s
         first = beyond;
     }
     Ok(())
+}
+
+/// Tells whether a file has a column of its own by the name of that which numbers its rows: pieces cannot be told apart then.
+fn hides_row_numbers(session: &Session, file: &str) -> Result<bool, DuckError> {
+    let sql = format!("SELECT count(*) > 0 FROM parquet_schema({file}) WHERE lower(name) = '{ROW_NUMBER}'");
+    session.value("reading a file's footer", &sql)
 }
 
 /// Writes to the file what is committed. `FORCE` waits for what the engine still winds up of the statements before;
