@@ -309,7 +309,14 @@ pub fn restore(place: Place, catalogue: Catalogue, wanted: &Wanted) -> Result<Re
         leftovers.extend(left);
     }
     let target_free = free(&wanted.data_path)?;
-    Ok(RestoreFacts { place, catalogue, existing, leftovers, existing_tenants, target_free })
+    let is_apart = file_system(&wanted.shared) != file_system(&wanted.data_path);
+    let shared_free = is_apart.then(|| free(&wanted.shared)).transpose()?;
+    Ok(RestoreFacts { place, catalogue, existing, leftovers, existing_tenants, target_free, shared_free })
+}
+
+/// Returns which file system a path lies in, or will.
+fn file_system(path: &Path) -> Option<u64> {
+    path.ancestors().find_map(|folder| folder.metadata().ok()).map(|about| about.dev())
 }
 
 /// Looks at everything that a drill is about; its scratch folder will lie in `staging`.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::fixture::{Outcome, Site, TENANT, demo, minimal, read_tree};
 use crate::other_process::OtherProcess;
 use crate::redact::{self, golden};
+use crate::runs::Mount;
 
 /// What a database holds, table by table.
 pub(crate) fn contents(database: &Path) -> BTreeMap<(String, String), Content> {
@@ -307,4 +308,26 @@ fn a_view_on_a_table_that_was_dropped_is_left_out_and_said_so() {
     let outcome = site.run(&["restore", "plan.toml", "--to", "restored"]);
     golden("restore-hollow-view.txt", &redact::outcome(&site, &outcome));
     assert_eq!(contents(&site.path("restored/hitkeep.db")), contents(&shared));
+}
+
+#[test]
+fn a_place_without_room_is_refused_wherever_it_is() {
+    let (site, _) = backed_up();
+    let (small, wide) = (site.path("small"), site.path("wide"));
+    let Some(_small) = Mount::at(&small, "size=1m") else { return };
+    let Some(_wide) = Mount::at(&wide, "size=64m") else { return };
+    let cases: [&[&str]; 5] = [
+        &["--to", "small/data"],
+        &["--to", "wide/data", "--db", "small/hitkeep.db"],
+        &["--to", "small/data", "--db", "wide/hitkeep.db"],
+        // Files are staged at the data path, and those have room there.
+        &["--to", "small/data", "--db", "wide/hitkeep.db", "--database", "shared"],
+        &["--to", "wide/data", "--db", "small/hitkeep.db", "--database", TENANT],
+    ];
+    let story = cases.map(|words| {
+        let words = [&["restore", "plan.toml"], words].concat();
+        let told = redact::outcome(&site, &site.run(&words));
+        format!("$ hitkeep-plan {}\n{told}\n", words.join(" "))
+    });
+    golden("restore-no-room.txt", &story.concat());
 }

@@ -335,6 +335,8 @@ pub struct RestoreFacts {
     pub leftovers: BTreeSet<PathBuf>,
     /// The tenants whose databases exist there.
     pub existing_tenants: BTreeSet<TenantId>,
-    /// What is free where the databases go.
+    /// What is free at the data path.
     pub target_free: Bytes,
+    /// What is free where the shared database goes, if that is another file system.
+    pub shared_free: Option<Bytes>,
 }
