@@ -140,6 +140,12 @@ pub enum Cause {
         /// The exit code that it asks for.
         exit_code: u8,
     },
+    /// No database could be made of what was backed up, where it is to be.
+    #[error("{error}{}", remedy(error).map(|remedy| format!(": {remedy}")).unwrap_or_default())]
+    Unloaded {
+        /// What it says.
+        error: DuckError,
+    },
     /// Some of what was there is replaced, and could not be put back.
     #[error(
         "{cause}; and not all that was there could be put back: {then}. It is set aside beside its place; run the restore again"
@@ -153,6 +159,17 @@ pub enum Cause {
     /// The word to stop was given.
     #[error("{0}")]
     Stopped(Reason),
+}
+
+/// Returns what to do about what an engine says that makes a database.
+fn remedy(error: &DuckError) -> Option<&'static str> {
+    const REMEDIES: [(&str, &str); 3] = [
+        ("No space left", "make room, or choose another place"),
+        ("Disk quota exceeded", "make room, or choose another place"),
+        ("Out of Memory", "let DuckDB use more, with `memory_limit` in `[local]` of the plan"),
+    ];
+    let said = error.to_string();
+    REMEDIES.iter().find(|(words, _)| said.contains(words)).map(|(_, remedy)| *remedy)
 }
 
 impl From<Reason> for Cause {
@@ -274,13 +291,14 @@ impl Cause {
         match self {
             Self::Duck(DuckError::File { .. } | DuckError::Capture(CaptureError::NoRoom { .. }))
             | Self::Folder { .. }
+            | Self::Unloaded { .. }
+            | Self::Half { .. }
             | Self::Stopped(Reason::Timeout(_) | Reason::Elsewhere) => exit::UNEXPECTED,
             Self::Duck(_) | Self::Vanished { .. } => exit::SOURCE,
             Self::Store(_) | Self::LeaseLost { .. } => exit::DESTINATION,
             Self::Differs(_) => exit::VERIFICATION,
             Self::Living(_) | Self::Unfit(_) => exit::REFUSED,
             Self::Before { exit_code, .. } => *exit_code,
-            Self::Half { .. } => exit::UNEXPECTED,
             Self::Stopped(Reason::Interrupt) => exit::INTERRUPTED,
             Self::Stopped(Reason::Terminate) => exit::TERMINATED,
         }

@@ -190,6 +190,7 @@ fn what_cannot_be_placed_leaves_everything_as_it_was() {
                 break;
             }
             assert!(outcome.stdout.contains("nothing was replaced"), "{call} {nth}: {outcome:?}");
+            assert_eq!(outcome.code, 1, "{call} {nth}: {outcome:?}");
             let mut left = read_tree(&site.path("data"));
             // What could not be removed once is swept by the next restore.
             left.retain(|name, _| !name.to_string_lossy().contains(".restore-"));

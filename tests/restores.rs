@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
 use hitkeep_plan::demo::Layout;
@@ -11,9 +13,10 @@ use hitkeep_plan::duck::compare::{self, Content};
 use hitkeep_plan::duck::{Limits, Session};
 use hitkeep_plan::measure::{Bytes, Sha256};
 use hitkeep_plan::name::SnapshotId;
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::fixture::{Outcome, Site, TENANT, demo, minimal, read_tree};
+use crate::fixture::{Outcome, Running, Site, TENANT, demo, minimal, read_tree};
 use crate::other_process::OtherProcess;
 use crate::redact::{self, golden};
 use crate::runs::Mount;
@@ -330,4 +333,58 @@ fn a_place_without_room_is_refused_wherever_it_is() {
         format!("$ hitkeep-plan {}\n{told}\n", words.join(" "))
     });
     golden("restore-no-room.txt", &story.concat());
+}
+
+#[test]
+fn a_place_that_gets_full_meanwhile_is_no_fault_of_the_source() {
+    let site = Site::with(minimal());
+    let shared = duckdb::Connection::open(site.path("data/hitkeep.db")).unwrap();
+    // Few bytes in a database, and many in one of another block size.
+    let narrow = (0..60).map(|number| format!("CREATE TABLE narrow_{number} AS SELECT 1 AS one;"));
+    shared.execute_batch(&(narrow.collect::<String>() + "CHECKPOINT;")).unwrap();
+    drop(shared);
+    site.succeed(&["run", "plan.toml"]);
+    let (small, filler) = (site.path("small"), site.path("small/filler"));
+    let Some(_mount) = Mount::at(&small, "size=80m") else { return };
+    let words = ["restore", "plan.toml", "--to", "small/data", "--json"];
+    let mut running = Running::start(site.command(&words));
+    running.wait_for_event();
+    running.signal(Signal::STOP);
+    let fill = fs::File::create(&filler).unwrap();
+    let free = rustix::fs::statvfs(&small).unwrap().f_bavail * 4096;
+    rustix::fs::fallocate(&fill, rustix::fs::FallocateFlags::empty(), 0, free - (512 << 10)).unwrap();
+    running.signal(Signal::CONT);
+    let outcome = running.end();
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("No space left on device"), "{outcome:?}");
+    assert!(outcome.stderr.ends_with(": make room, or choose another place\n"), "{outcome:?}");
+    assert!(!small.join("data").exists());
+}
+
+#[test]
+fn where_to_restore_to_must_be_a_directory() {
+    let (site, _) = backed_up();
+    fs::write(site.path("file"), "no directory").unwrap();
+    let outcome = site.run(&["restore", "nowhere", "--to", "file"]);
+    golden("restore-to-file.txt", &redact::outcome(&site, &outcome));
+}
+
+#[test]
+fn a_backup_that_may_not_be_read_is_a_destination_that_fails() {
+    if !rustix::process::geteuid().is_root() {
+        redact::skipped("what another user may not read needs root, to become one");
+        return;
+    }
+    let (site, _) = backed_up();
+    // The folder of the test and the program may be read by all, the backups by their owner only.
+    fs::set_permissions(site.path(""), Permissions::from_mode(0o755)).unwrap();
+    let program = site.path("hitkeep-plan");
+    fs::copy(env!("CARGO_BIN_EXE_hitkeep-plan"), &program).unwrap();
+    for folder in ["backups", "backups/hitkeep"] {
+        let mut command = std::process::Command::new(&program);
+        command.args(["restore", folder, "--to", "new"]).current_dir(site.path("")).env_clear().uid(65534).gid(65534);
+        let outcome = Outcome::of(command);
+        assert_eq!(outcome.code, 5, "{folder}: {outcome:?}");
+        assert!(outcome.stderr.contains("Permission denied"), "{folder}: {outcome:?}");
+    }
 }

@@ -249,7 +249,7 @@ fn the_engines_own_words_quote_no_rows() {
         let written = format!("COPY ({rows}) TO '{}'", folder.join("keys.parquet").display());
         Connection::open_in_memory().unwrap().execute_batch(&written).unwrap();
         let words = ["restore", "plan.toml", "--to", case, "--at", &set];
-        run_discreetly(&site, 4, &words);
+        run_discreetly(&site, 1, &words);
         assert!(site.run(&words).stderr.contains("loading `keys`"), "{case}");
     }
 }

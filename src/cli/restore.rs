@@ -81,19 +81,19 @@ fn parse_at(text: &str) -> Result<At, String> {
 impl Restore {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         let tell = voice.listener_or_json(self.json);
+        let (shared, data_path) = self.target_paths()?;
         if self.rows.archive {
             let subject = Subject::read_archives(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
             for spot in &subject.spots {
                 self.point_to_shards(spot, tell.as_ref()).await;
             }
-            let (shared, data_path) = self.target_paths()?;
             let wanted = self.rows.wanted(shared, data_path);
             return rows::bring_back(&subject, &wanted, self.preview, voice, self.json).await;
         }
         let subject = Subject::read_backups(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
         let (spot, catalogue) = self.choose_spot(&subject).await?;
         spot.tell_doubt(&catalogue, tell.as_ref());
-        let wanted = self.wanted()?;
+        let wanted = Wanted { set: self.at, databases: self.database.clone(), shared, data_path, replace: self.yes };
         self.point_to_shards(spot, tell.as_ref()).await;
         if !self.preview {
             run::staging::sweep_restores(&wanted);
@@ -123,17 +123,18 @@ impl Restore {
         Ok(run::exit::DONE)
     }
 
-    fn wanted(&self) -> Result<Wanted, CliError> {
-        let (shared, data_path) = self.target_paths()?;
-        Ok(Wanted { set: self.at, databases: self.database.clone(), shared, data_path, replace: self.yes })
-    }
-
     /// Returns where the shared database is or goes, and the data path.
     fn target_paths(&self) -> Result<(PathBuf, PathBuf), CliError> {
         let absolute = |path: &PathBuf| {
             std::path::absolute(path).map_err(|cause| CliError::File { doing: "find", path: path.clone(), cause })
         };
         let data_path = absolute(&self.to)?;
+        if data_path.exists() && !data_path.is_dir() {
+            return Err(CliError::Usage {
+                message: format!("`{}` is no directory", self.to.display()),
+                help: "`--to` takes a data path, the directory of hitkeep.db and tenants/".to_owned(),
+            });
+        }
         let shared =
             self.db.as_ref().map(absolute).transpose()?.unwrap_or_else(|| data_path.join(hitkeep::DATABASE_FILE));
         Ok((shared, data_path))

@@ -1,6 +1,7 @@
 //! Where sets are looked for: what a plan names, or a place given on the command line.
 
 use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +59,12 @@ impl Kept {
     }
 }
 
+/// Tells whether it is not seen what a path is, and it is not named like a plan.
+fn is_closed(path: &Path) -> bool {
+    let is_plan = path.extension().is_some_and(|ending| ending == "toml");
+    !is_plan && path.metadata().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
 /// What a person pointed at.
 pub(super) struct Subject {
     /// The plan, where it is one.
@@ -80,7 +87,7 @@ impl Subject {
             return Self::bucket(&text, portion);
         }
         let directory = text.strip_prefix("file://").map_or_else(|| target.to_owned(), PathBuf::from);
-        if directory.is_dir() || text.starts_with("file://") {
+        if directory.is_dir() || text.starts_with("file://") || is_closed(&directory) {
             return Self::directory(&directory, portion);
         }
         let reading = desk::read_portion(target, portion)?;
@@ -145,7 +152,12 @@ impl Subject {
     }
 
     fn directory(directory: &Path, portion: Portion) -> Result<Self, CliError> {
-        let failed = |cause| CliError::File { doing: "read", path: directory.to_owned(), cause };
+        let failed = |cause: io::Error| match cause.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                CliError::File { doing: "read", path: directory.to_owned(), cause }
+            }
+            _ => StoreError::Io { doing: "read", at: directory.display().to_string(), cause }.into(),
+        };
         let root = directory.canonicalize().map_err(failed)?;
         Ok(Self::place(Name::of("here"), Arc::new(Local::new(root)), portion))
     }

@@ -11,12 +11,13 @@ use super::load::{self, remove_folder};
 use super::place::Placing;
 use super::staging::Staging;
 use super::{Cause, Failure, Gauge, Outside};
-use crate::duck::{Session, lock};
+use crate::duck::{DuckError, Session, lock};
 use crate::event::Event;
 use crate::measure::{Grouped, counted};
 use crate::name::Name;
 use crate::stop::Reason;
-use crate::work::{ABREAST, RestoreChain, RestoreWork, Swap, Task};
+use crate::store::StoreError;
+use crate::work::{ABREAST, RestoreChain, RestoreWork, Swap};
 
 /// Carries out `work` from `destination`, and returns the rows that were restored.
 ///
@@ -76,10 +77,10 @@ impl Walk<'_> {
 
     /// Takes the lock of every database that will be replaced, or says who has it open.
     fn hold_existing(&self) -> Result<Vec<lock::Held>, Failure> {
-        let existing = self.work.swaps.iter().filter(|swap| swap.action.to.exists());
-        let hold = |swap: &Task<Swap>| {
-            let fail = |error| Failure { task: swap.action.to_string(), cause: Cause::Living(error) };
-            lock::hold(&swap.action.to).map_err(fail)
+        let existing = self.work.swaps.iter().map(|swap| &swap.action.to).filter(|path| path.exists());
+        let hold = |path: &PathBuf| {
+            let fail = |error| Failure { task: format!("hold {}", path.display()), cause: Cause::Living(error) };
+            lock::hold(path).map_err(fail)
         };
         existing.map(hold).collect()
     }
@@ -116,13 +117,27 @@ impl Walk<'_> {
     /// Opens one engine for all loads, so that they share its memory, with a connection for each.
     fn sessions(&self) -> Result<Vec<Session>, Failure> {
         let opened = Session::open_several(&self.outside.limits, self.work.chains.len(), ABREAST);
-        opened.map_err(|error| Failure { task: "open an engine".to_owned(), cause: error.into() })
+        opened.map_err(|error| Failure { task: "open an engine".to_owned(), cause: Cause::Unloaded { error } })
     }
 
     async fn load_one(&self, chain: &RestoreChain, session: Session) -> Result<u64, Failure> {
-        let manifest = load::fetch(&chain.fetch, self.destination, self.outside).await?;
-        let tables = load::load(&chain.load, manifest.as_ref(), session, self.outside).await?;
+        let load = async {
+            let manifest = load::fetch(&chain.fetch, self.destination, self.outside).await?;
+            load::load(&chain.load, manifest.as_ref(), session, self.outside).await
+        };
+        let tables = load.await.map_err(|failure| Failure { cause: self.blame(failure.cause), ..failure })?;
         Ok(load::rows(&tables))
+    }
+
+    /// Tells what failed where the databases are made from what failed where the backup lies. A restore has no source.
+    fn blame(&self, cause: Cause) -> Cause {
+        match cause {
+            Cause::Duck(error) => Cause::Unloaded { error },
+            Cause::Store(StoreError::Io { doing, at, cause }) if Path::new(&at).starts_with(&self.work.staging) => {
+                Cause::Unloaded { error: DuckError::File { doing, path: at.into(), cause } }
+            }
+            cause => cause,
+        }
     }
 
     /// Puts every new database in its place, or none.
