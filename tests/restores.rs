@@ -388,3 +388,15 @@ fn a_backup_that_may_not_be_read_is_a_destination_that_fails() {
         assert!(outcome.stderr.contains("Permission denied"), "{folder}: {outcome:?}");
     }
 }
+
+#[test]
+fn a_tenant_is_left_alone_while_hitkeep_runs() {
+    let (site, _) = backed_up();
+    let before = read_tree(&site.path("data"));
+    let other = OtherProcess::opening(&site.path("data/hitkeep.db"));
+    let outcome = site.run(&["restore", "plan.toml", "--to", "data", "--database", TENANT, "--yes"]);
+    let told = format!("exit code {}\n{}", outcome.code, outcome.stderr).replace(&other.name(), "[PROCESS]");
+    golden("restore-tenant-in-use.txt", &redact::text(&site, &told));
+    drop(other);
+    assert_eq!(read_tree(&site.path("data")), before);
+}

@@ -75,14 +75,16 @@ impl Walk<'_> {
         Staging::of_restore(staging.clone())
     }
 
-    /// Takes the lock of every database that will be replaced, or says who has it open.
+    /// Takes the lock of every database that will be replaced, and of the shared one, or says who has it open.
     fn hold_existing(&self) -> Result<Vec<lock::Held>, Failure> {
-        let existing = self.work.swaps.iter().map(|swap| &swap.action.to).filter(|path| path.exists());
+        let replaced = self.work.swaps.iter().map(|swap| &swap.action.to);
+        // HitKeep has the shared one open as long as it runs, and may open any other at any time.
+        let all: BTreeSet<&PathBuf> = replaced.chain([&self.work.shared]).filter(|path| path.exists()).collect();
         let hold = |path: &PathBuf| {
             let fail = |error| Failure { task: format!("hold {}", path.display()), cause: Cause::Living(error) };
             lock::hold(path).map_err(fail)
         };
-        existing.map(hold).collect()
+        all.into_iter().map(hold).collect()
     }
 
     /// Returns the folders that are to be made, the deepest first.

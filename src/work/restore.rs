@@ -80,6 +80,8 @@ pub struct RestoreWork {
     pub at: String,
     /// The folder of fetched files, made for this and removed afterwards.
     pub staging: PathBuf,
+    /// Where the shared database is or goes, whether or not it is restored.
+    pub shared: PathBuf,
     /// What is done for each database.
     pub chains: Vec<RestoreChain>,
     /// What is done when all of them are ready.
@@ -140,6 +142,7 @@ pub fn restore(wanted: &Wanted, facts: &RestoreFacts, run: RunId, now: Timestamp
         shard: set.shard(),
         at,
         staging,
+        shared: wanted.shared.clone(),
         chains,
         swaps,
         warnings: warnings(set, wanted, facts),
