@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --profile release --bench capture -- [MIB] [DIR]` makes a database of MIB mebibytes (2048) in DIR (a temporary
 //! folder), or uses the one that is there. Idle: nobody has it open. Busy: another process commits small transactions
-//! to it as fast as it can, with DuckDB's own settings. Each side is a process of its own, in the same order each round,
+//! to it as fast as it can, with HitKeep's settings. Each side is a process of its own, in the same order each round,
 //! `ROUNDS` times; the best of each counts, because everything else on the machine only ever adds. The writer's rate is
 //! that of whole windows, in turn: alone, while captures are made one after the other, while plain copies are.
 
@@ -100,6 +100,7 @@ fn make(live: &Path, rows: u64) {
 /// Commits small transactions until it is killed, and adds a byte to a file for each.
 fn write(live: &Path, count: &Path) {
     let engine = Connection::open(live).unwrap();
+    engine.execute_batch("PRAGMA wal_autocheckpoint = '64MB';").unwrap();
     let mut count = OpenOptions::new().append(true).create(true).open(count).unwrap();
     loop {
         engine.execute_batch("INSERT INTO small SELECT range, 'a page view' || range FROM range(20);").unwrap();

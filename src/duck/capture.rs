@@ -56,6 +56,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long at most is waited before another look, or another try.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Which part of the patience may go by with a copy that gives way to others.
+const COURTESY: u32 = 4;
+
 /// How often the metadata may be torn before it is damaged: it is written within milliseconds, once a checkpoint, and the
 /// waits in between add up to more than ten seconds.
 const TORN: u32 = 20;
@@ -257,7 +260,9 @@ impl<'a> Tries<'a> {
     ) -> Result<Pass, CaptureError> {
         self.stop_if_told()?;
         if !has_most {
-            turns.give(source, |pause| self.pause_while(|begun| begun.elapsed() < pause))?;
+            if self.begun.elapsed() < self.patience.time / COURTESY {
+                turns.give(source, |pause| self.pause_while(|begun| begun.elapsed() < pause))?;
+            }
             return Ok(Pass::GoOn);
         }
         Ok(if source.raw_headers()? == before.headers { Pass::GoOn } else { Pass::Break })
