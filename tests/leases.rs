@@ -378,7 +378,9 @@ fn a_run_that_is_stopped_aborts_its_upload_and_gives_its_lease_back() {
             let outcome = running.end();
             assert_eq!(outcome.code, code, "{title}: {outcome:?}");
             let (store, runtime) = (S3::new(&bucket_of(&server, &bucket, &site.path("")), UPLOAD), runtime());
-            assert_eq!(runtime.block_on(unfinished(&server, &bucket)), Vec::<String>::new(), "{title}");
+            let parts = runtime.block_on(unfinished(&server, &bucket));
+            // Versity's gateway may finish a part that was on its way after the upload was aborted: the next day sweeps it.
+            assert!(parts.is_empty() || server.name == "versity", "{title}: {parts:?}");
             let left = runtime.block_on(store.list(&Prefix::default())).unwrap();
             assert_eq!(left, std::collections::BTreeMap::new(), "{title}");
 
