@@ -63,16 +63,25 @@ fn a_story_of_rows_that_are_kept_and_rows_that_are_lost() {
 const HOURLY: &str = "[destination.nas]\nurl = \"nas\"\n\n[backup.hourly]\nsource = \"main\"\nto = [\"disk\", \"nas\"]\n\
                       prefix = \"hourly\"\n\n[local]";
 
-#[test]
-fn a_row_that_only_one_of_several_jobs_has_is_in_a_snapshot() {
+/// Makes a world whose plan has both jobs.
+fn with_hourly() -> World {
     let world = World::new(&rows(), false, "hive", true);
     let plan = fs::read_to_string(world.site.path("plan.toml")).unwrap();
     world.site.write_plan(&plan.replace("[local]", HOURLY));
+    world
+}
+
+/// Runs a job, and waits until the second of its set is past.
+fn run_alone(world: &World, job: &str) {
+    world.site.succeed(&["run", "plan.toml", job]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+}
+
+#[test]
+fn a_row_that_only_one_of_several_jobs_has_is_in_a_snapshot() {
+    let world = with_hourly();
     let cover = |title: &str| format!("# {title}\n{}", told(&world, &["coverage", "plan.toml"]));
-    let run = |job: &str| {
-        world.site.succeed(&["run", "plan.toml", job]);
-        std::thread::sleep(std::time::Duration::from_millis(1100));
-    };
+    let run = |job| run_alone(&world, job);
     run("nightly");
     world.change("DELETE FROM hits");
     let late = Row { table: 0, site: 0, age: 80 * 24 * 60, payload: 2, zone: 0 };
@@ -108,14 +117,9 @@ fn shared_snapshot(place: &Path) -> PathBuf {
 
 #[test]
 fn what_cannot_be_read_is_said_and_ends_nothing() {
-    let world = World::new(&rows(), false, "hive", true);
-    let plan = fs::read_to_string(world.site.path("plan.toml")).unwrap();
-    world.site.write_plan(&plan.replace("[local]", HOURLY));
+    let world = with_hourly();
     let cover = |title: &str| format!("# {title}\n{}", told(&world, &["coverage", "plan.toml"]));
-    let run = |job: &str| {
-        world.site.succeed(&["run", "plan.toml", job]);
-        std::thread::sleep(std::time::Duration::from_millis(1100));
-    };
+    let run = |job| run_alone(&world, job);
     run("hourly");
     world.change("DELETE FROM hits");
     run("nightly");
