@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::Opened;
+use super::kept::UNCOMPARED;
 use super::lifecycle::understood;
 use super::refusal::Refused;
 use super::unfinished::TRIAL;
@@ -164,7 +165,7 @@ fn checksums(asked: Checksum, found: Found, uses_tls: bool) -> Finding {
             return Finding::ok(CHECK, "the server refuses a wrong CRC64NVME, and keeps the right one");
         }
         (Checksum::None, _) => "the server is given none, as `checksum = \"none\"` says",
-        (Checksum::Crc64Nvme, _) => "the server compares no CRC64NVME, which `checksum = \"crc64nvme\"` asks for",
+        (Checksum::Crc64Nvme, _) => UNCOMPARED,
         (Checksum::Auto, Found::Ignored) => "the server compares no CRC64NVME",
         (Checksum::Auto, Found::Refused) => "the server refuses what comes with a CRC64NVME",
     };

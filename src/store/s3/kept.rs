@@ -19,6 +19,9 @@ const USUAL: &str = "STANDARD";
 /// What the look at the class is called.
 const CLASS: &str = "storage class";
 
+/// What is said of a server that overlooks the checksum which the plan asks for by name.
+pub(super) const UNCOMPARED: &str = "the server compares no CRC64NVME, which `checksum = \"crc64nvme\"` asks for";
+
 impl Opened {
     /// Accepts an object that was just stored, or takes it away again where it is not encrypted as the plan wants it.
     pub(super) async fn accept(&self, key: &Key, said: Option<ServerSideEncryption>) -> Result<(), StoreError> {
@@ -61,8 +64,7 @@ impl Opened {
     /// Says that the server compares no checksum, where the plan asks for one by its name.
     pub(super) fn ignored_checksum(&self) -> Option<String> {
         let is_ignored = !self.learnt.compares_checksums.load(Ordering::Relaxed);
-        (self.bucket.checksum() == Checksum::Crc64Nvme && is_ignored)
-            .then(|| "the server compares no CRC64NVME, which `checksum = \"crc64nvme\"` asks for".to_owned())
+        (self.bucket.checksum() == Checksum::Crc64Nvme && is_ignored).then(|| UNCOMPARED.to_owned())
     }
 
     /// Tells what was seen of the encryption and the class that the plan wants. That the encryption is not had has failed a
