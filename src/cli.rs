@@ -3,6 +3,7 @@
 mod account;
 mod around;
 mod check;
+mod code;
 mod completions;
 mod coverage;
 mod daemon;
@@ -146,6 +147,24 @@ impl Verb {
         }
     }
 
+    /// Tells whether a program is to read what the verb says: what goes wrong is said as JSON then, too.
+    fn speaks_json(&self) -> bool {
+        match self {
+            Self::Run(run) => run.json,
+            Self::Check(check) => check.format == check::Format::Json,
+            Self::Doctor(doctor) => doctor.json,
+            Self::Status(status) => status.json,
+            Self::List(list) => list.json,
+            Self::Verify(verify) => verify.json,
+            Self::Coverage(coverage) => coverage.json,
+            Self::Restore(restore) => restore.json,
+            Self::Prune(prune) => prune.json,
+            Self::Lifecycle(rules) => rules.json,
+            Self::Daemon(daemon) => daemon.json,
+            _ => false,
+        }
+    }
+
     async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         match self {
             Self::Run(run) => run.carry_out(voice).await,
@@ -184,7 +203,7 @@ impl Voice {
     /// Returns who hears the events of a run.
     fn listener_of(self, subject: Option<Subject>) -> Arc<dyn Listener> {
         if self.log == error::Form::Json && !self.quiet {
-            return Arc::new(JsonLog { subject });
+            return Arc::new(JsonLog::of(subject));
         }
         let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
         match (self.quiet, self.verbose, is_terminal) {
@@ -197,6 +216,11 @@ impl Voice {
 
     fn listener_or_json(self, json: bool) -> Arc<dyn Listener> {
         if json { Arc::new(Json) } else { self.listener() }
+    }
+
+    /// Returns who hears events where what comes of it all is one document on standard output.
+    fn listener_beside_document(self, json: bool) -> Arc<dyn Listener> {
+        if json && !self.quiet { Arc::new(JsonLog::problems()) } else { self.listener() }
     }
 
     /// Prints what a person asked for, unless that person wants to hear nothing.
@@ -227,7 +251,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         // Snapshots hold secrets in clear: whatever is made is its owner's alone.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     }
-    error::choose(arguments.voice.log);
+    error::choose(if arguments.verb.speaks_json() { error::Form::Json } else { arguments.voice.log });
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return CliError::Runtime(error).tell(),

@@ -271,6 +271,20 @@ impl Problems {
         serde_json::to_string(&document).unwrap_or_default()
     }
 
+    /// Returns the problems for programs as the chief one, and all of them beside it:
+    /// `{ code, severity, message, help, labels, file, problems }`, each part as in [`Self::json`]. Nothing where there is none.
+    #[must_use]
+    pub fn chief_json(&self) -> Option<impl Serialize + '_> {
+        let problems = self.list.iter().map(|problem| self.json_problem(problem)).collect();
+        self.chief().map(|chief| JsonChief { chief: self.json_problem(chief), file: &self.file, problems })
+    }
+
+    /// Returns the first of the worst problems; nothing where there is none.
+    #[must_use]
+    pub fn chief(&self) -> Option<&Diagnostic> {
+        self.list.iter().min_by_key(|problem| problem.severity)
+    }
+
     fn json_problem<'a>(&'a self, problem: &'a Diagnostic) -> JsonProblem<'a> {
         let label = |(span, text): &'a (Range<usize>, String)| {
             let (line, column) = position(&self.text, span.start);
@@ -368,6 +382,14 @@ struct JsonDocument<'a> {
 }
 
 #[derive(Serialize)]
+struct JsonChief<'a> {
+    #[serde(flatten)]
+    chief: JsonProblem<'a>,
+    file: &'a str,
+    problems: Vec<JsonProblem<'a>>,
+}
+
+#[derive(Serialize)]
 struct JsonProblem<'a> {
     code: &'a str,
     severity: Severity,
@@ -402,6 +424,28 @@ mod tests {
             Problems::new("p.toml", "a\nb", vec![problem]).json(),
             r#"{"format":1,"file":"p.toml","problems":[{"code":"plan::x","severity":"error","message":"x is wrong","help":"change it","labels":[{"line":2,"column":1,"offset":2,"length":1,"text":"here"}]}]}"#
         );
+    }
+
+    #[test]
+    fn the_chief_problem_is_the_first_of_the_worst() {
+        let chief = |list| {
+            let problems = Problems::new("p.toml", "a\nb", list);
+            let told = serde_json::to_value(problems.chief_json()).unwrap_or_default();
+            (
+                told["code"].clone(),
+                told["problems"].as_array().map(Vec::len),
+                problems.chief().map(Diagnostic::severity),
+            )
+        };
+        let [odd, wrong, worse] = [
+            Diagnostic::warning("plan::odd", "x is odd").at(0..1, ""),
+            Diagnostic::error("plan::wrong", "x is wrong").at(1..2, ""),
+            Diagnostic::error("plan::worse", "x is worse").at(2..3, ""),
+        ];
+        let error = Some(Severity::Error);
+        assert_eq!(chief(vec![worse, odd.clone(), wrong]), ("plan::wrong".into(), Some(3), error));
+        assert_eq!(chief(vec![odd]), ("plan::odd".into(), Some(1), Some(Severity::Warning)));
+        assert_eq!(chief(vec![]), (serde_json::Value::Null, None, None));
     }
 
     #[test]

@@ -15,6 +15,15 @@ use sha2::Digest as _;
 #[error("{0}")]
 pub struct MeasureError(&'static str);
 
+/// What may still be written to a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// How much.
+    pub bytes: Bytes,
+    /// Which file system, by the number that the kernel has for it while it is mounted.
+    pub file_system: u64,
+}
+
 /// A number of bytes; written in plans with a binary unit: `512KiB`, `16MiB`, `1GiB`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -305,6 +305,12 @@ impl Cause {
     }
 }
 
+/// Returns what fails at a destination that could not be looked at before the work began, in words.
+#[must_use]
+pub fn looking_at(destination: &Name) -> String {
+    format!("look at destination `{destination}`")
+}
+
 /// Where a task is: how many bytes have moved, and what it is at.
 #[derive(Clone, Debug, Default)]
 struct Gauge {

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 
 use crate::diagnose::Finding;
 use crate::event::Meter;
-use crate::measure::{Bytes, Crc64, Sha256, Tally};
+use crate::measure::{Crc64, Free, Sha256, Tally};
 use crate::name::{Key, Prefix};
 
 /// Whether an object may take the place of another.
@@ -186,7 +186,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// When the place cannot be asked.
-    async fn free_space(&self) -> Result<Option<Bytes>, StoreError>;
+    async fn free_space(&self) -> Result<Option<Free>, StoreError>;
 }
 
 /// What sets are marked for.

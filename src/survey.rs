@@ -34,7 +34,7 @@ use crate::duck::capture::{self, Captured, Patience};
 use crate::duck::{self, Database, DuckError, Limits, Session, check};
 use crate::event::Listener;
 use crate::hitkeep::{self, Layout, Tenant};
-use crate::measure::Bytes;
+use crate::measure::{Bytes, Free};
 use crate::name::{DatabaseId, Name, Prefix};
 use crate::plan::{Backup, Capture, Installation, Selection};
 use crate::record::Catalogue;
@@ -251,7 +251,7 @@ async fn tenants(source: &Installation, means: &Means<'_>) -> Result<Listing, Su
 }
 
 async fn copy_shared(source: &Installation, needed: Bytes, means: &Means<'_>) -> Result<Captured, SurveyError> {
-    Room { copies: needed, export: Bytes(0) }.check(free(means.staging)?)?;
+    Room { copies: needed, export: Bytes(0) }.check(free(means.staging)?.bytes)?;
     let copy = work::copy_path(means.staging, DatabaseId::Shared);
     let copied = duck::copy_live(source.db_path(), &copy, means.patience, means.clock, means.stop).await;
     match means.stop.reason() {
@@ -308,15 +308,10 @@ pub fn restore(place: Place, catalogue: Catalogue, wanted: &Wanted) -> Result<Re
         existing.extend(aside);
         leftovers.extend(left);
     }
-    let target_free = free(&wanted.data_path)?;
-    let is_apart = file_system(&wanted.shared) != file_system(&wanted.data_path);
-    let shared_free = is_apart.then(|| free(&wanted.shared)).transpose()?;
+    let (target_free, shared_free) = (free(&wanted.data_path)?, free(&wanted.shared)?);
+    let is_apart = shared_free.file_system != target_free.file_system;
+    let (target_free, shared_free) = (target_free.bytes, is_apart.then_some(shared_free.bytes));
     Ok(RestoreFacts { place, catalogue, existing, leftovers, existing_tenants, target_free, shared_free })
-}
-
-/// Returns which file system a path lies in, or will.
-fn file_system(path: &Path) -> Option<u64> {
-    path.ancestors().find_map(|folder| folder.metadata().ok()).map(|about| about.dev())
 }
 
 /// Looks at everything that a drill is about; its scratch folder will lie in `staging`.
@@ -324,7 +319,7 @@ fn file_system(path: &Path) -> Option<u64> {
 /// # Errors
 /// When the file system cannot be asked what is free.
 pub fn drill(place: Place, catalogue: Catalogue, staging: &Path) -> Result<DrillFacts, SurveyError> {
-    Ok(DrillFacts { place, catalogue, scratch_free: free(staging)? })
+    Ok(DrillFacts { place, catalogue, scratch_free: free(staging)?.bytes })
 }
 
 /// Returns what restores have set aside of a database.
@@ -365,6 +360,6 @@ fn existing_tenants(data_path: &Path) -> BTreeSet<crate::name::TenantId> {
     entries.filter_map(tenant).collect()
 }
 
-fn free(folder: &Path) -> Result<Bytes, SurveyError> {
+fn free(folder: &Path) -> Result<Free, SurveyError> {
     local::free_space(folder).map_err(|cause| SurveyError::Folder { at: folder.display().to_string(), cause })
 }

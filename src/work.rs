@@ -17,6 +17,7 @@ mod held;
 mod lifecycle;
 mod prune;
 mod restore;
+mod room;
 mod rows;
 mod sample;
 mod status;
@@ -25,7 +26,7 @@ mod verify;
 pub use adopt::{Adopt, adopt};
 pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, archive};
 pub use around::Around;
-pub use backup::{BackupWork, Chain, Delivery, Missing, Room, Series, Take, There, backup};
+pub use backup::{BackupWork, Chain, Delivery, Missing, Series, Take, There, backup};
 pub use capture::{Capture, Origin, Prepare, copy_path};
 pub use coverage::{Coverage, CoveringSet, MonthCoverage, Share, SiteCoverage};
 pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};
@@ -47,6 +48,7 @@ pub use prune::{
 pub use restore::{
     ABREAST, At, INSTEAD, RESTORE_STAGING, RestoreChain, RestoreWork, Wanted, is_guard, is_temporary, restore,
 };
+pub use room::Room;
 pub use rows::{FetchRows, InsertRows, Period, RowsChain, RowsWanted, RowsWork, SiteName, rows};
 pub use sample::Sample;
 pub use status::{

@@ -13,7 +13,7 @@ use hitkeep_plan::duck::Limits;
 use hitkeep_plan::duck::capture::Patience;
 use hitkeep_plan::event::{Meter, Silence};
 use hitkeep_plan::hitkeep;
-use hitkeep_plan::measure::{Bytes, Sha256};
+use hitkeep_plan::measure::{Bytes, Free, Sha256};
 use hitkeep_plan::name::{DatabaseId, Key, Prefix, RunId, SnapshotId};
 use hitkeep_plan::record::{self, Catalogue, Kind, PlanRecord, RunRecord, SnapshotRecord, State, Status, Verification};
 use hitkeep_plan::report::table;
@@ -93,7 +93,7 @@ impl Store for Counting {
         self.inner.mark(prefix, purpose, holder).await
     }
 
-    async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
+    async fn free_space(&self) -> Result<Option<Free>, StoreError> {
         self.inner.free_space().await
     }
 }

@@ -71,6 +71,64 @@ fn what_goes_wrong_is_logged_as_json() {
     golden("log-errors.jsonl", &all);
 }
 
+/// Each verb that speaks JSON, with what it says nothing of: its standard error is what `--log json` would make of it, and its
+/// standard output as empty as the story says.
+#[test]
+fn what_goes_wrong_beside_json_is_json() {
+    let site = Site::with(minimal());
+    let mut all = String::new();
+    let mut tell = |case: &str, words: &[&str]| {
+        let outcome = site.run(words);
+        let (_, shown) = lines(&site, &outcome.stderr);
+        writeln!(all, "== {case}: {}: exit code {}\n{shown}", words.join(" "), outcome.code).unwrap();
+        outcome.stdout
+    };
+    for verb in ["run", "daemon", "doctor", "list", "verify", "coverage", "status", "prune", "lifecycle"] {
+        let told = tell("no plan", &[verb, "nowhere.toml", "--json"]);
+        assert_eq!(told, "", "{verb}");
+    }
+    tell("no plan", &["restore", "nowhere.toml", "--to", "new", "--json"]);
+    tell("no plan", &["check", "nowhere.toml", "--format", "json"]);
+    site.write_plan(&PLAN.replace("\"main\"", "\"mian\"").replace("\"backups\"", "\"/\""));
+    for words in [&["check", "plan.toml", "--format", "json"][..], &["status", "plan.toml", "--json"]] {
+        assert_eq!(tell("two mistakes", words), "");
+    }
+    site.write_plan(&PLAN.replace("\"data\"", "\"nowhere\""));
+    tell("no source", &["run", "plan.toml", "--json"]);
+    site.write_plan(&format!("{PLAN}\n[vars]\nspare = \"x\"\n"));
+    let work = tell("a warning", &["run", "plan.toml", "--dry-run", "--json"]);
+    assert!(work.starts_with("backup nightly: set "), "{work}");
+    for words in [
+        &["run", "plan.toml", "weekly", "--json"][..],
+        &["verify", "plan.toml", "--json"],
+        &["restore", "plan.toml", "--to", "new", "--json"],
+        &["list", "plan.toml", "latest", "--json"],
+        &["coverage", "plan.toml", "--json"],
+    ] {
+        tell("nothing there", words);
+    }
+    let held = site.path("data/hitkeep.db");
+    fs::write(site.path("in-the-way"), "x").unwrap();
+    site.write_plan(&PLAN.replace("\"backups\"", "\"in-the-way\""));
+    for words in [&["run", "plan.toml", "--json"][..], &["list", "plan.toml", "--json"]] {
+        tell("no destination", words);
+    }
+    fs::write(held, "no database").unwrap();
+    site.write_plan(PLAN);
+    tell("no database", &["run", "plan.toml", "--json"]);
+    golden("json-errors.jsonl", &all);
+}
+
+#[test]
+fn a_command_line_that_cannot_be_read_is_answered_in_text() {
+    let site = Site::with(minimal());
+    let outcome = site.run(&["list", "plan.toml", "--json", "--nonsense"]);
+    assert!(
+        outcome.code == 2 && outcome.stderr.starts_with("error: unexpected argument '--nonsense' found"),
+        "{outcome:?}"
+    );
+}
+
 /// Runs the program with a file as its standard error, which `stream` says to be the journal's, and returns what it wrote.
 fn logged(site: &Site, words: &[&str], stream: impl Fn(&fs::Metadata) -> String) -> String {
     let file = File::create(site.path("stderr")).unwrap();

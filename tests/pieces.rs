@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hitkeep_plan::duck::compare::Content;
 use hitkeep_plan::duck::export::{Exported, Table};
+use hitkeep_plan::duck::load::Step;
 use hitkeep_plan::duck::{Database, Limits, Session, compare, export, load};
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::plan::Codec;
@@ -72,9 +73,12 @@ fn a_table_of_many_rows_comes_back_whole_within_its_memory() {
     let (source, exported, out) = exported(folder.path(), &limits, LONG);
     let restored = folder.path().join("restored.db");
 
-    let places = std::sync::Mutex::new(Vec::new());
-    let at = |place: &str| places.lock().unwrap().push(place.to_owned());
-    let loaded = load::load(&Session::open(&limits).unwrap(), &exported, &restored, &at).unwrap();
+    let (places, moved) = (std::sync::Mutex::new(Vec::new()), std::sync::Mutex::new(Vec::new()));
+    let tell = |step: Step<'_>| match step {
+        Step::At(place) => places.lock().unwrap().push(place.to_owned()),
+        Step::Loaded(Bytes(bytes)) => moved.lock().unwrap().push(bytes),
+    };
+    let loaded = load::load(&Session::open(&limits).unwrap(), &exported, &restored, &tell).unwrap();
 
     assert_eq!(loaded.tables, counted(&out));
     assert_eq!(loaded.left_out, Vec::<String>::new());
@@ -86,6 +90,9 @@ fn a_table_of_many_rows_comes_back_whole_within_its_memory() {
     assert_eq!(of("hits"), ["hits"], "what has no key yet needs less");
     assert_eq!((of("edge").len(), of("beyond").len()), (1, 3), "a piece more only where it is needed");
     assert_eq!(places.last().map(String::as_str), Some("indexes"));
+    let moved = moved.into_inner().unwrap();
+    assert_eq!(Bytes(moved.iter().sum()), load::data_size(&exported), "every byte of every file, once");
+    assert!(moved.len() > out.tables.len() && moved.iter().all(|bytes| *bytes > 0), "{moved:?}");
 }
 
 #[test]
@@ -100,7 +107,7 @@ fn databases_that_are_loaded_at_the_same_time_share_the_memory() {
         for (session, restored) in sessions.into_iter().zip(&restored) {
             let (exported, out) = (&exported, &out);
             scope.spawn(move || {
-                let loaded = load::load(&session, exported, restored, &|_| ()).unwrap();
+                let loaded = load::load(&session, exported, restored, &|_: Step<'_>| ()).unwrap();
                 assert_eq!(loaded.tables, counted(out));
             });
         }
@@ -117,7 +124,7 @@ fn a_long_table_that_numbers_its_rows_itself_comes_back_whole() {
     let numbered = "CREATE TABLE numbered AS SELECT 7 AS \"File_Row_Number\", range AS i FROM range(300000);";
     let (source, exported, out) = exported(folder.path(), &limits, numbered);
     let restored = folder.path().join("restored.db");
-    let loaded = load::load(&Session::open(&limits).unwrap(), &exported, &restored, &|_| ()).unwrap();
+    let loaded = load::load(&Session::open(&limits).unwrap(), &exported, &restored, &|_: Step<'_>| ()).unwrap();
     assert_eq!(loaded.tables, counted(&out));
     assert_eq!(contents(&source, &limits), contents(&restored, &limits));
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::fixture::{Outcome, Running, Site, TENANT, demo, minimal, read_tree};
 use crate::other_process::OtherProcess;
 use crate::redact::{self, golden};
-use crate::runs::Mount;
+use crate::runs::{Mount, events};
 
 /// What a database holds, table by table.
 pub(crate) fn contents(database: &Path) -> BTreeMap<(String, String), Content> {
@@ -336,6 +336,23 @@ fn a_place_without_room_is_refused_wherever_it_is() {
 }
 
 #[test]
+fn a_load_says_beforehand_how_many_bytes_it_reads() {
+    let site = Site::with(demo(Layout::Split));
+    site.succeed(&["run", "plan.toml"]);
+    let mut held: BTreeMap<PathBuf, u64> = BTreeMap::new();
+    for (name, bytes) in read_tree(&site.path("backups/hitkeep")) {
+        if name.extension().is_some_and(|ending| ending == "parquet") {
+            *held.entry(name.parent().unwrap().to_owned()).or_default() += bytes.len() as u64;
+        }
+    }
+    let told = events(&site.succeed(&["restore", "plan.toml", "--to", "new", "--json"]).stdout);
+    let is_load =
+        |event: &&Value| event["event"] == "task-started" && event["title"].as_str().unwrap().starts_with("load ");
+    let loads: BTreeSet<u64> = told.iter().filter(is_load).map(|event| event["total"].as_u64().unwrap()).collect();
+    assert_eq!(loads, held.into_values().collect());
+}
+
+#[test]
 fn a_place_that_gets_full_meanwhile_is_no_fault_of_the_source() {
     let site = Site::with(minimal());
     let shared = duckdb::Connection::open(site.path("data/hitkeep.db")).unwrap();
@@ -357,7 +374,8 @@ fn a_place_that_gets_full_meanwhile_is_no_fault_of_the_source() {
     let outcome = running.end();
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(outcome.stderr.contains("No space left on device"), "{outcome:?}");
-    assert!(outcome.stderr.ends_with(": make room, or choose another place\n"), "{outcome:?}");
+    let told: Value = serde_json::from_str(&outcome.stderr).unwrap();
+    assert!(told["message"].as_str().unwrap().ends_with(": make room, or choose another place"), "{outcome:?}");
     assert!(!small.join("data").exists());
 }
 

@@ -194,8 +194,8 @@ fn a_database_that_another_process_has_open_is_named_with_it() {
     site.write_plan(&direct());
     let other = OtherProcess::opening(&site.path("data/hitkeep.db"));
     let outcome = site.run(&["run", "plan.toml"]);
-    let told = format!("{}{}", outcome.code, outcome.stderr).replace(&other.name(), "[PROCESS]");
-    golden("source-held.txt", &redact::text(&site, &told));
+    let told = redact::text(&site, &format!("{}\n{}", outcome.code, outcome.stderr));
+    golden("source-held.txt", &told.replace(&redact::text(&site, &other.name()), "[PROCESS]"));
     assert_nothing_stored(&site, 4);
 }
 
@@ -297,6 +297,22 @@ fn a_destination_without_room_keeps_nothing_half() {
         assert_eq!(redact::tree(&site, "staging"), "");
         drop(mount);
     }
+}
+
+#[test]
+fn who_shares_a_file_system_is_asked_for_room_together() {
+    let site = Site::with(minimal());
+    let bytes: u64 = read_tree(&site.path("data")).values().map(|bytes| bytes.len() as u64).sum();
+    let disk = site.path("disk");
+    let Some(_mount) = Mount::at(&disk, &format!("size={}", bytes * 3 / 2)) else { return };
+    site.write_plan(
+        &TWO_PLACES.replace("url = \"backups\"", "url = \"disk/near\"").replace("url = \"far\"", "url = \"disk/far\""),
+    );
+    golden("shared-file-system.txt", &redact::outcome(&site, &site.run(&["run", "plan.toml"])));
+    assert_eq!(redact::tree(&site, "staging"), "");
+    // What is staged beside its destination is moved there, and takes no more than once what it takes.
+    site.write_plan(&PLAN.replace("\"backups\"", "\"disk/backups\"").replace("\"staging\"", "\"disk/staging\""));
+    site.succeed(&["run", "plan.toml"]);
 }
 
 /// A file system in memory, mounted until this is dropped; none without the right to mount.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::error::{CliError, tell_problems, write_error};
+use super::error::{CliError, tell_problems};
 use super::{Voice, desk, print};
 use crate::measure::counted;
 use crate::run::exit;
@@ -16,11 +16,11 @@ pub(super) struct Check {
     plan: PathBuf,
     /// How problems are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    pub(super) format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people, on standard error.
     Text,
     /// One JSON object, on standard error when the plan is rejected and on standard output when it is not.
@@ -30,10 +30,6 @@ enum Format {
 impl Check {
     pub(super) fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         match (desk::read_plan(&self.plan), self.format) {
-            (Err(CliError::Rejected(rejected)), Format::Json) => {
-                write_error(&(rejected.problems().json() + "\n"));
-                Ok(exit::REJECTED)
-            }
             (Ok(reading), Format::Json) => {
                 print(&(reading.warnings.json() + "\n"))?;
                 Ok(exit::DONE)

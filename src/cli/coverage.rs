@@ -43,7 +43,7 @@ pub(super) struct Coverage {
     portion: Portion,
     /// Write one JSON document.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Serialize)]
@@ -65,7 +65,7 @@ impl Coverage {
         }
         let (mut all, mut code, stop) = (Vec::new(), exit::DONE, desk::stop_at_signals()?);
         for job in jobs {
-            let (coverage, unread) = look(&plan, job, voice.listener(), &stop).await?;
+            let (coverage, unread) = look(&plan, job, voice.listener_beside_document(self.json), &stop).await?;
             code = exit::worse(code, unread);
             code = exit::worse(code, if coverage.is_whole() { exit::DONE } else { exit::OBJECTIVE });
             all.push(coverage);

@@ -39,7 +39,7 @@ pub(super) struct Daemon {
     portion: Portion,
     /// Write events as JSON lines on standard output.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Daemon {

@@ -36,7 +36,7 @@ pub(super) struct Doctor {
     portion: Portion,
     /// Write one JSON document.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Serialize)]

@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use super::code;
 use crate::demo::DemoError;
-use crate::diagnose::{Look, Problems, Rejected, Severity};
+use crate::diagnose::{Diagnostic, Look, Problems, Rejected, Severity};
 use crate::duck::DuckError;
-use crate::plan::environment;
+use crate::plan::{Job, Plan, environment};
 use crate::report::log::{self, Level, Subject};
 use crate::run::{Cause, Failure, exit};
 use crate::stop::Reason;
@@ -146,19 +147,33 @@ impl CliError {
         Some(if HAS_NO_PLAN.get().is_some() { environment::instead_of_keys(help) } else { help.to_owned() })
     }
 
-    /// Tells a person, on standard error, and returns the exit code.
+    /// Tells what ended a job, as [`Self::tell`] does: at the value of the plan that is to blame, where it is one alone.
+    pub(super) fn tell_at(&self, plan: &Plan, job: Job<'_>) -> u8 {
+        let code = code::code(self);
+        let Self::Survey(_) = self else { return self.tell() };
+        if !code.starts_with("source::") {
+            return self.tell();
+        }
+        let source = job.source();
+        let problem = Diagnostic::error(code, self.to_string())
+            .at(source.list_place(), format!("source `{}`, as job `{}` finds it", source.name(), job.name()));
+        let problem = self.help().into_iter().fold(problem, Diagnostic::help);
+        tell_placed(&plan.problems(vec![problem]), Some(self.exit_code()));
+        self.exit_code()
+    }
+
+    /// Tells a person, or a program, on standard error, and returns the exit code.
     pub(super) fn tell(&self) -> u8 {
         match self {
-            Self::Rejected(rejected) => tell_problems(rejected.problems()),
+            Self::Rejected(rejected) => tell_placed(rejected.problems(), Some(self.exit_code())),
+            other if is_json() => {
+                let (code, message, help) = (code::code(self), other.to_string(), self.help());
+                write_object(Level::Error, Unplaced { code, exit_code: self.exit_code(), message, help, labels: [] });
+            }
             other => {
-                if is_json() {
-                    let (code, help) = (self.exit_code(), self.help());
-                    write_object(&serde_json::json!({ "exit_code": code, "message": other.to_string(), "help": help }));
-                    return code;
-                }
                 let bold = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::Red.into()));
                 let help = self.help().map(|help| format!(" help: {help}\n"));
-                write_error(&format!("{bold}error:{bold:#} {other}\n{}", help.unwrap_or_default()));
+                log::write(Level::Error, &format!("{bold}error:{bold:#} {other}\n{}", help.unwrap_or_default()));
             }
         }
         self.exit_code()
@@ -219,17 +234,21 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
     REMEDIES.iter().find(|(words, _)| said.contains(words)).map(|(_, help)| *help)
 }
 
-/// Draws problems of a plan on standard error, as wide and as colourful as it is.
+/// Draws problems of a plan on standard error, as wide and as colourful as it is; or says them in an object.
 pub(super) fn tell_problems(problems: &Problems) {
-    if problems.list().is_empty() {
-        return;
-    }
+    tell_placed(problems, None);
+}
+
+fn tell_placed(problems: &Problems, exit_code: Option<u8>) {
+    let level = match problems.chief().map(Diagnostic::severity) {
+        Some(Severity::Error) => Level::Error,
+        Some(Severity::Warning) => Level::Warning,
+        None => return,
+    };
     if is_json() {
-        // What was written as JSON can be read as such.
-        write_object(&serde_json::from_str::<serde_json::Value>(&problems.json()).unwrap_or_default());
+        write_object(level, Placed { exit_code, chief: problems.chief_json() });
     } else {
-        let is_error = problems.list().iter().any(|problem| problem.severity() == Severity::Error);
-        log::write(if is_error { Level::Error } else { Level::Warning }, &problems.graphical(look()));
+        log::write(level, &problems.graphical(look()));
     }
 }
 
@@ -239,11 +258,6 @@ fn look() -> Look {
     let width = rustix::termios::tcgetwinsize(io::stderr()).map_or(100, |size| usize::from(size.ws_col).clamp(40, 120));
     let is_utf8 = |name| std::env::var(name).is_ok_and(|value: String| value.to_ascii_uppercase().contains("UTF"));
     Look { width, colour, unicode: !is_terminal || environment::LOCALE.into_iter().any(is_utf8) }
-}
-
-/// Writes an error to standard error.
-pub(super) fn write_error(text: &str) {
-    log::write(Level::Error, text);
 }
 
 /// Set where this process is about an address, and no plan.
@@ -284,7 +298,26 @@ pub(super) async fn about<T>(subject: Subject, work: impl Future<Output = T>) ->
     SUBJECT.scope(subject, work).await
 }
 
-fn write_object(content: &serde_json::Value) {
+/// What is wrong at a place of a text, for programs; with the exit code where that is all that is wrong.
+#[derive(serde::Serialize)]
+struct Placed<T> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<u8>,
+    #[serde(flatten)]
+    chief: T,
+}
+
+/// What goes wrong elsewhere than in a text, for programs: an object as a problem of a plan is one.
+#[derive(serde::Serialize)]
+struct Unplaced {
+    code: &'static str,
+    exit_code: u8,
+    message: String,
+    help: Option<String>,
+    labels: [(); 0],
+}
+
+fn write_object(level: Level, content: impl serde::Serialize) {
     let subject = SUBJECT.try_with(Clone::clone).ok();
-    log::write_object(Level::Error, subject.as_ref(), content);
+    log::write_object(level, subject.as_ref(), content);
 }

@@ -36,7 +36,7 @@ pub(super) struct LifecycleRules {
     allow_mass_delete: bool,
     /// Write one JSON document.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Serialize)]

@@ -50,7 +50,7 @@ pub(super) struct List {
     from: Option<Name>,
     /// Write one JSON document.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Serialize)]

@@ -55,7 +55,7 @@ pub(super) struct Prune {
     size: Option<Bytes>,
     /// Write events as JSON lines on standard output.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Reads a span of time, which may be in years of 365 days.

@@ -64,7 +64,7 @@ pub(super) struct Restore {
     preview: bool,
     /// Write events as JSON lines on standard output.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Reads what `--at` says.

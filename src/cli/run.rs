@@ -51,7 +51,7 @@ pub(super) struct Run {
     preview: bool,
     /// Write events as JSON lines on standard output.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Run {
@@ -123,7 +123,7 @@ pub(super) async fn do_job(
     let desk = JobDesk { plan, job, waits_for, run: subject.run, now, tell: &tell, stop, hidden };
     let doing = async {
         let ended = if preview { desk.show_work().await } else { desk.carry_out(voice, json).await };
-        ended.unwrap_or_else(|error| error.tell())
+        ended.unwrap_or_else(|error| error.tell_at(plan, job))
     };
     about(subject, Box::pin(doing)).await
 }
@@ -270,7 +270,7 @@ impl JobDesk<'_> {
         if let Some(error) = &error {
             self.tell.add(format!("error: {error}"));
         }
-        let code = ended.unwrap_or_else(|error| error.tell());
+        let code = ended.unwrap_or_else(|error| error.tell_at(self.plan, self.job));
         let code = around.after(code).await;
         untold.extend(around.tell_end(code, was_bad, &failures(&records, error)).await);
         self.complete(&mut records, stores, &around.ran(), &untold, code).await;
@@ -583,9 +583,13 @@ impl JobDesk<'_> {
     fn tell_failures(&self, records: &[RunRecord]) {
         let problem = |record: &RunRecord, failed: &crate::record::Failed| {
             let task = failed.task.split_whitespace().collect::<Vec<_>>().join(" ");
-            let asked = format!("this job, at destination `{}`", record.destination);
-            let problem =
-                Diagnostic::error("run::failed", format!("{task}: {}", failed.cause)).at(self.job.place(), asked);
+            let mut to = self.job.to().iter();
+            let unseen = to.find(|to| *to.name() == record.destination && task == run::looking_at(to.name()));
+            let (place, asked) = match unseen {
+                Some(destination) => (destination.place(), format!("where job `{}` writes to", self.job.name())),
+                None => (self.job.place(), format!("this job, at destination `{}`", record.destination)),
+            };
+            let problem = Diagnostic::error("run::failed", format!("{task}: {}", failed.cause)).at(place, asked);
             remedy(&failed.cause).into_iter().fold(problem, Diagnostic::help)
         };
         let problems =

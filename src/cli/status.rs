@@ -41,7 +41,7 @@ pub(super) struct Status {
     portion: Portion,
     /// Write one JSON document.
     #[arg(long, conflicts_with = "html")]
-    json: bool,
+    pub(super) json: bool,
     /// Write a page for a browser into this file, in the place of what is there, and print nothing: a calendar of sets, how
     /// tables grow, what is kept and why.
     #[arg(long, value_name = "FILE")]

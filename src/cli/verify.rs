@@ -52,7 +52,7 @@ pub(super) struct Verify {
     from: Option<Name>,
     /// Write events as JSON lines on standard output.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Reads a share that is more than nothing.

@@ -45,6 +45,15 @@ const NEW_FILE: &str = "STORAGE_VERSION 'v1.4.0', RECOVERY_MODE 'no_wal_writes'"
 /// How much memory building an index takes for each row, in bytes, measured with keys of two columns.
 const MEMORY_PER_INDEXED_ROW: u64 = 100;
 
+/// How far a load is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'s> {
+    /// What comes next: a table, a piece of one, or the indexes.
+    At(&'s str),
+    /// So many more bytes of the data files are loaded.
+    Loaded(Bytes),
+}
+
 /// What a load made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
@@ -57,11 +66,12 @@ pub struct Loaded {
 
 /// Loads the snapshot in the folder `from` into a new database file `into`, and counts what arrived.
 ///
-/// `at` is told each table before it is loaded. When this returns, the file is checkpointed, closed and synced.
+/// `tell` is told each table before it is loaded, and the bytes of its file as they are loaded: all in all as many as
+/// [`data_size`] says. When this returns, the file is checkpointed, closed and synced.
 ///
 /// # Errors
 /// When a script or a data file cannot be read, the engine refuses a statement, or the file cannot be written.
-pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> Result<Loaded, DuckError> {
+pub fn load(session: &Session, from: &Path, into: &Path, tell: &dyn Fn(Step<'_>)) -> Result<Loaded, DuckError> {
     let schema_script = read_script(from, hitkeep::SCHEMA_FILE)?;
     let load_script = read_script(from, hitkeep::LOAD_FILE)?;
     let copies: Vec<Copy<'_>> =
@@ -79,15 +89,27 @@ pub fn load(session: &Session, from: &Path, into: &Path, at: &dyn Fn(&str)) -> R
     define(session, order.early)?;
     for (copy, rows) in copies.iter().zip(rows) {
         let pace = Pace::of(session, !order.keyless.contains(&copy.names()));
-        load_table(session, &Source { from, alias: &alias, copy, rows }, pace, at)?;
+        load_table(session, &Source { from, alias: &alias, copy, rows }, pace, tell)?;
     }
-    at("indexes");
+    tell(Step::At("indexes"));
     order.late.iter().try_for_each(|late| late.build(session, &alias))?;
     let tables = count_rows(session, &copies)?;
     checkpoint(session, "writing the new database", &alias)?;
     session.run("leaving the new database", &format!("USE memory; DETACH {alias}"))?;
     make_durable(into)?;
     Ok(Loaded { tables, left_out })
+}
+
+/// Returns the size of the files in the folder of a snapshot that hold its rows, as far as its script can be read.
+#[must_use]
+pub fn data_size(from: &Path) -> Bytes {
+    let load_script = read_script(from, hitkeep::LOAD_FILE).unwrap_or_default();
+    let copies = script::statements(&load_script).into_iter().filter_map(script::copy);
+    Bytes(copies.map(|copy| file_size(from, &copy)).sum())
+}
+
+fn file_size(from: &Path, copy: &Copy<'_>) -> u64 {
+    from.join(&copy.file).metadata().map_or(0, |about| about.len())
 }
 
 pub(super) fn read_copy(statement: &str) -> Result<Copy<'_>, DuckError> {
@@ -240,19 +262,22 @@ struct Source<'s> {
 }
 
 /// Loads one file of rows; a long one piece by piece, each in a transaction of its own.
-fn load_table(session: &Session, source: &Source<'_>, pace: Pace, at: &dyn Fn(&str)) -> Result<(), DuckError> {
+fn load_table(session: &Session, source: &Source<'_>, pace: Pace, tell: &dyn Fn(Step<'_>)) -> Result<(), DuckError> {
     let Source { from, alias, copy, rows } = *source;
     let (_, name) = copy.names();
     let doing = format!("loading `{name}`");
     let file = quoted(&from.join(&copy.file))?;
-    at(&name);
+    let bytes = file_size(from, copy);
+    tell(Step::At(&name));
     if rows <= pace.piece || hides_row_numbers(session, &file)? {
         let _taken = session.take(pace.memory(rows));
-        return session.run(&doing, &format!("COPY {} FROM {file} {}", copy.table, copy.options));
+        session.run(&doing, &format!("COPY {} FROM {file} {}", copy.table, copy.options))?;
+        tell(Step::Loaded(Bytes(bytes)));
+        return Ok(());
     }
     let mut first = 0;
     while first < rows {
-        at(&format!("{name} {} %", first * 100 / rows));
+        tell(Step::At(&format!("{name} {} %", first * 100 / rows)));
         let beyond = first + pace.piece;
         let within = format!("{ROW_NUMBER} >= {first} AND {ROW_NUMBER} < {beyond}");
         let _taken = session.take(pace.memory(rows - first));
@@ -260,9 +285,16 @@ fn load_table(session: &Session, source: &Source<'_>, pace: Pace, at: &dyn Fn(&s
             .run(&doing, &format!("INSERT INTO {} SELECT * FROM read_parquet({file}) WHERE {within}", copy.table))?;
         // What is not checkpointed is in the way of what comes next.
         checkpoint(session, &doing, alias)?;
+        tell(Step::Loaded(Bytes(share(bytes, beyond.min(rows), rows) - share(bytes, first, rows))));
         first = beyond;
     }
     Ok(())
+}
+
+/// Returns how many of a file's bytes its first `part` rows take, as if all took the same.
+fn share(bytes: u64, part: u64, rows: u64) -> u64 {
+    let share = u128::from(bytes) * u128::from(part) / u128::from(rows);
+    u64::try_from(share).unwrap_or(bytes)
 }
 
 /// Tells whether a file has a column of its own by the name of that which numbers its rows: pieces cannot be told apart then.

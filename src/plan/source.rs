@@ -108,6 +108,12 @@ impl Source {
         self.places().into_iter().next().map(|(_, place)| place).unwrap_or_default()
     }
 
+    /// Returns where the plan names what says which databases there are, in bytes of the plan's text.
+    #[must_use]
+    pub fn list_place(&self) -> Range<usize> {
+        self.places().pop().map(|(_, place)| place).unwrap_or_default()
+    }
+
     /// Returns what it is.
     #[must_use]
     pub fn kind(&self) -> &SourceKind {

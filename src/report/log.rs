@@ -14,7 +14,7 @@ use crate::plan::environment;
 const FORMAT: u32 = 1;
 
 /// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Something was not done.
@@ -83,8 +83,23 @@ pub fn write_object(level: Level, subject: Option<&Subject>, content: impl Seria
 /// Writes each event but the moves of tasks as one line of JSON.
 #[derive(Clone, Debug)]
 pub struct JsonLog {
-    /// The run that is spoken of.
-    pub subject: Option<Subject>,
+    subject: Option<Subject>,
+    /// What matters least of what is said.
+    least: Level,
+}
+
+impl JsonLog {
+    /// Returns a listener that says everything, of the run that it is about.
+    #[must_use]
+    pub fn of(subject: Option<Subject>) -> Self {
+        Self { subject, least: Level::Info }
+    }
+
+    /// Returns a listener that says only what failed or deserves attention, of no run.
+    #[must_use]
+    pub fn problems() -> Self {
+        Self { subject: None, least: Level::Warning }
+    }
 }
 
 impl Listener for JsonLog {
@@ -95,6 +110,8 @@ impl Listener for JsonLog {
             Event::Warned { .. } | Event::TaskSkipped { .. } => Level::Warning,
             _ => Level::Info,
         };
-        write_object(level, self.subject.as_ref(), event);
+        if level <= self.least {
+            write_object(level, self.subject.as_ref(), event);
+        }
     }
 }

@@ -1,13 +1,21 @@
 //! Events as moving bars on a terminal: the tasks at hand with their bytes and rates, and a line for each one done.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::event::{Event, Listener, TaskId};
 use crate::measure::Bytes;
+
+/// How many columns a terminal has at least where a bar says how long it will take.
+const WIDE: usize = 80;
+
+/// How many columns a bar takes beside its title: for what it is at, how much has moved of how much, and how fast.
+const BESIDE_TITLE: usize = 46;
 
 /// Draws events on standard error, which is a terminal.
 #[derive(Debug, Default)]
@@ -28,7 +36,7 @@ impl Listener for Progress {
         match event {
             Event::TaskStarted { task, title, total } => {
                 let title = short(title);
-                bars.insert(*task, Bar { bar: self.bar(&title, *total), title });
+                bars.insert(*task, Bar { bar: self.bar(&title, *total, width()), title });
             }
             Event::TaskMoved { task, moved, at } => {
                 if let Some(Bar { bar, .. }) = bars.get(task) {
@@ -60,18 +68,50 @@ impl Listener for Progress {
 }
 
 impl Progress {
-    fn bar(&self, title: &str, total: Option<Bytes>) -> ProgressBar {
+    fn bar(&self, title: &str, total: Option<Bytes>, width: usize) -> ProgressBar {
         let (bar, template) = match total {
+            Some(Bytes(total)) if width >= WIDE => (
+                ProgressBar::new(total),
+                "{spinner} {prefix}  {wide_msg} {bytes}/{total_bytes}  {binary_bytes_per_sec}{left}",
+            ),
             Some(Bytes(total)) => (
                 ProgressBar::new(total),
                 "{spinner} {prefix}  {wide_msg} {bytes}/{total_bytes}  {binary_bytes_per_sec}",
             ),
-            None => (ProgressBar::no_length(), "{spinner} {prefix}  {wide_msg} {bytes}  {elapsed}"),
+            None => {
+                (ProgressBar::no_length(), "{spinner} {prefix}  {wide_msg} {bytes}  {binary_bytes_per_sec}  {elapsed}")
+            }
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = self.screen.add(bar.with_style(style).with_prefix(title.to_owned()));
+        let style = style.with_key("left", write_left);
+        let bar = self.screen.add(bar.with_style(style).with_prefix(fitting(title, width)));
         bar.enable_steady_tick(Duration::from_millis(100));
         bar
+    }
+}
+
+/// Writes how long it will take, once something tells.
+fn write_left(state: &ProgressState, into: &mut dyn fmt::Write) {
+    if state.pos() > 0 && !state.eta().is_zero() {
+        // What a bar cannot draw is left out.
+        _ = write!(into, "  {:#} left", HumanDuration(state.eta()));
+    }
+}
+
+/// Returns how wide the terminal is.
+fn width() -> usize {
+    rustix::termios::tcgetwinsize(io::stderr()).map_or(WIDE, |size| usize::from(size.ws_col))
+}
+
+/// Returns a title that leaves room for the rest of a bar: of a long one the verb and the end, which tells tenants apart.
+fn fitting(title: &str, width: usize) -> String {
+    let room = width.saturating_sub(BESIDE_TITLE);
+    match title.split_once(' ') {
+        Some((verb, what)) if title.chars().count() > room => {
+            let cut = what.chars().count().saturating_sub(room.saturating_sub(verb.chars().count() + 2).max(4));
+            format!("{verb} …{}", what.chars().skip(cut).collect::<String>())
+        }
+        _ => title.to_owned(),
     }
 }
 
@@ -85,4 +125,17 @@ fn done(title: &str, result: &str, seconds: f64) -> String {
     let result = if result.is_empty() { String::new() } else { format!(": {result}") };
     let took = if seconds < 1.0 { String::new() } else { format!(" in {seconds:.1} s") };
     format!("✓ {title}{result}{took}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_title_leaves_room_for_the_rest_of_its_bar() {
+        let tenant = "load 019a0b85-951d-709f-809d-36bf47b74900";
+        let fits = |width| fitting(tenant, width);
+        assert_eq!([fits(120), fits(60), fits(20)], [tenant, "load …47b74900", "load …4900"].map(str::to_owned));
+        assert_eq!(fitting("load shared", 60), "load shared");
+    }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::capture::{Captures, Reading};
 use super::series::{Heading, Note, blank};
-use super::{Cause, Failure, Gauge, Outside, exit, files, make_private_folder};
+use super::{Cause, Failure, Gauge, Outside, exit, files, looking_at, make_private_folder};
 use crate::duck::archive::{self, Cut, Outcome, Wanted};
 use crate::duck::{Database, DuckError};
 use crate::event::Event;
@@ -136,7 +136,7 @@ impl Walk<'_> {
     async fn begin_at(&self, series: &ArchiveSeries, progress: &mut Progress) -> Result<(), Failure> {
         if let Some(cause) = &series.unreachable {
             let cause = Cause::Before { cause: cause.clone(), exit_code: exit::DESTINATION };
-            return Err(Failure { task: format!("look at destination `{}`", series.seal.action.destination), cause });
+            return Err(Failure { task: looking_at(&series.seal.action.destination), cause });
         }
         for clear in &series.clear {
             self.outside.clear(clear).await?;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::capture::{Captures, Reading, Taken};
 use super::series::{Heading, Note, blank};
-use super::{Cause, Failure, Gauge, Outside, adopt, exit, files, make_private_folder};
+use super::{Cause, Failure, Gauge, Outside, adopt, exit, files, looking_at, make_private_folder};
 use crate::duck::export::{self, Exported};
 use crate::duck::{Database, compare};
 use crate::event::Event;
@@ -131,7 +131,7 @@ impl Walk<'_> {
             let mut progress = Progress::default();
             let announced = match &series.unreachable {
                 Some(cause) => Err(Failure {
-                    task: format!("look at destination `{}`", series.seal.action.destination),
+                    task: looking_at(&series.seal.action.destination),
                     cause: Cause::Before { cause: cause.clone(), exit_code: exit::DESTINATION },
                 }),
                 None => self.begin_at(series, &mut progress).await,

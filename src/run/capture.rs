@@ -203,8 +203,8 @@ fn check_room(reading: &Reading<'_>, copy: &Path) -> Result<(), DuckError> {
     let folder = copy.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     // Where nobody can say what is free, writing will tell.
     match local::free_space(folder) {
-        Ok(free) if free < needed => {
-            let seen = format!("{free} are free, and {needed} may be needed for it and what is read of it");
+        Ok(free) if free.bytes < needed => {
+            let seen = format!("{} are free, and {needed} may be needed for it and what is read of it", free.bytes);
             let cause = std::io::Error::new(std::io::ErrorKind::StorageFull, seen);
             Err(CaptureError::NoRoom { path: copy.to_owned(), cause }.into())
         }

@@ -216,7 +216,7 @@ fn way(capture: plan::Capture, is_live: bool, room: Room, copied: Option<&Captur
 /// Examines the room on this host.
 fn host(staging: &Path, room: Option<Room>) -> Examined {
     let at = staging.display();
-    let finding = match (local::free_space(staging), room) {
+    let finding = match (local::free_space(staging).map(|free| free.bytes), room) {
         (Err(error), _) => Finding::failed("staging", format!("`{at}`: {error}")),
         (Ok(free), Some(room)) if free < room.total() => {
             Finding::failed("staging", format!("{free} are free in `{at}`, and a run may need {}", needs(room)))
@@ -280,7 +280,7 @@ fn busy(at: String, holder: String) -> Finding {
 async fn space(store: &dyn Store) -> Option<Finding> {
     match store.free_space().await {
         Ok(None) => None,
-        Ok(Some(free)) => Some(Finding::ok("space", format!("{free} are free"))),
+        Ok(Some(free)) => Some(Finding::ok("space", format!("{} are free", free.bytes))),
         Err(error) => Some(Finding::failed("space", error)),
     }
 }

@@ -9,7 +9,7 @@ use super::place::sync_folder;
 use super::verify::sealed_manifest;
 use super::{Cause, Failure, Gauge, Outside, files, make_private_folder};
 use crate::duck::export::Table;
-use crate::duck::load::{self, Loaded};
+use crate::duck::load::{self, Loaded, Step};
 use crate::duck::{self, Session};
 use crate::measure::{Bytes, Grouped, counted};
 use crate::name::Name;
@@ -47,10 +47,15 @@ pub(super) async fn load(
     outside: &Outside,
 ) -> Result<Vec<Table>, Failure> {
     let (gauge, action) = (Gauge::default(), &task.action);
-    let (from, into, at) = (action.from.clone(), action.into.clone(), gauge.clone());
+    let (from, into, moves) = (action.from.clone(), action.into.clone(), gauge.clone());
     let load = async {
         make_folder(action.into.parent().unwrap_or(Path::new("/")))?;
-        let load = move |session: &Session| load::load(session, &from, &into, &|table| at.set_place(table));
+        let tell = move |step: Step<'_>| match step {
+            Step::At(table) => moves.set_place(table),
+            // Whoever is asked to stop hears it from the engine.
+            Step::Loaded(Bytes(bytes)) => _ = moves.meter.add(bytes),
+        };
+        let load = move |session: &Session| load::load(session, &from, &into, &tell);
         let Loaded { tables, left_out } = duck::call(session, outside.stop.wait(), load).await?;
         for view in left_out {
             outside.warn(format!("a view of {} is left out: {view}", action.database));
@@ -64,7 +69,7 @@ pub(super) async fn load(
             format!("{}, {} rows, {}", counted(tables.len(), "table"), Grouped(rows(&tables)), size(&action.into));
         Ok((tables, result))
     };
-    outside.perform(task, None, &gauge, load).await
+    outside.perform(task, Some(load::data_size(&action.from)), &gauge, load).await
 }
 
 /// Returns the sum of the tables' rows.

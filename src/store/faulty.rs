@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
 use crate::diagnose::Finding;
 use crate::event::Meter;
-use crate::measure::{Bytes, Crc64};
+use crate::measure::{Crc64, Free};
 use crate::name::{Key, Prefix};
 
 /// Which call fails, counted from 1, and how.
@@ -121,7 +121,7 @@ impl Store for Faulty {
         self.inner.caveats()
     }
 
-    async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
+    async fn free_space(&self) -> Result<Option<Free>, StoreError> {
         self.call("ask", "", self.inner.free_space()).await
     }
 }

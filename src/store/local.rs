@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError, blocking, failed};
 use crate::event::Meter;
-use crate::measure::{Bytes, Tally};
+use crate::measure::{Bytes, Free, Tally};
 use crate::name::{Key, Prefix};
 
 /// How much is read, hashed and written at a time, in bytes.
@@ -126,7 +126,7 @@ impl Store for Local {
         blocking(move || mark(&folder, purpose, &holder).map(Lock::new)).await
     }
 
-    async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
+    async fn free_space(&self) -> Result<Option<Free>, StoreError> {
         let root = self.root.clone();
         blocking(move || free_space(&root).map(Some).map_err(failed("ask for the free space of", &root))).await
     }
@@ -450,12 +450,13 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// Returns how many bytes an unprivileged process may still write where `path` lies or will lie.
+/// Returns how many bytes an unprivileged process may still write where `path` lies or will lie, and to which file system.
 ///
 /// # Errors
 /// When no folder above `path` can be asked.
-pub fn free_space(path: &Path) -> io::Result<Bytes> {
+pub fn free_space(path: &Path) -> io::Result<Free> {
     let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let about = rustix::fs::statvfs(existing)?;
-    Ok(Bytes(about.f_bavail.saturating_mul(about.f_frsize)))
+    let file_system = existing.metadata()?.dev();
+    Ok(Free { bytes: Bytes(about.f_bavail.saturating_mul(about.f_frsize)), file_system })
 }

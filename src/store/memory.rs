@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError, failed};
 use crate::event::Meter;
-use crate::measure::Bytes;
+use crate::measure::Free;
 use crate::name::{Key, Prefix};
 
 /// Objects in memory, lost with the process.
@@ -126,7 +126,7 @@ impl Store for Memory {
         Ok(Lock::new(guard))
     }
 
-    async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
+    async fn free_space(&self) -> Result<Option<Free>, StoreError> {
         Ok(None)
     }
 }

@@ -40,7 +40,7 @@ use self::refusal::Refused;
 use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
 use crate::diagnose::Finding;
 use crate::event::Meter;
-use crate::measure::{Bytes, Crc64};
+use crate::measure::{Crc64, Free};
 use crate::name::{Key, Prefix};
 use crate::plan::{Bucket, Checksum, Upload};
 use crate::secret::Hidden;
@@ -160,7 +160,7 @@ impl Store for S3 {
         self.opened.get().map(of).unwrap_or_default()
     }
 
-    async fn free_space(&self) -> Result<Option<Bytes>, StoreError> {
+    async fn free_space(&self) -> Result<Option<Free>, StoreError> {
         Ok(None)
     }
 }

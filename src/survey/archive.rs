@@ -63,7 +63,13 @@ pub async fn coverage(
     let sites = sites.filter(|(_, _, database)| job.databases().includes(*database)).collect();
     found.drop_unwanted(job.databases(), means.staging);
     let destinations = means.unless_stopped(destinations(job, stores, silent)).await?;
-    Ok(ArchiveFacts { databases: found.facts, sites, default_tenant, destinations, staging_free: free(means.staging)? })
+    Ok(ArchiveFacts {
+        databases: found.facts,
+        sites,
+        default_tenant,
+        destinations,
+        staging_free: free(means.staging)?.bytes,
+    })
 }
 
 /// Looks at everything that bringing archived rows back is about: what is archived at a place, and the databases that are
@@ -96,7 +102,7 @@ pub async fn rows(
     let default_tenant = tenants.iter().find(|tenant| tenant.is_default).map(|tenant| tenant.id);
     let sites = sites.into_iter().filter_map(|site| belongs(site, default_tenant, &tenants, layout));
     let sites = sites.map(|(site, _, database)| (site, database)).collect();
-    Ok(RowsFacts { place, archived, databases, sites, target_free: free(&wanted.data_path)? })
+    Ok(RowsFacts { place, archived, databases, sites, target_free: free(&wanted.data_path)?.bytes })
 }
 
 /// Finds the tenant that a site belongs to and the database of its traffic; none where HitKeep serves it no more.

@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::backup::{
-    BackupWork, Chain, Delivery, Files, Missing, Room, Series, Take, There, announce, check_destination, delivery,
-    unknown, unused, verification,
+    BackupWork, Chain, Delivery, Files, Missing, Series, Take, There, announce, delivery, unknown, unused, verification,
 };
 use super::facts::{AdoptFacts, DestinationFact, Place, TheirFiles, TheirSnapshot};
-use super::{Announce, Clear, Numbering, Refusal, Task};
+use super::room::check_stored;
+use super::{Announce, Clear, Numbering, Refusal, Room, Task};
 use crate::hitkeep;
 use crate::measure::Bytes;
 use crate::name::{DatabaseId, Key, RunId, SnapshotId};
@@ -67,7 +67,7 @@ pub fn adopt(job: &Backup, facts: &AdoptFacts, run: RunId) -> Result<BackupWork,
     let (present, missing) = select(job, &facts.set.databases);
     let (targets, there) = sort_destinations(facts);
     let needed = Bytes(present.iter().map(|(_, files)| files.bytes.0).sum());
-    targets.iter().try_for_each(|(fact, _)| check_destination(fact, needed))?;
+    check_stored(needed, &targets.iter().map(|(fact, _)| fact).collect::<Vec<_>>())?;
     let expected =
         present.iter().map(|(fact, _)| fact.id).chain(missing.iter().map(|missing| missing.database)).collect();
 

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 
 use super::adopt::Adopt;
 use super::capture::{Origin, captures, copy_path};
-use super::facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Predecessor, Reached};
-use super::{Announce, Capture, Check, Clear, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
+use super::facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Predecessor};
+use super::room::check_staged_and_stored;
+use super::{Announce, Capture, Check, Clear, Describe, Export, Numbering, Prepare, Put, Refusal, Room, Seal, Task};
 use crate::event::TaskId;
 use crate::hitkeep::{self, Tenant};
-use crate::measure::{Bytes, Share, counted};
+use crate::measure::{Bytes, Free, Share, counted};
 use crate::name::{DatabaseId, Name, RunId, SnapshotId};
 use crate::plan::{self, Backup, Installation, Selection, Verify};
 use crate::record::{self, Verification};
@@ -53,44 +54,6 @@ pub struct BackupWork {
     pub room: Room,
     /// What deserves attention although nothing failed.
     pub warnings: Vec<String>,
-}
-
-/// What is needed of the staging directory at the worst moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// For all copies of databases together.
-    pub copies: Bytes,
-    /// For an export, which takes less than its database: Parquet has no indexes and no free blocks, and is compressed
-    /// harder.
-    pub export: Bytes,
-}
-
-impl Room {
-    /// Returns what these databases need: all copies are there when the first database is exported.
-    #[must_use]
-    pub fn of(databases: &[&DatabaseFact], is_live: bool) -> Self {
-        let sizes = || databases.iter().map(|fact| fact.bytes().0);
-        let copies = if is_live { sizes().sum() } else { 0 };
-        Self { copies: Bytes(copies), export: Bytes(sizes().max().unwrap_or(0)) }
-    }
-
-    /// Returns the sum.
-    #[must_use]
-    pub fn total(self) -> Bytes {
-        Bytes(self.copies.0 + self.export.0)
-    }
-
-    /// Goes on if that much is free.
-    ///
-    /// # Errors
-    /// [`Refusal::NoSpace`] where it is not.
-    pub fn check(self, free: Bytes) -> Result<(), Refusal> {
-        let (needed, place) = (self.total(), "the staging directory".to_owned());
-        if free < needed {
-            return Err(Refusal::NoSpace { place, is_destination: false, free, needed, copies: self.copies });
-        }
-        Ok(())
-    }
 }
 
 /// A database that should be in the set and cannot be.
@@ -328,23 +291,19 @@ pub(super) fn origin(wanted: plan::Capture, is_live: bool, copy: PathBuf) -> Ori
     }
 }
 
-/// Checks that what is needed of the staging directory is free, and all exports fit into each destination.
+/// Checks that there is room for everything that is staged and stored, beside the copies that are there already.
 fn check_space(present: &[&DatabaseFact], facts: &BackupFacts, room: Room) -> Result<(), Refusal> {
     let there: u64 = present.iter().filter(|fact| fact.copy.is_some()).map(|fact| fact.bytes().0).sum();
-    room.check(Bytes(facts.staging_free.0 + there))?;
-    let needed = present.iter().map(|fact| fact.bytes().0).sum();
-    facts.destinations.iter().try_for_each(|fact| check_destination(fact, Bytes(needed)))
-}
-
-/// Checks that a destination has room for the snapshots of a set.
-pub(super) fn check_destination(fact: &DestinationFact, needed: Bytes) -> Result<(), Refusal> {
-    match fact.reached {
-        Ok(Reached { free: Some(free), .. }) if free < needed => {
-            let place = format!("destination `{}`", fact.name);
-            Err(Refusal::NoSpace { place, is_destination: true, free, needed, copies: Bytes(0) })
+    let grown = |free: Free| Free { bytes: Bytes(free.bytes.0 + there), ..free };
+    let staging = grown(facts.staging_free);
+    let mut destinations = facts.destinations.clone();
+    for free in destinations.iter_mut().filter_map(|fact| fact.reached.as_mut().ok()?.free.as_mut()) {
+        if free.file_system == staging.file_system {
+            *free = grown(*free);
         }
-        _ => Ok(()),
     }
+    let set = Bytes(present.iter().map(|fact| fact.bytes().0).sum());
+    check_staged_and_stored(room, staging, set, &destinations.iter().collect::<Vec<_>>())
 }
 
 /// Chooses a name that no destination has yet: the present second, or the next one that is free.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::hitkeep::{Site, Tenant};
-use crate::measure::{Bytes, Grouped, Sha256, Share};
+use crate::measure::{Bytes, Free, Grouped, Sha256, Share};
 use crate::name::{DatabaseId, Key, Name, Prefix, RunId, SnapshotId, TenantId};
 use crate::record::{self, ArchiveRecord, ArchivedFile, Catalogue, Ledger, Names, SchemaRecord, Set};
 
@@ -21,7 +21,7 @@ pub struct BackupFacts {
     /// The job's destinations, in the plan's order.
     pub destinations: Vec<DestinationFact>,
     /// What is free where copies and exports are staged, beside the copies that are there already.
-    pub staging_free: Bytes,
+    pub staging_free: Free,
 }
 
 /// One database of the installation.
@@ -126,7 +126,7 @@ pub struct Reached {
     /// The newest set whose run was complete.
     pub newest_complete: Option<Before>,
     /// What more fits, where there is such a limit.
-    pub free: Option<Bytes>,
+    pub free: Option<Free>,
 }
 
 /// Facts for adopting a set of snapshots that HitKeep's own backup has written.

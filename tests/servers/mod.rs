@@ -111,10 +111,10 @@ impl Server {
         Client::from_conf(config.build())
     }
 
-    /// Makes a bucket for one story alone, and returns its name.
+    /// Makes a bucket for one story alone, and returns its name; all are as long as each other, as plans that are shown need it.
     pub(crate) fn new_bucket(&self) -> String {
         static MADE: AtomicU64 = AtomicU64::new(0);
-        let name = format!("story-{}", MADE.fetch_add(1, Ordering::Relaxed));
+        let name = format!("story-{:04}", MADE.fetch_add(1, Ordering::Relaxed));
         let create = self.client().create_bucket().bucket(&name);
         on_runtime(async move { create.send().await }).unwrap();
         name
