@@ -140,6 +140,10 @@ impl Store for S3 {
         self.opened().await?.take_lease(prefix, holder).await
     }
 
+    async fn try_lock(&self, prefix: &Prefix, holder: &str) -> Result<(), StoreError> {
+        self.opened().await?.try_lease(prefix, holder).await
+    }
+
     async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
         self.opened().await?.lease_holder(prefix).await
     }
@@ -185,8 +189,6 @@ struct Opened {
 struct Learnt {
     /// It refuses to create an object that is there.
     honours_conditions: AtomicBool,
-    /// Whether it does, and whether it compares checksums, was tried.
-    was_tried: AtomicBool,
     /// It does not understand such a condition, and refuses the whole request.
     refuses_conditions: AtomicBool,
     /// It compares an object with the checksum that comes with it, and keeps that checksum.
