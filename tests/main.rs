@@ -30,6 +30,7 @@ mod packaging;
 mod page;
 mod pieces;
 mod plan;
+mod proxies;
 mod prunes;
 mod readme;
 mod redact;

@@ -17,6 +17,7 @@ mod lease;
 mod lifecycle;
 mod mark;
 mod pace;
+mod proxy;
 mod refusal;
 mod sign;
 mod unfinished;
@@ -179,6 +180,8 @@ struct Opened {
     pace: Pace,
     clock: ServerClock,
     hidden: Hidden,
+    /// The proxy before the server, where there is one.
+    proxy: Option<String>,
     /// How old an unfinished upload must be to be nobody's.
     abandoned: SignedDuration,
     learnt: Learnt,
@@ -224,7 +227,8 @@ impl Opened {
         abandoned: SignedDuration,
     ) -> Result<Self, OpenError> {
         let clock = ServerClock::default();
-        let client = client::open(bucket, &upload, insists, &clock, &hidden).await?;
+        let proxy = proxy::of(bucket)?;
+        let client = client::open(bucket, &upload, insists, proxy.is_some(), &clock, &hidden).await?;
         Ok(Self {
             client,
             bucket: bucket.clone(),
@@ -233,6 +237,7 @@ impl Opened {
             pace: Pace::new(upload.bandwidth.map(|rate| rate.0)),
             clock,
             hidden,
+            proxy,
             abandoned,
             learnt: Learnt::default(),
         })
@@ -257,9 +262,10 @@ impl Opened {
         move |error| error.worded(doing, self.locate(key), &self.server(), &self.hidden)
     }
 
-    /// Names the server, for a person.
+    /// Names the server, and the proxy before it, for a person.
     fn server(&self) -> String {
-        self.bucket.endpoint().map_or_else(|| "AWS".to_owned(), |endpoint| format!("`{endpoint}`"))
+        let server = self.bucket.endpoint().map_or_else(|| "AWS".to_owned(), |endpoint| format!("`{endpoint}`"));
+        self.proxy.as_ref().map_or_else(|| server.clone(), |proxy| format!("{server} through the proxy `{proxy}`"))
     }
 
     fn sends_checksums(&self) -> bool {

@@ -344,19 +344,19 @@ fn percentile(seed: u64, request: u64) -> u64 {
 }
 
 /// What stands before a request's body.
-struct Head {
+pub(super) struct Head {
     bytes: Vec<u8>,
     /// The same, to look for headers in.
-    text: String,
+    pub(super) text: String,
     /// How long the body is.
-    length: u64,
-    method: String,
-    target: String,
+    pub(super) length: u64,
+    pub(super) method: String,
+    pub(super) target: String,
 }
 
 impl Head {
     /// Reads the next one; none when the client has hung up.
-    async fn read(client: &mut BufReader<ReadHalf<'_>>) -> io::Result<Option<Self>> {
+    pub(super) async fn read(client: &mut BufReader<ReadHalf<'_>>) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
             if client.read_until(b'\n', &mut bytes).await? == 0 {
@@ -372,7 +372,7 @@ impl Head {
         Ok(Some(head))
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.text.lines().filter_map(|line| line.split_once(':'));
         headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }

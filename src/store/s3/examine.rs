@@ -29,6 +29,8 @@ impl Opened {
     pub(super) async fn examine(&self, prefix: &Prefix) -> Vec<Finding> {
         let mut findings = vec![self.examine_conditions(prefix).await, self.examine_checksums()];
         findings.extend(self.examine_kept());
+        findings
+            .extend(self.proxy.as_ref().map(|proxy| Finding::ok("proxy", format!("requests go through `{proxy}`"))));
         findings.push(self.examine_clock());
         findings.push(self.examine_versions().await);
         findings.extend(self.examine_lifecycle(prefix).await);
