@@ -1,7 +1,5 @@
 //! Stories of the proxy that the environment names.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::time::{Duration, Instant};
 
 use crate::fixture::{Outcome, Site, minimal};

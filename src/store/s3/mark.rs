@@ -40,6 +40,14 @@ impl Kind {
         }
     }
 
+    /// Returns the verb of who looks for others' marks, where that fails, and of who sets one.
+    fn verbs(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Reading | Self::Deleting => ("look for marks in", "mark"),
+            Self::Taking => ("take the lease of", "take the lease of"),
+        }
+    }
+
     /// Returns what does not go together with it.
     fn disturbances(self) -> &'static [Self] {
         match self {
@@ -103,7 +111,7 @@ impl Opened {
             encryption: self.encryption(),
             kms_key: self.kms_key(),
         };
-        own.put(&own.note).await.map_err(self.failed("mark", prefix.as_str()))?;
+        own.put(&own.note).await.map_err(self.failed(kind.verbs().1, prefix.as_str()))?;
         match self.check_alone(prefix, kind, Some(&own.key)).await {
             Ok(()) => Ok(own.into_lock()),
             Err(error) => {
@@ -117,7 +125,8 @@ impl Opened {
     async fn check_alone(&self, prefix: &Prefix, kind: Kind, own: Option<&str>) -> Result<(), StoreError> {
         let folder = self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())));
         for others in kind.disturbances() {
-            for key in self.mark_keys(prefix, &format!("{folder}{}", others.beginning())).await? {
+            let beginning = format!("{folder}{}", others.beginning());
+            for key in self.mark_keys(prefix, &beginning, kind.verbs().0).await? {
                 if own != Some(self.full(&key).as_str()) {
                     self.check_ended_mark(prefix, &key, *others).await?;
                 }
@@ -127,13 +136,12 @@ impl Opened {
     }
 
     /// Lists the marks whose full keys have this beginning.
-    async fn mark_keys(&self, prefix: &Prefix, beginning: &str) -> Result<Vec<Key>, StoreError> {
+    async fn mark_keys(&self, prefix: &Prefix, beginning: &str, doing: &'static str) -> Result<Vec<Key>, StoreError> {
         let mut pages =
             self.client.list_objects_v2().bucket(self.bucket.name()).prefix(beginning).into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
-            for object in page.map_err(self.failed("look for marks in", prefix.as_str()))?.contents.unwrap_or_default()
-            {
+            for object in page.map_err(self.failed(doing, prefix.as_str()))?.contents.unwrap_or_default() {
                 let key = object.key.as_deref().and_then(|key| key.parse::<Key>().ok());
                 found.extend(key.and_then(|key| self.bucket.root().strip(&key)?.parse::<Key>().ok()));
             }
