@@ -153,6 +153,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError::Busy`] when another writer has it.
     async fn lock(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError>;
 
+    /// Finds out whether the place below `prefix` could be taken by [`Store::lock`], for a person who asks. It leaves nothing
+    /// behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when another writer has it.
+    async fn try_lock(&self, prefix: &Prefix, holder: &str) -> Result<(), StoreError>;
+
     /// Tells who has the place below `prefix`, in the holder's own words, without taking it or getting in anyone's way.
     ///
     /// Of a directory that another host has locked, nothing is known here.

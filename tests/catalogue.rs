@@ -85,6 +85,10 @@ impl Store for Counting {
         self.inner.lock(prefix, holder).await
     }
 
+    async fn try_lock(&self, prefix: &Prefix, holder: &str) -> Result<(), StoreError> {
+        self.inner.try_lock(prefix, holder).await
+    }
+
     async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
         self.inner.holder(prefix).await
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,14 @@ use rustix::process::Signal;
 use crate::clock::Clock;
 use crate::fixture::{Outcome, Running, Site, minimal};
 use crate::redact::{self, golden};
-use crate::s3::{UPLOAD, bucket_of, plan, runtime, unfinished};
+use crate::s3::{UPLOAD, bucket_of, everything, plan, runtime, unfinished};
 use crate::servers::{Creation, Faults, Proxy, Server, servers};
 
 /// How often a lease is renewed, with room for a slow machine.
 const RENEWAL: Duration = Duration::from_secs(75);
+
+/// What the keys of leases contain, and those of marks do not.
+const LEASE: &str = "/.lock/0";
 
 /// The lease of another.
 const ANOTHER: &str = r#"{"format":1,"holder":"another","token":"0190a5c4-0000-7000-8000-000000000000","expires_at":"2999-01-01T00:00:00Z","is_released":false}"#;
@@ -87,31 +91,68 @@ async fn a_lease_is_renewed_until_another_has_written_over_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_was_taken_and_removed_since_is_no_lease() {
+async fn who_takes_a_lease_is_waited_for() {
     for server in servers() {
         let folder = tempfile::tempdir().unwrap();
         let bucket = server.new_bucket();
         let direct = S3::new(&bucket_of(&server, &bucket, folder.path()), UPLOAD);
-        let slow = Proxy::before(&server, Faults { latency: Duration::from_secs(4), ..Faults::default() });
+        let slow = Proxy::before(&server, Faults { held: Some((LEASE, Duration::from_secs(4))), ..Faults::default() });
         let late = S3::new(&bucket_of(&slow.server, &bucket, folder.path()), UPLOAD);
-        let late = tokio::spawn(async move { take(&late, "the late one").await.map(drop) });
-        // The late one has asked which leases there are, and is about to write the first.
-        while slow.counts().requests < 2 {
+        let late = tokio::spawn(async move { take(&late, "the late one").await.unwrap() });
+        // The late one has looked which leases there are, and its own is on its way.
+        while slow.counts().held == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        take(&direct, "an early one").await.unwrap().release().await;
+        let second = take(&direct, "the second").await;
+        let Err(StoreError::Busy { holder, .. }) = &second else { panic!("{}: {second:?}", server.name) };
+        assert!(holder.contains("the late one") && holder.contains("its lease ends"), "{}: {holder}", server.name);
+        let late = late.await.unwrap();
+        assert!(late.lease().unwrap().is_still_held().await, "{}", server.name);
+        late.release().await;
         let second = take(&direct, "the second").await.unwrap();
         assert_eq!(second.lease().unwrap().generation, 2, "{}", server.name);
-        match late.await.unwrap() {
-            Err(StoreError::Busy { holder, .. }) => assert!(holder.contains("the second"), "{}: {holder}", server.name),
-            // Whoever came meanwhile, it was not in time.
-            Err(StoreError::Unreachable { cause, .. }) if server.habits.creation == Creation::Overwrites => {
-                assert!(cause.contains("writing it took"), "{}: {cause}", server.name);
-            }
-            late => panic!("{}: {late:?}", server.name),
-        }
-        assert!(second.lease().unwrap().is_still_held().await, "{}", server.name);
         second.release().await;
+        let left = names(&server, &bucket, "root/place/").await;
+        assert_eq!(left, ["root/place/.lock/0000000002"], "{}: no mark", server.name);
+    }
+}
+
+/// Returns the keys in a bucket that begin like this.
+async fn names(server: &Server, bucket: &str, beginning: &str) -> Vec<String> {
+    let listed = server.client().list_objects_v2().bucket(bucket).prefix(beginning).send().await.unwrap();
+    listed.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_lease_counts_for_nobody_whose_mark_has_ended() {
+    for server in servers() {
+        let Some(clock) = Clock::at(&Timestamp::now().to_string()) else { return };
+        let site = Site::with(minimal());
+        let bucket = server.new_bucket();
+        let slow = Proxy::before(&server, Faults { held: Some((LEASE, Duration::from_secs(4))), ..Faults::default() });
+        site.write_plan(&plan(&slow.server, &bucket, &site.path("")));
+        let running = Running::start(clock.shown_to(site.command(&["run", "plan.toml", "--json"])));
+        wait_until_held(&slow);
+        clock.set(Timestamp::now() + SignedDuration::from_mins(5));
+        // To others, too, its mark has ended: one of them takes it away, and the lease.
+        let runtime = runtime();
+        let _entered = runtime.enter();
+        let marks = runtime.block_on(names(&server, &bucket, "root/hitkeep/.lock/taking-"));
+        let [mark] = &*marks else { panic!("{}: {marks:?}", server.name) };
+        runtime.block_on(server.client().delete_object().bucket(&bucket).key(mark).send()).unwrap();
+        let direct = S3::new(&bucket_of(&server, &bucket, &site.path("")), UPLOAD);
+        let another = runtime.block_on(direct.lock(&"hitkeep".parse().unwrap(), "another")).unwrap();
+        let outcome = running.end();
+        let overwrites = server.habits.creation == Creation::Overwrites;
+        let (code, said) =
+            if overwrites { (5, "another run may have come between") } else { (7, "another run writes to") };
+        assert_eq!(outcome.code, code, "{}: {outcome:?}", server.name);
+        assert!((outcome.stdout.clone() + &outcome.stderr).contains(said), "{}: {outcome:?}", server.name);
+        assert_eq!(site.sets(), [], "{}", server.name);
+        let lease = another.lease().unwrap();
+        assert_eq!(lease.generation, 1, "{}", server.name);
+        // Where the late lease was written over it, nothing says whose the place is, and nobody relies on having it.
+        assert_eq!(runtime.block_on(lease.is_still_held()), !overwrites, "{}", server.name);
     }
 }
 
@@ -152,33 +193,60 @@ fn wait_until_held(proxy: &Proxy) {
 }
 
 #[test]
-fn of_two_runs_that_write_one_lease_only_the_one_in_time_seals() {
+fn of_two_runs_at_one_time_that_are_held_up_one_seals_and_the_other_waits_for_it() {
+    const MARK: &str = "/.lock/taking-";
     for server in servers() {
-        let bucket = server.new_bucket();
-        let at = |proxy: &Proxy| {
+        // Each has seen that nobody is there when the write is on its way that is held.
+        for (first_held, then_held) in
+            [(LEASE, LEASE), (LEASE, "/tenants/"), (MARK, MARK), (MARK, LEASE), (LEASE, MARK)]
+        {
+            let title = format!("{}: {first_held}, {then_held}", server.name);
+            let bucket = server.new_bucket();
+            let (first, then) = (
+                Proxy::before(&server, without_conditions(first_held, 4)),
+                Proxy::before(&server, without_conditions(then_held, 4)),
+            );
+            let at = |proxy: &Proxy| {
+                let site = Site::with(minimal());
+                site.write_plan(&plan(&proxy.server, &bucket, &site.path("")));
+                let running = Running::start(site.command(&["run", "plan.toml", "--json"]));
+                (site, running)
+            };
+            let (first_site, first_run) = at(&first);
+            wait_until_held(&first);
+            let (then_site, then_run) = at(&then);
+            let ended = [first_run.end(), then_run.end()];
+            let sealed = ended.iter().filter(|outcome| outcome.code == 0).count();
+            assert!(sealed > 0 && ended.iter().all(|outcome| [0, 7].contains(&outcome.code)), "{title}: {ended:?}");
+            assert_eq!(first_site.sets().len(), sealed, "{title}: {ended:?}");
+            let records = [first_site.state_records(), then_site.state_records()];
+            let records = records.iter().flat_map(|records| records.values());
+            let leases = records.filter(|record| record["status"] == "complete").map(|record| record["lease"].as_u64());
+            assert_eq!(leases.collect::<BTreeSet<_>>().len(), sealed, "{title}: one after the other");
+            first_site.succeed(&["run", "plan.toml"]);
+        }
+    }
+}
+
+#[test]
+fn a_lease_is_taken_through_a_burst_of_slow_answers() {
+    for server in servers() {
+        let unknown_header = Some("if-none-match");
+        for faults in [
+            Faults { slow_down_writes: Some(("/.lock/", 5)), ..Faults::default() },
+            Faults { slow_down_writes: Some((LEASE, 5)), unknown_header, ..Faults::default() },
+            Faults { held: Some((LEASE, Duration::from_secs(5))), unknown_header, ..Faults::default() },
+        ] {
             let site = Site::with(minimal());
+            let bucket = server.new_bucket();
+            let proxy = Proxy::before(&server, faults);
             site.write_plan(&plan(&proxy.server, &bucket, &site.path("")));
-            site
-        };
-        // The late one has seen that nobody is there, and its lease is on its way until the other is in its work, which
-        // the look before the seal has not come to when the late lease has arrived.
-        let (slow, quick) = (
-            Proxy::before(&server, without_conditions("/.lock/", 4)),
-            Proxy::before(&server, without_conditions("/tenants/", 7)),
-        );
-        let (late, early) = (at(&slow), at(&quick));
-        let running = Running::start(late.command(&["run", "plan.toml", "--json"]));
-        wait_until_held(&slow);
-        let done = early.run(&["run", "plan.toml"]);
-        assert_eq!(done.code, 0, "{}: {done:?}", server.name);
-        let done = running.end();
-        assert_eq!(done.code, 5, "{}: {done:?}", server.name);
-        let record = late.state_records().into_values().next().unwrap();
-        let cause = record["failures"].to_string();
-        assert!(cause.contains("writing it took 4"), "{}: {cause}", server.name);
-        let states: Vec<_> = early.sets().into_iter().map(|(_, state)| state).collect();
-        assert_eq!(states, ["complete"], "{}", server.name);
-        early.succeed(&["run", "plan.toml"]);
+            site.succeed(&["run", "plan.toml"]);
+            let counts = proxy.counts();
+            let records: Vec<_> = site.state_records().into_values().collect();
+            let told = records.iter().map(|record| (&record["status"], &record["lease"])).collect::<Vec<_>>();
+            assert_eq!(told, [(&"complete".into(), &1.into())], "{}: {counts:?}", server.name);
+        }
     }
 }
 
@@ -282,7 +350,9 @@ fn the_doctor_goes_on_beside_a_run_and_says_whom_to_wait_for() {
         let bucket = server.new_bucket();
         site.write_plan(&plan(&server, &bucket, &site.path("")));
         leave(&server, &bucket, &site, &note("2999-01-01T00:00:00Z"));
+        let before = everything(&server, &bucket);
         let outcome = site.run(&["doctor", "plan.toml"]);
+        assert_eq!(everything(&server, &bucket), before, "{}", server.name);
         if server.habits.creation != Creation::Races {
             let text = redact::outcome(&site, &outcome);
             let text = text.replace(&server.endpoint, "[ENDPOINT]").replace(&bucket, "[BUCKET]");

@@ -31,6 +31,7 @@ mod page;
 mod pieces;
 mod plan;
 mod plans;
+mod proxies;
 mod prunes;
 mod readme;
 mod redact;

@@ -25,7 +25,7 @@ use crate::store::Store;
 const FORMAT: u32 = 1;
 
 /// Try everything that a plan needs, for real: databases, room, and each destination with a large object that is
-/// stored, read back and removed. Nothing is left behind but the lock of a destination, given back.
+/// stored, read back and removed. Nothing is left behind.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     /// The plan.

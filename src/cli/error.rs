@@ -185,6 +185,8 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
     const NO_KEY: &str = "say where the access key is found, with `access_key_id` and `secret_access_key` or their \
                           `HITKEEP_S3_` variables";
     const HUNG_UP: &str = "the server, or a proxy before it, hangs up: if it speaks TLS there, say `use_ssl = true`";
+    const WHO_ASKS: &str = "say who asks in the variable that names the proxy: `http://NAME:PASSWORD@HOST:PORT`";
+    const NO_PROXY: &str = "does the proxy run that the environment names, and is its address right?";
     const REMEDIES: &[(&str, &str)] = &[
         ("is open in", STOPPED),
         (
@@ -222,15 +224,23 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
         ),
         ("certificate expired", "have the server's certificate renewed; or is the clock of this host wrong?"),
         ("InvalidContentType", "the server speaks plain HTTP at this port: say `use_ssl = false`"),
+        ("with HTTP status 407", WHO_ASKS),
         ("as no S3 server does", "are `endpoint`, with its port, and `use_ssl` right? Something else answers there"),
         ("invalid HTTP version parsed", "what answers speaks no HTTP: if it is TLS, say `use_ssl = true`"),
         ("connection closed before message completed", HUNG_UP),
         ("Connection reset", HUNG_UP),
+        ("proxy authorization required", WHO_ASKS),
+        ("tunnel error: unsuccessful", "is `endpoint` right, with its port, and may it be reached through this proxy?"),
+        ("names no proxy", "write it as `http://HOST:PORT`, or except the server from it in `NO_PROXY`"),
         ("Connection refused", "is `endpoint` right, with its port, and does the server run? Nobody listens there"),
         ("the secret cannot be had from", "put it where the plan says that it is, or say where it is"),
         ("the certificates in", "name the CA's certificates in `ca_bundle`, in PEM"),
         ("dns error", "is the name of the endpoint right? With `url_style = \"path\"` the bucket is no part of it"),
     ];
+    // A proxy that is there says itself that a server is not.
+    if said.contains("through the proxy") && (said.contains("Connection refused") || said.contains("dns error")) {
+        return Some(NO_PROXY);
+    }
     REMEDIES.iter().find(|(words, _)| said.contains(words)).map(|(_, help)| *help)
 }
 

@@ -2,8 +2,9 @@
 //!
 //! What a plan names itself comes on top: `{{ env.NAME }}` in a template, `{ env = "NAME" }` for a secret. So does what
 //! libraries read by their own rules: the AWS SDK (`AWS_PROFILE`, `AWS_REGION`, …) where a plan leaves a bucket's region
-//! or credentials to it, the terminal's `NO_COLOR`, `CLICOLOR` and `TERM`, and what systemd tells a daemon with
-//! `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+//! or credentials to it, whoever speaks HTTP `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, the terminal's
+//! `NO_COLOR`, `CLICOLOR` and `TERM`, and what systemd tells a daemon with `NOTIFY_SOCKET`, `WATCHDOG_USEC` and
+//! `WATCHDOG_PID`.
 
 /// HitKeep's own: the id of the access key, where a destination leaves it out.
 pub const S3_ACCESS_KEY_ID: &str = "HITKEEP_S3_ACCESS_KEY_ID";

@@ -1,6 +1,5 @@
-//! Asks the real world whether a plan can be carried out: every part is tried for real, and nothing is left behind but
-//! the lock of a place, given back. Removing that could take it from the run that has it next: a deletion that is on its
-//! way for long comes when it will.
+//! Asks the real world whether a plan can be carried out: every part is tried for real, and nothing is left
+//! behind.
 
 use std::fmt;
 use std::io::Read;
@@ -18,7 +17,7 @@ use crate::hitkeep::Tenant;
 use crate::measure::{Bytes, counted};
 use crate::name::{DatabaseId, Key, Name, RunId};
 use crate::plan::{self, Installation, Job, Selection, Snapshots, SourceKind};
-use crate::store::{Body, Lock, Mode, Part, Store, StoreError, local};
+use crate::store::{Body, Mode, Part, Store, StoreError, local};
 use crate::survey::{self, Theirs, Unfinished};
 use crate::work::{DatabaseFact, Room, TheirSet};
 
@@ -239,33 +238,22 @@ fn needs(room: Room) -> String {
 }
 
 /// Examines one destination. What is needed for all that follows comes first, and ends the examination when it fails; the
-/// lock is not, since what is tried is named like nothing that a run touches.
+/// lock is not taken, since what is tried is named like nothing that a run touches.
 async fn place(store: &dyn Store, job: Job<'_>, staging: &Path, run: RunId, outside: &Outside) -> Vec<Finding> {
     let reached = match store.folders(job.prefix(), "").await {
         Ok(_) => Finding::ok("reach", format!("{} answers", store.locate(job.prefix().as_str()))),
         Err(error) => return vec![Finding::failed("reach", error)],
     };
-    let (lock, taken) = match store.lock(job.prefix(), &format!("doctor {run}")).await {
-        Ok(lock) => {
-            let finding = free(&lock);
-            (Some(lock), finding)
-        }
-        Err(StoreError::Busy { at, holder }) => (None, busy(at, holder)),
+    let lock = match store.try_lock(job.prefix(), &format!("doctor {run}")).await {
+        Ok(()) => Finding::ok("lock", "it can be taken, and nobody has it"),
+        Err(StoreError::Busy { at, holder }) => busy(at, holder),
         Err(error) => return vec![reached, Finding::failed("lock", error)],
     };
-    let mut findings = vec![reached, taken];
+    let mut findings = vec![reached, lock];
     findings.extend(space(store).await);
     findings.extend(probe(store, job, staging, run, outside).await);
     findings.extend(store.examine(job.prefix()).await);
-    if let Some(lock) = lock {
-        lock.release().await;
-    }
     findings
-}
-
-fn free(lock: &Lock) -> Finding {
-    let left = lock.lease().map(|lease| format!("; lease {} stays, given back", lease.generation));
-    Finding::ok("lock", format!("it can be taken, and nobody has it{}", left.unwrap_or_default()))
 }
 
 /// Says who has the lock; a lease's holder says after a semicolon when it ends.

@@ -206,15 +206,21 @@ async fn a_stopped_put_leaves_nothing(store: &dyn Store, scratch: &Path) {
 async fn a_place_has_one_writer(store: &dyn Store) {
     let (place, beside) = ("locked/place".parse().unwrap(), "locked/beside".parse().unwrap());
     assert_eq!(store.holder(&place).await.unwrap(), None);
+    store.try_lock(&place, "who asks").await.unwrap();
     let first = store.lock(&place, "the first").await.unwrap();
     let holder = store.holder(&place).await.unwrap();
     assert!(holder.as_ref().is_some_and(|holder| holder.starts_with("the first")), "{holder:?}");
     assert_eq!(store.holder(&beside).await.unwrap(), None);
     let second = store.lock(&place, "the second").await;
-    assert!(matches!(&second, Err(StoreError::Busy { holder, .. }) if holder.starts_with("the first")), "{second:?}");
+    let tried = store.try_lock(&place, "who asks").await;
+    for refused in [second.map(drop), tried] {
+        let Err(StoreError::Busy { holder, .. }) = &refused else { panic!("{refused:?}") };
+        assert!(holder.starts_with("the first"), "{holder}");
+    }
     store.lock(&beside, "another place").await.unwrap();
     first.release().await;
     assert_eq!(store.holder(&place).await.unwrap(), None);
+    store.try_lock(&place, "who asks").await.unwrap();
     store.lock(&place, "the next").await.unwrap().release().await;
     assert!(store.list(&"locked".parse().unwrap()).await.unwrap().is_empty(), "a lock is no object");
 }

@@ -105,6 +105,10 @@ impl Store for Faulty {
         self.call("lock", prefix.as_str(), self.inner.lock(prefix, holder)).await
     }
 
+    async fn try_lock(&self, prefix: &Prefix, holder: &str) -> Result<(), StoreError> {
+        self.call("try to lock", prefix.as_str(), self.inner.try_lock(prefix, holder)).await
+    }
+
     async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
         self.call("ask", prefix.as_str(), self.inner.holder(prefix)).await
     }

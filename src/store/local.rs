@@ -116,6 +116,11 @@ impl Store for Local {
         blocking(move || lock(&folder, &holder).map(Lock::new)).await
     }
 
+    async fn try_lock(&self, prefix: &Prefix, _holder: &str) -> Result<(), StoreError> {
+        let folder = self.root.join(prefix.as_str());
+        blocking(move || try_lock(&folder)).await
+    }
+
     async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
         let path = self.root.join(prefix.as_str()).join(LOCK_FILE);
         blocking(move || holder(&path)).await
@@ -355,14 +360,7 @@ fn lock(folder: &Path, holder: &str) -> Result<File, StoreError> {
     let path = folder.join(LOCK_FILE);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let mut file = open.map_err(failed("open", &path))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder).map_err(failed("read", &path))?;
-            return Err(StoreError::Busy { at: folder.display().to_string(), holder });
-        }
-        taken => taken.map_err(|error| failed("lock", &path)(error.into()))?,
-    }
+    lock_alone(&mut file, folder, &path)?;
     let note = |file: &mut File| {
         file.set_len(0)?;
         file.write_all(holder.as_bytes())
@@ -370,6 +368,27 @@ fn lock(folder: &Path, holder: &str) -> Result<File, StoreError> {
     note(&mut file).map_err(failed("write", &path))?;
     sweep(folder);
     Ok(file)
+}
+
+/// Finds out whether a folder could be locked, without making anything there.
+fn try_lock(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(LOCK_FILE);
+    match OpenOptions::new().read(true).write(true).open(&path) {
+        Err(error) if is_absence(&error) => Ok(()),
+        opened => lock_alone(&mut opened.map_err(failed("open", &path))?, folder, &path),
+    }
+}
+
+/// Takes the kernel's lock on a folder's file, or says who has it, in the words that are in it.
+fn lock_alone(file: &mut File, folder: &Path, path: &Path) -> Result<(), StoreError> {
+    match rustix::fs::flock(&*file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed("read", path))?;
+            Err(StoreError::Busy { at: folder.display().to_string(), holder })
+        }
+        taken => taken.map_err(|error| failed("lock", path)(error.into())),
+    }
 }
 
 /// Returns who has locked a file, in the words that are in it. To try the lock would be to hold it for a moment, and a run

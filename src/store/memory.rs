@@ -113,6 +113,10 @@ impl Store for Memory {
         Ok(held.map(|(_, holder)| holder.clone()))
     }
 
+    async fn try_lock(&self, prefix: &Prefix, holder: &str) -> Result<(), StoreError> {
+        self.lock(prefix, holder).await.map(drop)
+    }
+
     async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         marks.retain(|(_, _, guard, _)| guard.strong_count() > 0);

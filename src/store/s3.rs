@@ -17,6 +17,7 @@ mod lease;
 mod lifecycle;
 mod mark;
 mod pace;
+mod proxy;
 mod refusal;
 mod sign;
 mod unfinished;
@@ -140,6 +141,10 @@ impl Store for S3 {
         self.opened().await?.take_lease(prefix, holder).await
     }
 
+    async fn try_lock(&self, prefix: &Prefix, holder: &str) -> Result<(), StoreError> {
+        self.opened().await?.try_lease(prefix, holder).await
+    }
+
     async fn holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
         self.opened().await?.lease_holder(prefix).await
     }
@@ -175,6 +180,8 @@ struct Opened {
     pace: Pace,
     clock: ServerClock,
     hidden: Hidden,
+    /// The proxy before the server, where there is one.
+    proxy: Option<String>,
     /// How old an unfinished upload must be to be nobody's.
     abandoned: SignedDuration,
     learnt: Learnt,
@@ -185,8 +192,6 @@ struct Opened {
 struct Learnt {
     /// It refuses to create an object that is there.
     honours_conditions: AtomicBool,
-    /// Whether it does, and whether it compares checksums, was tried.
-    was_tried: AtomicBool,
     /// It does not understand such a condition, and refuses the whole request.
     refuses_conditions: AtomicBool,
     /// It compares an object with the checksum that comes with it, and keeps that checksum.
@@ -222,7 +227,8 @@ impl Opened {
         abandoned: SignedDuration,
     ) -> Result<Self, OpenError> {
         let clock = ServerClock::default();
-        let client = client::open(bucket, &upload, insists, &clock, &hidden).await?;
+        let proxy = proxy::of(bucket)?;
+        let client = client::open(bucket, &upload, insists, proxy.is_some(), &clock, &hidden).await?;
         Ok(Self {
             client,
             bucket: bucket.clone(),
@@ -231,6 +237,7 @@ impl Opened {
             pace: Pace::new(upload.bandwidth.map(|rate| rate.0)),
             clock,
             hidden,
+            proxy,
             abandoned,
             learnt: Learnt::default(),
         })
@@ -255,9 +262,10 @@ impl Opened {
         move |error| error.worded(doing, self.locate(key), &self.server(), &self.hidden)
     }
 
-    /// Names the server, for a person.
+    /// Names the server, and the proxy before it, for a person.
     fn server(&self) -> String {
-        self.bucket.endpoint().map_or_else(|| "AWS".to_owned(), |endpoint| format!("`{endpoint}`"))
+        let server = self.bucket.endpoint().map_or_else(|| "AWS".to_owned(), |endpoint| format!("`{endpoint}`"));
+        self.proxy.as_ref().map_or_else(|| server.clone(), |proxy| format!("{server} through the proxy `{proxy}`"))
     }
 
     fn sends_checksums(&self) -> bool {

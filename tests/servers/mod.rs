@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 pub(crate) mod ceph;
+mod forward;
 pub(crate) mod garage;
 pub(crate) mod home;
 mod listening;
@@ -28,6 +29,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 pub(crate) use ceph::KMS_KEY;
+pub(crate) use forward::Forward;
 pub(crate) use metadata::{Answers, Metadata};
 pub(crate) use proxy::{Faults, Proxy, Strike};
 pub(crate) use sink::Sink;

@@ -55,7 +55,9 @@ pub(crate) struct Faults {
     pub(crate) slow_down_first: u64,
     /// How many of a hundred requests are answered with 503 `SlowDown`.
     pub(crate) slow_down_percent: u64,
-    /// What chooses those.
+    /// How many writes to what is named like this, from the first, are answered with 503 `SlowDown`.
+    pub(crate) slow_down_writes: Option<(&'static str, u64)>,
+    /// What chooses those of a hundred.
     pub(crate) seed: u64,
     /// How many multipart uploads, from the first, are not completed and answered with 200 and an error inside.
     pub(crate) failed_completions: u64,
@@ -263,7 +265,11 @@ impl Between {
         let mut counts = self.counts.lock().unwrap();
         counts.requests += 1;
         let is_early = counts.requests <= self.faults.slow_down_first;
-        if is_early || percentile(self.faults.seed, counts.requests) < self.faults.slow_down_percent {
+        let is_burst = self.faults.slow_down_writes.is_some_and(|(name, first)| {
+            head.method == "PUT" && head.target.contains(name) && counts.slowed_down < first
+        });
+        let is_unlucky = percentile(self.faults.seed, counts.requests) < self.faults.slow_down_percent;
+        if is_early || is_burst || is_unlucky {
             counts.slowed_down += 1;
             return Some(SLOW_DOWN);
         }
@@ -338,19 +344,19 @@ fn percentile(seed: u64, request: u64) -> u64 {
 }
 
 /// What stands before a request's body.
-struct Head {
+pub(super) struct Head {
     bytes: Vec<u8>,
     /// The same, to look for headers in.
-    text: String,
+    pub(super) text: String,
     /// How long the body is.
-    length: u64,
-    method: String,
-    target: String,
+    pub(super) length: u64,
+    pub(super) method: String,
+    pub(super) target: String,
 }
 
 impl Head {
     /// Reads the next one; none when the client has hung up.
-    async fn read(client: &mut BufReader<ReadHalf<'_>>) -> io::Result<Option<Self>> {
+    pub(super) async fn read(client: &mut BufReader<ReadHalf<'_>>) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
             if client.read_until(b'\n', &mut bytes).await? == 0 {
@@ -366,7 +372,7 @@ impl Head {
         Ok(Some(head))
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.text.lines().filter_map(|line| line.split_once(':'));
         headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }

@@ -17,12 +17,16 @@ use aws_sdk_s3::config::{
     RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
 };
 use aws_sdk_s3::error::BoxError;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 use jiff::Timestamp;
 
 use super::pace;
+use super::proxy::Fork;
 use super::refusal::chain;
 use crate::plan::{Bucket, Keys, Upload};
 use crate::secret::{self, Hidden, NotHad};
@@ -51,6 +55,12 @@ pub enum OpenError {
         /// Why.
         cause: String,
     },
+    /// The environment names a proxy that cannot be asked. What it says may hold a password, and is not told.
+    #[error("`{variable}` names no proxy that speaks HTTP")]
+    Proxy {
+        /// The variable.
+        variable: &'static str,
+    },
 }
 
 /// Opens a client; `hidden` learns its credentials. Nothing is sent yet, unless the AWS chain asks for them. One that does
@@ -59,10 +69,11 @@ pub(super) async fn open(
     bucket: &Bucket,
     upload: &Upload,
     insists: bool,
+    is_by_proxy: bool,
     clock: &ServerClock,
     hidden: &Hidden,
 ) -> Result<Quiet, OpenError> {
-    let http = http_client(bucket, upload)?;
+    let http = http_client(bucket, upload, is_by_proxy)?;
     let mut surroundings = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if let Some(region) = bucket.region() {
         surroundings = surroundings.region(Region::new(region.to_owned()));
@@ -127,7 +138,7 @@ fn retry_partition() -> RetryPartition {
 }
 
 /// Tells the SDK what will be no better the next time: a certificate that is not to be trusted, TLS where plain HTTP is
-/// spoken or the other way round, and, for someone who does not insist, a server that was never there.
+/// spoken or the other way round, a proxy that does not know who asks, and, for someone who does not insist, a server that was never there.
 #[derive(Debug)]
 struct Hopelessness {
     insists: bool,
@@ -144,8 +155,13 @@ impl ClassifyRetry for Hopelessness {
     }
 
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        const ABSENT: [&str; 2] = ["Connection refused", "dns error"];
-        const FOR_GOOD: [&str; 3] = ["invalid peer certificate", "InvalidContentType", "invalid HTTP version parsed"];
+        const ABSENT: [&str; 3] = ["Connection refused", "dns error", "tunnel error"];
+        const FOR_GOOD: [&str; 4] = [
+            "invalid peer certificate",
+            "InvalidContentType",
+            "invalid HTTP version parsed",
+            "proxy authorization required",
+        ];
         let error = context.output_or_error().and_then(|outcome| outcome.err()?.as_connector_error());
         let said = error.map(|error| chain(error)).unwrap_or_default();
         let is_one_of = |words: &[&str]| words.iter().any(|words| said.contains(words));
@@ -158,7 +174,7 @@ impl ClassifyRetry for Hopelessness {
     }
 }
 
-fn http_client(bucket: &Bucket, upload: &Upload) -> Result<SharedHttpClient, OpenError> {
+fn http_client(bucket: &Bucket, upload: &Upload, is_by_proxy: bool) -> Result<SharedHttpClient, OpenError> {
     let mut trusted = TrustStore::default();
     if let Some(path) = bucket.ca_bundle() {
         let failed = |cause: String| OpenError::Certificates { path: path.to_owned(), cause };
@@ -173,11 +189,20 @@ fn http_client(bucket: &Bucket, upload: &Upload) -> Result<SharedHttpClient, Ope
         path: bucket.ca_bundle().map(Into::into).unwrap_or_default(),
         cause: error.to_string(),
     })?;
-    Ok(aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .tls_context(context)
-        .pool_max_idle_per_host(upload.concurrency * 2)
-        .build_https())
+    let idle = upload.concurrency * 2;
+    if !is_by_proxy {
+        let client = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+        return Ok(client.tls_context(context).pool_max_idle_per_host(idle).build_https());
+    }
+    let connector = |proxy| {
+        let settings = HttpConnectorSettings::builder().connect_timeout(pace::CONNECT).build();
+        let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring));
+        let connector = connector.tls_context(context.clone()).pool_max_idle_per_host(idle);
+        connector.connector_settings(settings).proxy_config(proxy).build()
+    };
+    let fork = Fork { direct: connector(ProxyConfig::disabled()), by_proxy: connector(ProxyConfig::from_env()) };
+    let fork = SharedHttpConnector::new(fork);
+    Ok(http_client_fn(move |_, _| fork.clone()))
 }
 
 /// Fetches the credentials that a plan refers to, and remembers what must not be told.

@@ -27,11 +27,10 @@ const REFUSED_SECONDS: u64 = 15 * 60;
 impl Opened {
     /// Examines the bucket where it is peculiar: conditions, checksums, clock, and what it does by itself.
     pub(super) async fn examine(&self, prefix: &Prefix) -> Vec<Finding> {
-        let mut findings = vec![self.examine_conditions(prefix).await];
-        if self.learnt.was_tried.load(Ordering::Relaxed) {
-            findings.push(self.examine_checksums());
-        }
+        let mut findings = vec![self.examine_conditions(prefix).await, self.examine_checksums()];
         findings.extend(self.examine_kept());
+        findings
+            .extend(self.proxy.as_ref().map(|proxy| Finding::ok("proxy", format!("requests go through `{proxy}`"))));
         findings.push(self.examine_clock());
         findings.push(self.examine_versions().await);
         findings.extend(self.examine_lifecycle(prefix).await);
@@ -51,16 +50,11 @@ impl Opened {
         }
         let results = racers.join_all().await;
         let winners = results.iter().filter(|result| result.is_ok()).count();
-        let honours = results.iter().filter_map(|result| result.as_ref().err()).any(Refused::is_taken);
         let other = results.into_iter().filter_map(Result::err).find(|error| !error.is_taken() && !error.is_conflict());
         if let Err(error) = self.delete(&key).await {
             return Finding::failed(CHECK, error);
         }
-        let help = if honours || self.learnt.honours_conditions.load(Ordering::Relaxed) {
-            "let no two runs begin in the same second: in that moment this server cannot keep them apart"
-        } else {
-            "none is needed: each run writes its lease, waits, and reads it back before it goes on and before it seals"
-        };
+        let help = "none is needed: each run takes its lease alone";
         match (winners, other) {
             (1, None) => Finding::ok(CHECK, format!("of {RACERS} that create one object, one wins")),
             (0, Some(error)) if !error.is_ignorance_of(&["if-none-match", "condition"]) => {

@@ -1,28 +1,30 @@
 //! The lease of a prefix: a small object that says who writes there, until when.
 //!
 //! A bucket has no locks that a kernel lets go of, so a lease ends by itself: at a time by the server's clock, unless
-//! its holder renews it. Leases of a prefix are numbered; a new one gets the next number by a write that fails where
-//! the number is taken, so of two runs that see the same lease end, one gets the next. A holder that was cut off finds
-//! a higher number when it comes back, and seals nothing.
+//! its holder renews it. Leases of a prefix are numbered, and a new one gets the next number. A holder that was cut off
+//! finds a higher number when it comes back, and seals nothing.
+//!
+//! Who takes a lease is alone while it does: it marks the prefix first and looks for others' marks then ([`super::mark`]),
+//! and only after that looks which leases there are, and writes its own. So whoever comes next finds that one, however long
+//! its writing took, and no server need promise more than to show each write to whoever looks after it. The mark is taken
+//! away when the lease is written; a lease counts for nobody whose mark may have ended before, since another may have
+//! come between.
+//!
+//! A new number is written on the condition that it is free, where the server knows conditions. That is a second line, for
+//! what the first cannot see: a request that was given up may still arrive. Where a server creates what is there (Garage
+//! does), such a one may write a lease that nobody has over another's: so a holder reads its lease again before it seals
+//! and before it deletes, and in doubt does neither.
 //!
 //! The lease is also where the server is tried, before anything depends on what it promises: a second creation must
 //! be refused, and so must a checksum that is wrong.
 //!
-//! Where a server creates what is there (Garage does), two may write the same number. Then each looks, writes, waits for
-//! [`SETTLING`], and has the lease only if the one that it reads is still its own (Fischer's algorithm). This keeps two
-//! apart as long as nobody counts a lease whose writing took longer than that wait, from before the look to the
-//! answer: whoever looked before another's write has then written before that one reads, and whoever looked after it
-//! has seen it. One that took longer may have written over a lease that another has; it withdraws, which the other does
-//! not take for a loss. A request that was given up may still arrive, and write a lease that nobody has over another's:
-//! so a holder reads its lease again before it seals and before it deletes, and in doubt does neither.
-//!
 //! What remains, whatever the server honours, is a seal that leaves the host or arrives more than [`MARGIN`] after that
-//! look, when the lease may have ended and be another's; and a server must show each write to whoever looks after it.
+//! look, when the lease may have ended and be another's.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -54,13 +56,12 @@ pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 /// How long a renewal may take.
 pub(super) const ROUND: Duration = Duration::from_secs(30);
 
-/// How long to wait before a lease is read back, where two may have written it, and how long writing one may take at
-/// most, from before the look for others.
-const SETTLING: Duration = Duration::from_secs(2);
+/// What the names of objects begin with that a lease is tried on.
+const TRYING: &str = "trying-";
 
 /// What a run relies on where the server does not honour conditions.
-const CAVEAT: &str = "the server ignores conditions on writes: that no two runs seal rests on a lease that each reads \
-                      back after writing it and again before it seals, and on the clocks of the server and the hosts";
+const CAVEAT: &str = "the server ignores conditions on writes: that no two runs seal rests on a lease that each takes \
+                      alone and reads again before it seals, and on the clocks of the server and the hosts";
 
 /// A lease as it lies in the bucket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,24 +75,6 @@ pub(super) struct Note {
     pub(super) expires_at: Timestamp,
     /// Whether the holder has given it back.
     is_released: bool,
-    /// Whether it was written too late to count. It binds others until it ends, but for one that has the number already.
-    #[serde(default)]
-    is_withdrawn: bool,
-}
-
-/// When something began, by the clock that nobody sets and by the one that goes on while a host sleeps.
-#[derive(Clone, Copy, Debug)]
-struct Begun(Instant, Timestamp);
-
-impl Begun {
-    fn now() -> Self {
-        Self(Instant::now(), Timestamp::now())
-    }
-
-    fn elapsed(self) -> Duration {
-        let by_the_other = Timestamp::now().duration_since(self.1);
-        self.0.elapsed().max(Duration::try_from(by_the_other).unwrap_or_default())
-    }
 }
 
 impl Note {
@@ -102,7 +85,6 @@ impl Note {
             token: Uuid::now_v7(),
             expires_at: now,
             is_released: false,
-            is_withdrawn: false,
         };
         note.renewed(now)
     }
@@ -131,6 +113,9 @@ struct Own {
     /// The folder of leases, as the bucket has it.
     folder: String,
     generation: u64,
+    /// Where it lies, and its key as the bucket has it.
+    at: Key,
+    full: String,
     note: Note,
     encryption: Option<ServerSideEncryption>,
     kms_key: Option<String>,
@@ -141,56 +126,90 @@ struct Own {
 impl Opened {
     /// Takes the lease of a prefix, or says who has it.
     pub(super) async fn take_lease(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
-        let begun = Begun::now();
-        let folder = self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())));
-        let failed = || self.failed("take the lease of", prefix.as_str());
-        let before = generations(&self.client, self.bucket.name(), &folder).await.map_err(failed())?;
-        let newest = before.last().copied().unwrap_or_default();
+        let alone = self.mark_taking(prefix, holder).await?;
+        let taken = self.take_alone(prefix, holder, alone.lease()).await;
+        alone.release().await;
+        let (own, ended) = taken?;
+        own.remove(&ended).await;
+        self.sweep(prefix).await;
+        let caveat = (!self.honours_conditions()).then(|| CAVEAT.to_owned());
+        Ok(own.into_lock(caveat))
+    }
+
+    /// Takes the lease of a prefix while the mark `alone` keeps others from it, and returns it with the numbers of those that
+    /// have ended.
+    async fn take_alone(
+        &self,
+        prefix: &Prefix,
+        holder: &str,
+        alone: Option<&Lease>,
+    ) -> Result<(Own, BTreeSet<u64>), StoreError> {
+        let listed = generations(&self.client, self.bucket.name(), &self.lease_folder(prefix)).await;
+        let ended = listed.map_err(self.failed("take the lease of", prefix.as_str()))?;
+        let newest = ended.last().copied().unwrap_or_default();
         if newest > 0 {
             self.check_ended(prefix, newest).await?;
         }
-        let own = Own {
-            client: self.client.clone(),
-            clock: self.clock.clone(),
-            bucket: self.bucket.name().to_owned(),
-            folder,
-            generation: newest + 1,
-            note: Note::new(holder, self.clock.now()),
-            encryption: self.encryption(),
-            kms_key: self.kms_key(),
-            sends_checksums: self.sends_checksums(),
-            is_lost: Arc::default(),
-        };
-        let own = self.create(prefix, own).await?;
-        match self.make_sure(prefix, &own, begun).await {
-            Ok(caveat) => {
-                own.remove(&before).await;
-                self.sweep(prefix).await;
-                Ok(own.into_lock(caveat))
-            }
-            Err(busy @ StoreError::Busy { .. }) => Err(busy),
+        let own = self.create(prefix, self.lease_of(prefix, newest + 1, &file_name(newest + 1), holder)).await?;
+        let tried = self.try_server(prefix, &own).await;
+        if alone.is_some_and(Lease::is_lost) {
+            // Another may have the number by now: it is left alone.
+            return Err(self.too_late(prefix));
+        }
+        match tried {
+            Ok(()) => Ok((own, ended)),
             Err(error) => {
-                if self.honours_conditions() {
-                    own.give_back().await;
-                } else {
-                    own.withdraw().await;
-                }
+                own.give_back().await;
                 Err(error)
             }
         }
     }
 
+    /// Finds out whether the lease of a prefix could be taken: who has it, and what the server does with writes to one. This
+    /// is tried on an object of its own, which is taken away.
+    pub(super) async fn try_lease(&self, prefix: &Prefix, holder: &str) -> Result<(), StoreError> {
+        let trial = self.lease_of(prefix, 0, &format!("{TRYING}{}", Uuid::now_v7().simple()), holder);
+        let at = trial.at.clone();
+        let tried = async { self.try_server(prefix, &self.create(prefix, trial).await?).await }.await;
+        let removed = self.delete(&at).await;
+        tried.and(removed)?;
+        match self.lease_holder(prefix).await? {
+            Some(holder) => Err(StoreError::Busy { at: self.locate(prefix.as_str()), holder }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns a lease of ours that is not written yet.
+    fn lease_of(&self, prefix: &Prefix, generation: u64, name: &str, holder: &str) -> Own {
+        let at = key(prefix, name);
+        Own {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            bucket: self.bucket.name().to_owned(),
+            folder: self.lease_folder(prefix),
+            generation,
+            full: self.full(&at),
+            at,
+            note: Note::new(holder, self.clock.now()),
+            encryption: self.encryption(),
+            kms_key: self.kms_key(),
+            sends_checksums: self.sends_checksums(),
+            is_lost: Arc::default(),
+        }
+    }
+
+    /// Returns the folder of a prefix's leases, as the bucket has it.
+    fn lease_folder(&self, prefix: &Prefix) -> String {
+        self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())))
+    }
+
     /// Tells who has the lease of a prefix, and until when.
     pub(super) async fn lease_holder(&self, prefix: &Prefix) -> Result<Option<String>, StoreError> {
-        let folder = self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())));
-        let listed = generations(&self.client, self.bucket.name(), &folder).await;
+        let listed = generations(&self.client, self.bucket.name(), &self.lease_folder(prefix)).await;
         let newest = listed.map_err(self.failed("look for a lease of", prefix.as_str()))?.last().copied();
-        match newest {
-            Some(newest) => {
-                Ok(self.read_note(prefix, newest).await?.filter(|note| self.binds(note)).map(|note| note.said()))
-            }
-            None => Ok(None),
-        }
+        let Some(newest) = newest else { return Ok(None) };
+        let note = self.read_note(&key(prefix, &file_name(newest))).await?.filter(|note| self.binds(note));
+        Ok(note.map(|note| note.said()))
     }
 
     /// Tells whether a lease has not ended: it was not given back, and its time is not over.
@@ -202,38 +221,29 @@ impl Opened {
         self.learnt.honours_conditions.load(Ordering::Relaxed)
     }
 
-    /// Goes on only if a lease that was written is its writer's, finds out what the server does with writes to one, and
-    /// returns what it rests on where that is little.
-    async fn make_sure(&self, prefix: &Prefix, own: &Own, begun: Begun) -> Result<Option<String>, StoreError> {
+    /// Finds out what the server does with writes to a lease that was written.
+    async fn try_server(&self, prefix: &Prefix, own: &Own) -> Result<(), StoreError> {
         self.try_conditions(prefix, own).await?;
-        if !self.honours_conditions() {
-            self.settle(prefix, own, begun).await?;
-        }
-        self.check_newest(prefix, own).await?;
-        self.try_checksums(prefix, own).await?;
-        self.learnt.was_tried.store(true, Ordering::Relaxed);
-        Ok((!self.honours_conditions()).then(|| CAVEAT.to_owned()))
+        self.try_checksums(prefix, own).await
     }
 
-    /// Goes on only if no lease has a higher number: this one may be a number that was taken and removed meanwhile.
-    async fn check_newest(&self, prefix: &Prefix, own: &Own) -> Result<(), StoreError> {
-        let listed = generations(&own.client, &own.bucket, &own.folder).await;
-        let newest = listed.map_err(self.failed("take the lease of", prefix.as_str()))?.last().copied();
-        let Some(newest) = newest.filter(|newest| *newest > own.generation) else { return Ok(()) };
-        Err(self.busy(prefix, newest, self.read_note(prefix, newest).await?.as_ref()))
+    fn too_late(&self, prefix: &Prefix) -> StoreError {
+        let at = self.locate(prefix.as_str());
+        let cause = "that took so long that another run may have come between".to_owned();
+        StoreError::Unreachable { doing: "take the lease of", at, cause }
     }
 
     /// Goes on only if a lease has ended: it was given back, or its time is over.
     async fn check_ended(&self, prefix: &Prefix, generation: u64) -> Result<(), StoreError> {
-        match self.read_note(prefix, generation).await? {
+        match self.read_note(&key(prefix, &file_name(generation))).await? {
             Some(note) if self.binds(&note) => Err(self.busy(prefix, generation, Some(&note))),
             _ => Ok(()),
         }
     }
 
     /// Reads a lease; nothing where it is gone or cannot be understood, and so binds nobody.
-    async fn read_note(&self, prefix: &Prefix, generation: u64) -> Result<Option<Note>, StoreError> {
-        match self.read_small(&key(prefix, generation), Part::Whole).await {
+    async fn read_note(&self, at: &Key) -> Result<Option<Note>, StoreError> {
+        match self.read_small(at, Part::Whole).await {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
             Err(StoreError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -254,7 +264,7 @@ impl Opened {
                 Ok(()) => return Ok(own),
                 Err(error) if error.is_taken() => {
                     // A lost answer makes the SDK write again: then it is our own that has the number.
-                    return match self.read_note(prefix, own.generation).await? {
+                    return match self.read_note(&own.at).await? {
                         Some(note) if note.token == own.note.token => Ok(own),
                         Some(note) => Err(self.busy(prefix, own.generation, Some(&note))),
                         None => Err(self.failed("take the lease of", prefix.as_str())(error)),
@@ -295,34 +305,14 @@ impl Opened {
         };
         let right = Crc64::of(&own.note.bytes());
         let keeps = matches!(own.put(&own.note, false, Some(right)).await, Ok(()))
-            && self.head(&key(prefix, own.generation)).await?.is_some_and(|head| head.crc64nvme == Some(right));
+            && self.head(&own.at).await?.is_some_and(|head| head.crc64nvme == Some(right));
         self.learnt.compares_checksums.store(refuses && keeps, Ordering::Relaxed);
         Ok(())
     }
-
-    /// Waits until everyone has written whose lease of this number may count, and goes on only if it is ours that stayed.
-    async fn settle(&self, prefix: &Prefix, own: &Own, begun: Begun) -> Result<(), StoreError> {
-        let took = begun.elapsed();
-        if took > SETTLING {
-            let at = self.locate(prefix.as_str());
-            let cause = format!(
-                "writing it took {:.1} s and may take {} s, since the server ignores conditions on writes and another \
-                 run may have come between",
-                took.as_secs_f64(),
-                SETTLING.as_secs()
-            );
-            return Err(StoreError::Unreachable { doing: "take the lease of", at, cause });
-        }
-        tokio::time::sleep(SETTLING).await;
-        match self.read_note(prefix, own.generation).await? {
-            Some(note) if note.token == own.note.token => Ok(()),
-            other => Err(self.busy(prefix, own.generation, other.as_ref())),
-        }
-    }
 }
 
-fn key(prefix: &Prefix, generation: u64) -> Key {
-    prefix.key(&Key::of(format!("{LEASES}/{}", file_name(generation))))
+fn key(prefix: &Prefix, name: &str) -> Key {
+    prefix.key(&Key::of(format!("{LEASES}/{name}")))
 }
 
 /// Returns the name of a lease, which sorts by its number.
@@ -347,7 +337,7 @@ async fn generations(client: &Client, bucket: &str, folder: &str) -> Result<BTre
 impl Own {
     /// Writes a note under this lease's number.
     async fn put(&self, note: &Note, is_new: bool, checksum: Option<Crc64>) -> Result<(), PutError> {
-        let put = self.client.put_object().bucket(&self.bucket).key(self.key(self.generation));
+        let put = self.client.put_object().bucket(&self.bucket).key(&self.full);
         put.set_if_none_match(is_new.then(|| "*".to_owned()))
             .set_server_side_encryption(self.encryption.clone())
             .set_ssekms_key_id(self.kms_key.clone())
@@ -363,14 +353,11 @@ impl Own {
         self.sends_checksums.then(|| Crc64::of(&note.bytes()))
     }
 
-    fn key(&self, generation: u64) -> String {
-        format!("{}{}", self.folder, file_name(generation))
-    }
-
     /// Removes leases that have ended. One that stays harms nobody: the highest number counts.
     async fn remove(&self, ended: &BTreeSet<u64>) {
         for generation in ended {
-            drop(self.client.delete_object().bucket(&self.bucket).key(self.key(*generation)).send().await);
+            let key = format!("{}{}", self.folder, file_name(*generation));
+            drop(self.client.delete_object().bucket(&self.bucket).key(key).send().await);
         }
     }
 
@@ -395,28 +382,21 @@ impl Own {
         drop(self.put(&note, false, self.checksum(&note)).await);
     }
 
-    /// Says that the lease was written too late. Where this fails, or where another has the number, that one takes it for
-    /// lost; it ends by itself.
-    async fn withdraw(&self) {
-        let note = Note { is_withdrawn: true, ..self.note.clone() };
-        drop(self.put(&note, false, self.checksum(&note)).await);
-    }
-
     /// Returns until when the holder relies on a note, in seconds of this host's clock.
     fn relied_on_until(&self, note: &Note) -> i64 {
         (note.expires_at - self.clock.ahead() - MARGIN).as_second()
     }
 
-    /// Tells whether another has the place: it holds a higher number, or has written over this one and not withdrawn.
-    /// Nothing where the server does not say.
+    /// Tells whether another has the place: it holds a higher number, or has written over this one. Nothing
+    /// where the server does not say.
     async fn is_taken_over(&self) -> Option<bool> {
         let newest = generations(&self.client, &self.bucket, &self.folder).await.ok()?.last().copied();
         if newest.is_some_and(|newest| newest > self.generation) {
             return Some(true);
         }
-        let get = self.client.get_object().bucket(&self.bucket).key(self.key(self.generation));
+        let get = self.client.get_object().bucket(&self.bucket).key(&self.full);
         let bytes = get.send().await.ok()?.body.collect().await.ok()?.into_bytes();
-        let is_ours = |note: Note| note.token == self.note.token || note.is_withdrawn;
+        let is_ours = |note: Note| note.token == self.note.token;
         Some(!serde_json::from_slice::<Note>(&bytes).is_ok_and(is_ours))
     }
 

@@ -1,10 +1,12 @@
-//! Marks of those who read the sets of a prefix, and of who deletes some: small objects that end by themselves.
+//! Marks of those who read the sets of a prefix, of who deletes some, and of who takes its lease: small objects that end
+//! by themselves.
 //!
-//! Each writes a mark first and looks for others' then. A bucket shows a write to whoever looks after it, so of a
-//! reader and a deleter that come at one time at least one sees the other, and goes.
+//! Each writes a mark first and looks for others' then. A bucket shows a write to whoever looks after it, so of two that
+//! come at one time and do not go together at least one sees the other, and goes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -14,9 +16,56 @@ use crate::name::{Key, Prefix};
 use crate::store::s3::client::{Quiet, ServerClock};
 use crate::store::{Lease, Lock, Part, Purpose, StoreError};
 
-/// What the names of marks begin with. Leases are named by numbers, and take no notice of these.
-const READING: &str = "reading-";
-const DELETING: &str = "deleting-";
+/// How long to wait for another that takes a lease: it is soon done, or it was killed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long two that take a lease at one time keep out of each other's way at most, before they try again.
+const LONGEST_PAUSE: u128 = 2000;
+
+/// What a mark is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Reading,
+    Deleting,
+    Taking,
+}
+
+impl Kind {
+    /// Returns what the names of such marks begin with. Leases are named by numbers, and take no notice of these.
+    fn beginning(self) -> &'static str {
+        match self {
+            Self::Reading => "reading-",
+            Self::Deleting => "deleting-",
+            Self::Taking => "taking-",
+        }
+    }
+
+    /// Returns the verb of who looks for others' marks, where that fails, and of who sets one.
+    fn verbs(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Reading | Self::Deleting => ("look for marks in", "mark"),
+            Self::Taking => ("take the lease of", "take the lease of"),
+        }
+    }
+
+    /// Returns what does not go together with it.
+    fn disturbances(self) -> &'static [Self] {
+        match self {
+            Self::Reading => &[Self::Deleting],
+            Self::Deleting => &[Self::Deleting, Self::Reading],
+            Self::Taking => &[Self::Taking],
+        }
+    }
+}
+
+impl From<Purpose> for Kind {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Reading => Self::Reading,
+            Purpose::Deleting => Self::Deleting,
+        }
+    }
+}
 
 /// A mark of ours.
 #[derive(Clone, Debug)]
@@ -34,14 +83,25 @@ struct Own {
 impl Opened {
     /// Marks a prefix, or says who is in the way.
     pub(super) async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
+        self.set_mark(prefix, purpose.into(), holder).await
+    }
+
+    /// Marks that the lease of a prefix is being taken, after waiting for others who take it, or says who that is.
+    pub(super) async fn mark_taking(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
+        let begun = Instant::now();
+        loop {
+            match self.set_mark(prefix, Kind::Taking, holder).await {
+                Err(StoreError::Busy { .. }) if begun.elapsed() < PATIENCE => tokio::time::sleep(pause()).await,
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn set_mark(&self, prefix: &Prefix, kind: Kind, holder: &str) -> Result<Lock, StoreError> {
         // What the server's clock says is known once it has answered.
-        self.check_alone(prefix, purpose, None).await?;
-        let own = match purpose {
-            Purpose::Reading => READING,
-            Purpose::Deleting => DELETING,
-        };
+        self.check_alone(prefix, kind, None).await?;
         let folder = prefix.join(&Prefix::of(LEASES.to_owned()));
-        let key = folder.key(&Key::of(format!("{own}{}", Uuid::now_v7().simple())));
+        let key = folder.key(&Key::of(format!("{}{}", kind.beginning(), Uuid::now_v7().simple())));
         let own = Own {
             client: self.client.clone(),
             clock: self.clock.clone(),
@@ -51,8 +111,8 @@ impl Opened {
             encryption: self.encryption(),
             kms_key: self.kms_key(),
         };
-        own.put(&own.note).await.map_err(self.failed("mark", prefix.as_str()))?;
-        match self.check_alone(prefix, purpose, Some(&own.key)).await {
+        own.put(&own.note).await.map_err(self.failed(kind.verbs().1, prefix.as_str()))?;
+        match self.check_alone(prefix, kind, Some(&own.key)).await {
             Ok(()) => Ok(own.into_lock()),
             Err(error) => {
                 own.remove().await;
@@ -61,31 +121,27 @@ impl Opened {
         }
     }
 
-    /// Goes on only if nobody is there who does not go together with `purpose`, but for the mark `own`.
-    async fn check_alone(&self, prefix: &Prefix, purpose: Purpose, own: Option<&str>) -> Result<(), StoreError> {
+    /// Goes on only if nobody is there who does not go together with a mark of this kind, but for the mark `own`.
+    async fn check_alone(&self, prefix: &Prefix, kind: Kind, own: Option<&str>) -> Result<(), StoreError> {
         let folder = self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())));
-        for (others, beginning) in [(Purpose::Deleting, DELETING), (Purpose::Reading, READING)] {
-            if (purpose, others) == (Purpose::Reading, Purpose::Reading) {
-                continue;
-            }
-            for key in self.mark_keys(prefix, &format!("{folder}{beginning}")).await? {
-                if own == Some(self.full(&key).as_str()) {
-                    continue;
+        for others in kind.disturbances() {
+            let beginning = format!("{folder}{}", others.beginning());
+            for key in self.mark_keys(prefix, &beginning, kind.verbs().0).await? {
+                if own != Some(self.full(&key).as_str()) {
+                    self.check_ended_mark(prefix, &key, *others).await?;
                 }
-                self.check_ended_mark(prefix, &key, others).await?;
             }
         }
         Ok(())
     }
 
     /// Lists the marks whose full keys have this beginning.
-    async fn mark_keys(&self, prefix: &Prefix, beginning: &str) -> Result<Vec<Key>, StoreError> {
+    async fn mark_keys(&self, prefix: &Prefix, beginning: &str, doing: &'static str) -> Result<Vec<Key>, StoreError> {
         let mut pages =
             self.client.list_objects_v2().bucket(self.bucket.name()).prefix(beginning).into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
-            for object in page.map_err(self.failed("look for marks in", prefix.as_str()))?.contents.unwrap_or_default()
-            {
+            for object in page.map_err(self.failed(doing, prefix.as_str()))?.contents.unwrap_or_default() {
                 let key = object.key.as_deref().and_then(|key| key.parse::<Key>().ok());
                 found.extend(key.and_then(|key| self.bucket.root().strip(&key)?.parse::<Key>().ok()));
             }
@@ -94,7 +150,7 @@ impl Opened {
     }
 
     /// Goes on if another's mark is gone or its time is over; then it is taken away, since its holder was killed.
-    async fn check_ended_mark(&self, prefix: &Prefix, key: &Key, purpose: Purpose) -> Result<(), StoreError> {
+    async fn check_ended_mark(&self, prefix: &Prefix, key: &Key, kind: Kind) -> Result<(), StoreError> {
         let note: Option<Note> = match self.read_small(key, Part::Whole).await {
             Ok(bytes) => serde_json::from_slice(&bytes).ok(),
             Err(StoreError::Missing { .. }) => return Ok(()),
@@ -103,7 +159,7 @@ impl Opened {
         match note {
             Some(note) if note.expires_at > self.clock.now() => {
                 let holder = format!("{}; this ends at {:.0} unless it is renewed", note.holder, note.expires_at);
-                Err(StoreError::InUse { at: self.locate(prefix.as_str()), purpose, holder })
+                Err(in_the_way(kind, self.locate(prefix.as_str()), holder))
             }
             _ => {
                 // One that stays binds nobody.
@@ -112,6 +168,21 @@ impl Opened {
             }
         }
     }
+}
+
+fn in_the_way(kind: Kind, at: String, holder: String) -> StoreError {
+    match kind {
+        Kind::Reading => StoreError::InUse { at, purpose: Purpose::Reading, holder },
+        Kind::Deleting => StoreError::InUse { at, purpose: Purpose::Deleting, holder },
+        Kind::Taking => StoreError::Busy { at, holder },
+    }
+}
+
+/// Returns how long to keep out of another's way: another time for each, so that they do not meet again.
+fn pause() -> Duration {
+    // The last bits of such a name are random.
+    let chosen = Uuid::now_v7().as_u128() % LONGEST_PAUSE;
+    Duration::from_millis(u64::try_from(chosen).unwrap_or_default())
 }
 
 type PutError = aws_sdk_s3::error::SdkError<aws_sdk_s3::operation::put_object::PutObjectError>;

@@ -96,11 +96,11 @@ where
 }
 
 /// Tells whether an answer is none of an S3 server's: it has words, and no code among them, or says 404 and no more; or it
-/// says that all is well, and cannot be read.
+/// says that all is well, and cannot be read. Who asks for a password is a proxy.
 fn is_foreign<E>(error: &SdkError<E, HttpResponse>, status: u16, code: &str) -> bool {
     let SdkError::ServiceError(refusal) = error else { return false };
     let has_words = refusal.raw().body().bytes().is_some_and(|body| !body.is_empty());
-    code == NOT_FOUND || (code.is_empty() && (status < 400 || (status < 500 && has_words)))
+    code == NOT_FOUND || status == 407 || (code.is_empty() && (status < 400 || (status < 500 && has_words)))
 }
 
 /// Tells whether a request failed on its way, and not before there was one, going by what is `said` where the SDK does not
