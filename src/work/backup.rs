@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::adopt::Adopt;
 use super::capture::{Origin, captures, copy_path};
 use super::facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Predecessor, Reached};
-use super::{Announce, Capture, Check, Clear, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task};
+use super::{Announce, Capture, Check, Clear, Describe, Export, Numbering, Prepare, Put, Refusal, Seal, Task, remains};
 use crate::event::TaskId;
 use crate::hitkeep::{self, Tenant};
 use crate::measure::{Bytes, Share, counted};
@@ -412,10 +412,12 @@ pub(super) fn delivery(
     let prefix = fact.place.prefix.join(&folder);
     let at = fact.place.locate(folder.as_str());
     let destination = || fact.name.clone();
+    let remains = fact.reached.as_ref().map_or(&[][..], |reached| &reached.remains);
     let put = Put {
         database,
         from: from.to_owned(),
         names: names.cloned(),
+        remains: remains::of_use(remains, database, snapshot),
         is_last: false,
         destination: destination(),
         prefix: prefix.clone(),
@@ -492,6 +494,12 @@ impl fmt::Display for BackupWork {
                 f,
                 "      staging  {copies} for the copies, until each is exported, and up to {export} for an export"
             )?;
+        }
+        for series in &self.series {
+            let destination = &series.seal.action.destination;
+            let puts = self.chains.iter().flat_map(|chain| &chain.deliveries).map(|delivery| &delivery.put.action);
+            let puts = puts.filter(|put| put.destination == *destination);
+            remains::write_summary(f, destination, puts.flat_map(|put| &put.remains))?;
         }
         for There { destination, at, is_partial } in &self.there {
             let state = if *is_partial { ", as a partial one" } else { "" };
