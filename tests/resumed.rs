@@ -41,7 +41,9 @@ impl World {
         {
             let engine = duckdb::Connection::open(site.path(database)).unwrap();
             for (name, rows) in tables {
-                let make = format!("CREATE TABLE {name} AS SELECT md5('{name}' || i) AS text FROM range({rows}) r(i);");
+                // Rows of one group: where there are several, the engine's threads may write them in another order.
+                let text = ["a", "b", "c"].map(|salt| format!("md5('{salt}{name}' || i)")).join(" || ");
+                let make = format!("CREATE TABLE {name} AS SELECT {text} AS text FROM range({rows}) r(i);");
                 engine.execute_batch(&format!("{make} CHECKPOINT;")).unwrap();
             }
         }
@@ -136,7 +138,7 @@ fn names(names: &[&str]) -> BTreeSet<String> {
 fn a_run_after_one_that_was_killed_sends_only_what_was_not_there() {
     for server in servers() {
         let world =
-            World::new(&server, &[("large", 300_000), ("middle", 30_000)], &[("early", 30_000), ("late", 30_000)]);
+            World::new(&server, &[("large", 110_000), ("middle", 30_000)], &[("early", 30_000), ("late", 30_000)]);
         let held = Faults { held: Some(("/late.parquet", Duration::from_mins(1))), ..Faults::default() };
         let slow = world.through(held);
         let killed = Running::start(world.site.command(&["run", "plan.toml", "--json"]));
@@ -157,7 +159,7 @@ fn a_run_after_one_that_was_killed_sends_only_what_was_not_there() {
         let [sent, copied] = moved(&proxy);
         assert_eq!(copied, names(&["large", "middle", "early"]), "{}", server.name);
         assert_eq!(sent, names(&["late"]), "{}: {done:?}", server.name);
-        assert!(sent_bytes(&proxy) < 1 << 20, "{}: {} bytes", server.name, sent_bytes(&proxy));
+        assert!(sent_bytes(&proxy) < 3 << 20, "{}: {} bytes", server.name, sent_bytes(&proxy));
         if server.name == "s3s" {
             let told = format!("{shown}---\n{}{}", done.stdout, done.stderr).replace(&world.bucket, "[BUCKET]");
             golden("resumed.txt", &redact::text(&world.site, &told));
