@@ -121,41 +121,44 @@ impl Listener for Silence {
 ///
 /// Whoever moves bytes adds them piece by piece and gives up when told so; clones share one count.
 #[derive(Clone, Debug, Default)]
-pub struct Meter(Arc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    moved: AtomicU64,
-    stopped: AtomicBool,
+pub struct Meter {
+    moved: Arc<AtomicU64>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Meter {
+    /// Returns a meter with a count of its own, which carries the same word to stop.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { moved: Arc::default(), stopped: Arc::clone(&self.stopped) }
+    }
+
     /// Adds `bytes` that have moved, and tells whether to go on.
     #[must_use]
     pub fn add(&self, bytes: u64) -> bool {
-        self.0.moved.fetch_add(bytes, Ordering::Relaxed);
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
         !self.is_stopped()
     }
 
     /// Takes back `bytes` that were added and have to move again.
     pub fn take_back(&self, bytes: u64) {
-        self.0.moved.fetch_sub(bytes, Ordering::Relaxed);
+        self.moved.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Returns how many bytes have moved.
     #[must_use]
     pub fn moved(&self) -> Bytes {
-        Bytes(self.0.moved.load(Ordering::Relaxed))
+        Bytes(self.moved.load(Ordering::Relaxed))
     }
 
     /// Tells whether whoever moves bytes was asked to give up.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.0.stopped.load(Ordering::Relaxed)
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// Asks whoever moves bytes to give up.
     pub fn stop(&self) {
-        self.0.stopped.store(true, Ordering::Relaxed);
+        self.stopped.store(true, Ordering::Relaxed);
     }
 }

@@ -26,7 +26,7 @@ pub use manifest::{Capture, ContentRecord, FileRecord, Kind, LiveRecord, Manifes
 pub use pin::{Pin, pin_key, set_of_document};
 pub use prune::{DeletedRecord, PruneRecord};
 pub use run::{
-    Failed, HookRecord, PlaceRecord, PlanRecord, RunRecord, SetsRecord, SnapshotRecord, Status, Verification,
+    Failed, HookRecord, PlaceRecord, PlanRecord, RunRecord, SetsRecord, SnapshotRecord, Status, TakenOver, Verification,
 };
 pub use sample::{SampleRecord, sample_key, sample_of};
 

@@ -20,6 +20,7 @@ mod restore;
 mod rows;
 mod series;
 pub mod staging;
+mod takeover;
 mod verify;
 
 pub use archive::archive;

@@ -12,6 +12,8 @@ pub mod s3;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -71,6 +73,25 @@ impl Moved {
         tally.add(bytes);
         tally.into()
     }
+
+    /// Measures a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn of_file(path: &Path) -> Result<Self, StoreError> {
+        let path = path.to_owned();
+        blocking(move || {
+            let mut file = File::open(&path).map_err(failed("open", &path))?;
+            let (mut tally, mut chunk) = (Tally::default(), vec![0; 1 << 20]);
+            loop {
+                match file.read(&mut chunk).map_err(failed("read", &path))? {
+                    0 => return Ok(tally.into()),
+                    count => tally.add(&chunk[..count]),
+                }
+            }
+        })
+        .await
+    }
 }
 
 /// Which bytes of an object are read into memory.
@@ -93,6 +114,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StoreError::Exists`] in mode `Create` when the key is taken; any other when nothing was stored.
     async fn put(&self, key: &Key, body: Body, mode: Mode, meter: &Meter) -> Result<Moved, StoreError>;
+
+    /// Stores an object that is the same as another one of this place, whole and durable or not at all: its `bytes` do not
+    /// come by here where the place can do without that.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the key is taken; `Missing` when there is nothing to copy; after any other, the copy may
+    /// be there.
+    async fn copy(&self, from: &Key, to: &Key, bytes: u64, meter: &Meter) -> Result<(), StoreError>;
 
     /// Fetches an object into a new file, which is synced; on an error no file is left.
     ///

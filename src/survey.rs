@@ -35,8 +35,8 @@ use crate::duck::{self, Database, DuckError, Limits, Session, check};
 use crate::event::Listener;
 use crate::hitkeep::{self, Layout, Tenant};
 use crate::measure::{Bytes, Free};
-use crate::name::{DatabaseId, Name, Prefix};
-use crate::plan::{Backup, Capture, Installation, Selection};
+use crate::name::{DatabaseId, Prefix};
+use crate::plan::{self, Backup, Capture, Installation, Selection};
 use crate::record::Catalogue;
 use crate::stop::{Reason, Stop};
 use crate::store::{Store, StoreError, local};
@@ -132,20 +132,33 @@ pub async fn backup(
 ) -> Result<BackupFacts, SurveyError> {
     let mut found = databases(installation, job.databases(), means).await?;
     found.drop_unwanted(job.databases(), means.staging);
-    let destinations = means.unless_stopped(destinations(job, stores, known)).await?;
     let Databases { facts: databases, unused, .. } = found;
+    let wanted: Vec<DatabaseId> =
+        databases.iter().map(|fact| fact.id).filter(|id| job.databases().includes(*id)).collect();
+    let destinations = means.unless_stopped(destinations(job, stores, &wanted, known)).await?;
     Ok(BackupFacts { databases, unused, destinations, staging_free: free(means.staging)? })
 }
 
-/// Asks each destination of a job what it holds.
-async fn destinations(job: &Backup, stores: &[Arc<dyn Store>], known: &Known) -> Vec<DestinationFact> {
+/// Asks each destination of a job what it holds, and each bucket what is left there of the databases that are wanted. In a
+/// directory a copy saves nothing.
+async fn destinations(
+    job: &Backup,
+    stores: &[Arc<dyn Store>],
+    wanted: &[DatabaseId],
+    known: &Known,
+) -> Vec<DestinationFact> {
     let mut destinations = Vec::new();
     for (destination, store) in job.to().iter().zip(stores) {
         let place = place(store.as_ref(), job.prefix());
         let own = known.own.get(destination.name()).cloned().unwrap_or_default();
         let reached = match known.silent.get(destination.name()) {
             Some(cause) => Err(cause.clone()),
-            None => reach(store.as_ref(), job.prefix(), job.name(), &own).await.map_err(|error| error.to_string()),
+            None => {
+                let is_bucket = matches!(destination.store(), plan::Store::Bucket(_));
+                let wanted = if is_bucket { wanted } else { &[] };
+                let reached = reach(store.as_ref(), job, wanted, &own).await;
+                reached.map_err(|error| error.to_string())
+            }
         };
         destinations.push(DestinationFact { name: destination.name().clone(), place, reached });
     }
@@ -158,10 +171,11 @@ pub fn place(store: &dyn Store, prefix: &Prefix) -> Place {
     Place { prefix: prefix.clone(), at: store.locate(prefix.as_str()) }
 }
 
-async fn reach(store: &dyn Store, prefix: &Prefix, job: &Name, own: &Own) -> Result<Reached, StoreError> {
-    let found = sets::predecessors(store, prefix, job, own).await?;
+async fn reach(store: &dyn Store, job: &Backup, wanted: &[DatabaseId], own: &Own) -> Result<Reached, StoreError> {
+    let found = sets::predecessors(store, job.prefix(), job.name(), own).await?;
     let sets::Predecessors { names, newest_record, newest_complete } = found;
-    Ok(Reached { names, newest_record, newest_complete, free: store.free_space().await? })
+    let remains = sets::remains(store, job.prefix(), &names, wanted).await?;
+    Ok(Reached { names, newest_record, newest_complete, remains, free: store.free_space().await? })
 }
 
 /// What an installation holds.

@@ -16,6 +16,7 @@ mod facts;
 mod held;
 mod lifecycle;
 mod prune;
+mod remains;
 mod restore;
 mod room;
 mod rows;
@@ -45,6 +46,7 @@ pub use prune::{
     Brake, Candidate, Delete, Ground, Judged, Moment, PruneFacts, PruneWork, Reason, Retention, Simulation, Verdict,
     Worth, explain, judge, prune,
 };
+pub use remains::Remains;
 pub use restore::{
     ABREAST, At, INSTEAD, RESTORE_STAGING, RestoreChain, RestoreWork, Wanted, is_guard, is_temporary, restore,
 };
@@ -169,6 +171,8 @@ pub struct Put {
     pub from: PathBuf,
     /// Their names; nothing for everything that lies there.
     pub names: Option<BTreeSet<String>>,
+    /// What of them may be at the destination already: left by runs that were never sealed, the newest first.
+    pub remains: Vec<Remains>,
     /// Whether nobody needs them afterwards.
     pub is_last: bool,
     /// The destination.

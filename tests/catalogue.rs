@@ -50,6 +50,10 @@ impl Store for Counting {
         self.inner.put(key, body, mode, meter).await
     }
 
+    async fn copy(&self, from: &Key, to: &Key, bytes: u64, meter: &Meter) -> Result<(), StoreError> {
+        self.inner.copy(from, to, bytes, meter).await
+    }
+
     async fn get(&self, key: &Key, into: PathBuf, meter: &Meter) -> Result<Moved, StoreError> {
         self.inner.get(key, into, meter).await
     }
@@ -190,6 +194,7 @@ impl World {
             captured_at: None,
             capture: None,
             live: None,
+            taken_over: None,
         };
         let is_whole = held.len() == Self::databases().len();
         RunRecord {
@@ -389,30 +394,42 @@ async fn ten_thousand_sets_cost_no_more_than_those_that_are_shown() {
 #[tokio::test]
 async fn a_new_run_reads_one_record_of_thousands_or_a_few_where_the_host_is_new() {
     let mut world = World::new();
-    for _ in 0..2_000 {
+    for _ in 0..1_990 {
         world.seal(&World::databases()).await;
+    }
+    for _ in 0..6 {
+        befall(&mut world, "orphan: announced").await;
     }
     let foreign = world.next();
     world.export(foreign).await;
     let (site, store) = (Site::with(minimal()), Arc::new(world.store));
-    let plan = site.read_plan(PLAN);
+    let in_a_bucket = PLAN.replace("url = \"backups\"", "url = \"s3://bucket\"\nregion = \"eu-central-1\"");
     let limits = Limits { memory: Bytes(64 << 20), most: Bytes(64 << 20), spill: site.path("spill") };
     let stores = [Arc::clone(&store) as Arc<dyn Store>];
     let (staging, stop) = (site.path(""), Stop::default());
     let (limits, patience) = (&limits, Patience::default());
     let means = Means { limits, staging: &staging, patience, clock: Timestamp::now, tell: &Silence, stop: &stop };
-    let job = &plan.backups()[0];
-    let (series, ids) = (RunId::fixed([7; 16]), world.ids.into_iter().collect());
-    let own = [(job.to()[0].name().clone(), Own::from_iter([series]))].into();
-    for (known, records) in [(Known { own, ..Known::default() }, 1), (Known::default(), VOTES)] {
-        let before = store.requests.load(Ordering::SeqCst);
-        let facts = survey::backup(job, installation(job), &stores, &known, &means).await.unwrap();
-        let reached = facts.destinations[0].reached.as_ref().unwrap();
-        assert_eq!(reached.names.all(), ids);
-        let newest = |(set, digest)| Predecessor { set, digest, series: Some(series) };
-        assert_eq!(reached.newest_record, world.newest.map(newest));
-        let (runs, folders_and_manifests) = (2, 1);
-        assert_eq!(store.requests.load(Ordering::SeqCst) - before, runs + folders_and_manifests + records);
+    let (series, ids) = (RunId::fixed([7; 16]), world.ids.into_iter().collect::<BTreeSet<_>>());
+    // Of the newest four that were never sealed, each database's folder is listed.
+    for (text, left) in [(PLAN, 0), (&in_a_bucket, 4 * 2)] {
+        let plan = site.read_plan(text);
+        let job = &plan.backups()[0];
+        let own = [(job.to()[0].name().clone(), Own::from_iter([series]))].into();
+        for (known, records) in [(Known { own, ..Known::default() }, 1), (Known::default(), VOTES)] {
+            let before = store.requests.load(Ordering::SeqCst);
+            let facts = survey::backup(job, installation(job), &stores, &known, &means).await.unwrap();
+            let reached = facts.destinations[0].reached.as_ref().unwrap();
+            assert_eq!(reached.names.all(), ids);
+            let newest = |(set, digest)| Predecessor { set, digest, series: Some(series) };
+            assert_eq!(reached.newest_record, world.newest.map(newest));
+            let (runs, folders_and_manifests) = (2, 1);
+            let requests = store.requests.load(Ordering::SeqCst) - before;
+            assert_eq!(requests, runs + folders_and_manifests + records + left);
+            let found = reached.remains.iter().map(|remains| (remains.set, remains.database, remains.files.len()));
+            let unsealed = ids.iter().rev().skip(1).flat_map(|set| World::databases().map(|database| (*set, database)));
+            let expected = unsealed.take(left).map(|(set, database)| (set, database, FILES.len()));
+            assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        }
     }
 }
 

@@ -51,7 +51,26 @@ impl World {
     }
 
     async fn with(text: &str) -> Self {
+        Self::of(Site::with(minimal()), text).await
+    }
+
+    /// A bucket where a run over one database was cut off: after its tables, the largest of which is worth taking over.
+    async fn after_a_cut_run() -> Self {
         let site = Site::with(minimal());
+        let large = "CREATE TABLE large AS SELECT md5(i::VARCHAR) AS text FROM range(10000) r(i); CHECKPOINT;";
+        duckdb::Connection::open(site.path("data/hitkeep.db")).unwrap().execute_batch(large).unwrap();
+        let bucket = "url = \"s3://bucket\"\nregion = \"eu-central-1\"";
+        let text = PLAN.replace("url = \"backups\"", bucket).replace("prefix =", "databases = [\"shared\"]\nprefix =");
+        let mut world = Self::of(site, &text).await;
+        let store = world.store().await;
+        let cut = Fault { call: 5 + 1 + 5 + 1, after_effect: false, for_good: true };
+        let record = world.back_up(&(Arc::new(Faulty::new(Arc::clone(&store), Some(cut))) as Arc<dyn Store>)).await;
+        assert_eq!(record.status, Status::Failed, "{record:?}");
+        world.good = objects(&store).await;
+        world
+    }
+
+    async fn of(site: Site, text: &str) -> Self {
         fs::create_dir(site.path("staging")).unwrap();
         let plan = site.read_plan(text);
         let mut world = Self { site, plan, good: Objects::new() };
@@ -236,6 +255,25 @@ impl World {
         }
         unreachable!("a run of endless calls")
     }
+
+    /// Fails each call in turn, and the next one: the deletes that follow a failure fail as well, and what cannot be taken
+    /// away must go on looking unfinished.
+    async fn fail_two_calls(&self, calls: u64) {
+        for call in 7..=calls {
+            let store = self.store().await;
+            let once =
+                |inner, call| Arc::new(Faulty::new(inner, Some(Fault { call, after_effect: false, for_good: false })));
+            // The inner store does not see the call that fails outside, so this is the next one.
+            let faulty: Arc<dyn Store> = once(once(Arc::clone(&store), call), call);
+            let about = format!("calls {call} and {}", call + 1);
+            let record = self.back_up(&faulty).await;
+            let catalogue = self.inspect(&store, &about).await;
+            if record.status == Status::Complete {
+                assert_eq!(catalogue.find(record.snapshot).map(|set| &set.state), Some(&State::Complete), "{about}");
+            }
+            self.heal(&store, &about).await;
+        }
+    }
 }
 
 async fn objects(store: &Arc<dyn Store>) -> Objects {
@@ -274,24 +312,26 @@ async fn a_store_that_is_gone_after_one_more_deed() {
 /// The calls of a run that wants the shared database only.
 const CALLS_OF_ONE: u64 = 5 + 1 + 3 * 6 + 1 + 2;
 
-/// The deletes that follow a failure fail as well: what cannot be taken away must go on looking unfinished.
+/// The calls of such a run after one that was cut off: it also lists what that has left, and has one more file, which is asked
+/// for, read through and copied.
+const CALLS_AFTER_A_CUT_RUN: u64 = CALLS_OF_ONE + 1 + 3 + 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_fails_while_a_file_is_taken_over() {
+    let world = World::after_a_cut_run().await;
+    let record = world.back_up(&world.store().await).await;
+    let taken = record.snapshots[0].taken_over.as_ref().unwrap();
+    assert_eq!((record.status, taken.files, taken.sets.len()), (Status::Complete, 1, 1), "{record:?}");
+    for (after_effect, for_good) in [(false, false), (true, false), (false, true), (true, true)] {
+        let calls = world.fail_each_call(after_effect, for_good).await;
+        assert_eq!(calls, CALLS_AFTER_A_CUT_RUN + 1, "after its effect: {after_effect}, for good: {for_good}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_fails_and_then_the_cleaning() {
-    let world = World::of_one_database().await;
-    for call in 7..=CALLS_OF_ONE {
-        let store = world.store().await;
-        let once =
-            |inner, call| Arc::new(Faulty::new(inner, Some(Fault { call, after_effect: false, for_good: false })));
-        // The inner store does not see the call that fails outside, so this is the next one.
-        let faulty: Arc<dyn Store> = once(once(Arc::clone(&store), call), call);
-        let about = format!("calls {call} and {}", call + 1);
-        let record = world.back_up(&faulty).await;
-        let catalogue = world.inspect(&store, &about).await;
-        if record.status == Status::Complete {
-            assert_eq!(catalogue.find(record.snapshot).map(|set| &set.state), Some(&State::Complete), "{about}");
-        }
-        world.heal(&store, &about).await;
-    }
+    World::of_one_database().await.fail_two_calls(CALLS_OF_ONE).await;
+    World::after_a_cut_run().await.fail_two_calls(CALLS_AFTER_A_CUT_RUN).await;
 }
 
 /// Gives the word to stop when it hears its number of steps.

@@ -186,7 +186,7 @@ fn without_conditions(held: &'static str, seconds: u64) -> Faults {
 }
 
 /// Waits until the proxy has a write that it holds.
-fn wait_until_held(proxy: &Proxy) {
+pub(crate) fn wait_until_held(proxy: &Proxy) {
     while proxy.counts().held == 0 {
         std::thread::sleep(Duration::from_millis(20));
     }

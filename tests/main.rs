@@ -36,6 +36,7 @@ mod prunes;
 mod readme;
 mod redact;
 mod restores;
+mod resumed;
 mod retention;
 mod running;
 mod runs;

@@ -1,5 +1,7 @@
 //! The run record: every snapshot of a set, written last. It is the commit marker: without it the set does not exist.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -176,6 +178,21 @@ pub struct SnapshotRecord {
     /// How the copy came about, where the state was taken live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveRecord>,
+    /// What of its files was not sent, where a run that was never sealed had left it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOver>,
+}
+
+/// What the server copied from what runs had left that were never sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TakenOver {
+    /// How many files.
+    pub files: u64,
+    /// The sum of their sizes, in bytes.
+    pub bytes: u64,
+    /// The sets that those runs did not come to seal, oldest first.
+    #[schemars(with = "Vec<String>")]
+    pub sets: BTreeSet<SnapshotId>,
 }
 
 /// What was verified of a set before it was sealed.
@@ -273,6 +290,12 @@ impl RunRecord {
     pub fn bytes(&self) -> u64 {
         let snapshots: u64 = self.snapshots.iter().map(|snapshot| snapshot.bytes).sum();
         snapshots + self.archive.as_ref().map_or(0, ArchiveRecord::bytes)
+    }
+
+    /// Returns the sum of the sizes of the files that were taken over and not sent, in bytes.
+    #[must_use]
+    pub fn bytes_taken_over(&self) -> u64 {
+        self.snapshots.iter().filter_map(|snapshot| snapshot.taken_over.as_ref()).map(|taken| taken.bytes).sum()
     }
 
     /// Tells whether a signal stopped the run: the exit code is that of a shell then, 128 and the number of SIGINT or SIGTERM.

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::capture::{Captures, Reading};
+use super::files::Storing;
 use super::series::{Heading, Note, blank};
+use super::takeover::Takeover;
 use super::{Cause, Failure, Gauge, Outside, exit, files, looking_at, make_private_folder};
 use crate::duck::archive::{self, Cut, Outcome, Wanted};
 use crate::duck::{Database, DuckError};
@@ -311,10 +313,12 @@ impl Walk<'_> {
         let size = |name: &String| std::fs::metadata(path(name)).map_or(0, |about| about.len());
         let from = |name: &str| Body::File(path(name));
         let total = Bytes(names.iter().map(size).sum());
-        let own = Mutex::default();
+        let (own, takeover) = (Mutex::default(), Takeover::of(&action.remains));
         let put = async {
             let store = self.outside.store(&action.destination)?;
-            let stored = files::put_each(store, &names, files::ABREAST, from, &action.prefix, &gauge, &own).await?;
+            let (prefix, takeover, gauge, own) = (&action.prefix, &takeover, &gauge, &own);
+            let storing = Storing { store, from, prefix, takeover, gauge, own };
+            let stored = storing.put_each(&names, files::ABREAST).await?;
             let result = format!("{}, {total}", counted(stored.len(), "file"));
             Ok((stored, result))
         };

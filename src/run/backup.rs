@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::capture::{Captures, Reading, Taken};
+use super::files::Storing;
 use super::series::{Heading, Note, blank};
+use super::takeover::{self, Takeover};
 use super::{Cause, Failure, Gauge, Outside, adopt, exit, files, looking_at, make_private_folder};
 use crate::duck::export::{self, Exported};
 use crate::duck::{Database, compare};
@@ -18,6 +20,7 @@ use crate::name::{DatabaseId, Key, Name, RunId, SnapshotId};
 use crate::plan::{Destination, Job};
 use crate::record::{
     ContentRecord, FORMAT, Failed, FileRecord, Kind, Manifest, RunRecord, SnapshotRecord, Status, TableRecord,
+    TakenOver,
 };
 use crate::store::Body;
 use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Series, Take, Task, There};
@@ -58,13 +61,17 @@ fn result(work: &BackupWork, records: &[RunRecord]) -> String {
     let at = |record: &RunRecord| match record.status {
         Status::Skipped => format!("set {} at `{}` is there already", work.snapshot, record.destination),
         status => format!(
-            "set {} at `{}` is {status}: {} of {}, {} rows, {}",
+            "set {} at `{}` is {status}: {} of {}, {} rows, {}{}",
             work.snapshot,
             record.destination,
             record.captured.len(),
             counted(record.expected.len(), "database"),
             Grouped(record.rows()),
             Bytes(record.bytes()),
+            match record.bytes_taken_over() {
+                0 => String::new(),
+                bytes => format!(", {} of it taken over", Bytes(bytes)),
+            },
         ),
     };
     records.iter().map(at).collect::<Vec<_>>().join("; ")
@@ -273,13 +280,18 @@ impl Walk<'_> {
         exported: &Exported,
         written: &mut Vec<Key>,
     ) -> Result<SnapshotRecord, Failure> {
-        let stored = self.put(delivery, written).await?;
+        let (stored, taken_over) = self.put(delivery, written).await?;
         self.check(delivery, &stored).await?;
         let manifest = self.manifest(&chain.take, taken, exported, stored);
-        self.describe(delivery, &manifest, written).await
+        let snapshot = self.describe(delivery, &manifest, written).await?;
+        Ok(SnapshotRecord { taken_over, ..snapshot })
     }
 
-    async fn put(&self, delivery: &Delivery, written: &mut Vec<Key>) -> Result<Vec<FileRecord>, Failure> {
+    async fn put(
+        &self,
+        delivery: &Delivery,
+        written: &mut Vec<Key>,
+    ) -> Result<(Vec<FileRecord>, Option<TakenOver>), Failure> {
         let (gauge, action) = (Gauge::default(), &delivery.put.action);
         let fail = |cause| Failure { task: action.to_string(), cause };
         let names = files::names_in_order(&action.from, action.names.as_ref()).map_err(fail)?;
@@ -287,12 +299,15 @@ impl Walk<'_> {
         let total = Bytes(names.iter().map(size).sum());
         let as_body = if action.is_last { Body::Spare } else { Body::File };
         let from = |name: &str| as_body(action.from.join(name));
-        let own = Mutex::default();
+        let (own, takeover) = (Mutex::default(), Takeover::of(&action.remains));
         let put = async {
             let store = self.outside.store(&action.destination)?;
-            let stored = files::put(store, from, &names, &action.prefix, &gauge, &own).await?;
-            let result = format!("{}, {total}", counted(stored.len(), "file"));
-            Ok((stored, result))
+            let (prefix, takeover, gauge, own) = (&action.prefix, &takeover, &gauge, &own);
+            let stored = Storing { store, from, prefix, takeover, gauge, own }.put(&names).await?;
+            let taken = takeover.taken();
+            let said = taken.as_ref().map(takeover::said).unwrap_or_default();
+            let result = format!("{}, {total}{said}", counted(stored.len(), "file"));
+            Ok(((stored, taken), result))
         };
         let put = self.outside.perform(&delivery.put, Some(total), &gauge, put).await;
         written.append(&mut own.into_inner().unwrap_or_else(PoisonError::into_inner));
@@ -330,6 +345,7 @@ impl Walk<'_> {
             captured_at: Some(manifest.captured_at),
             capture: Some(manifest.capture),
             live: manifest.live.clone(),
+            taken_over: None,
         };
         let put = async {
             self.outside.put_own(&action.destination, &action.key, bytes, &gauge, written).await?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
 
+use super::takeover::Takeover;
 use super::{Cause, Gauge};
 use crate::hitkeep;
 use crate::name::{Key, Prefix};
@@ -33,47 +34,49 @@ pub(super) fn names_in_order(folder: &Path, known: Option<&BTreeSet<String>>) ->
     Ok(names)
 }
 
-/// Stores files under these names, each from what `from` gives for it, and returns what was measured of each on the way.
-///
-/// `own` gets the keys that were stored or may have been, data before scripts, as far as no other had taken them.
-pub(super) async fn put(
-    store: &Arc<dyn Store>,
-    from: impl Fn(&str) -> Body,
-    names: &[String],
-    prefix: &Prefix,
-    gauge: &Gauge,
-    own: &Mutex<Vec<Key>>,
-) -> Result<Vec<FileRecord>, Cause> {
-    let is_data = |name: &&String| ![hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE].contains(&name.as_str());
-    let count = names.iter().take_while(is_data).count();
-    let (data, scripts) = names.split_at(count);
-    let mut stored = put_each(store, data, ABREAST, &from, prefix, gauge, own).await?;
-    stored.extend(put_each(store, scripts, 1, &from, prefix, gauge, own).await?);
-    Ok(stored)
+/// Files on their way into a store.
+pub(super) struct Storing<'s, F> {
+    pub(super) store: &'s Arc<dyn Store>,
+    /// Returns what is stored under a name.
+    pub(super) from: F,
+    pub(super) prefix: &'s Prefix,
+    /// What need not be sent.
+    pub(super) takeover: &'s Takeover<'s>,
+    pub(super) gauge: &'s Gauge,
+    /// Gets the keys that were stored or may have been, data before scripts, as far as no other had taken them.
+    pub(super) own: &'s Mutex<Vec<Key>>,
 }
 
-/// Stores files in any order; otherwise like [`put`].
-pub(super) async fn put_each(
-    store: &Arc<dyn Store>,
-    names: &[String],
-    abreast: usize,
-    from: impl Fn(&str) -> Body,
-    prefix: &Prefix,
-    gauge: &Gauge,
-    own: &Mutex<Vec<Key>>,
-) -> Result<Vec<FileRecord>, Cause> {
-    let put = |name: &String| {
-        let (body, key) = (from(name), key(prefix, name));
-        async move {
-            let key = key?;
-            let put = store.put(&key, body, Mode::Create, &gauge.meter).await;
-            if !matches!(put, Err(StoreError::Exists { .. })) {
-                own.lock().unwrap_or_else(PoisonError::into_inner).push(key);
-            }
-            put
+impl<F: Fn(&str) -> Body> Storing<'_, F> {
+    /// Stores files under these names, and returns what was measured of each on the way.
+    pub(super) async fn put(&self, names: &[String]) -> Result<Vec<FileRecord>, Cause> {
+        let is_data = |name: &&String| ![hitkeep::SCHEMA_FILE, hitkeep::LOAD_FILE].contains(&name.as_str());
+        let count = names.iter().take_while(is_data).count();
+        let (data, scripts) = names.split_at(count);
+        let mut stored = self.put_each(data, ABREAST).await?;
+        stored.extend(self.put_each(scripts, 1).await?);
+        Ok(stored)
+    }
+
+    /// Stores files in any order, up to `abreast` at a time; otherwise like [`Storing::put`].
+    pub(super) async fn put_each(&self, names: &[String], abreast: usize) -> Result<Vec<FileRecord>, Cause> {
+        each(names, abreast, self.gauge, |name| self.put_one(name, (self.from)(name))).await
+    }
+
+    async fn put_one(&self, name: &str, body: Body) -> Result<Moved, StoreError> {
+        let key = key(self.prefix, name)?;
+        let note = || self.own.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+        if let Body::File(file) | Body::Spare(file) = &body
+            && let Some(moved) = self.takeover.take(&**self.store, (file, name), &key, self.gauge, note).await
+        {
+            return Ok(moved);
         }
-    };
-    each(names, abreast, gauge, put).await
+        let put = self.store.put(&key, body, Mode::Create, &self.gauge.meter).await;
+        if !matches!(put, Err(StoreError::Exists { .. })) {
+            note();
+        }
+        put
+    }
 }
 
 /// Proves that the store holds what went in: by its own checksum where it attests to one, else by reading back.

@@ -29,6 +29,7 @@ pub async fn check(store: Arc<dyn Store>, scratch: &Path, creation: Creation) {
     what_is_put_comes_back(&*store, scratch).await;
     what_is_spare_is_put_like_anything_else(&*store, scratch).await;
     a_taken_key_is_not_created_again(&*store).await;
+    a_copy_is_an_object_of_its_own(&*store, scratch).await;
     one_of_many_creators_wins(&store, creation).await;
     what_is_missing_is_said(&*store, scratch).await;
     a_listing_is_whole_and_ends_at_segments(&*store).await;
@@ -118,6 +119,35 @@ async fn a_taken_key_is_not_created_again(store: &dyn Store) {
     assert_eq!(store.read(&key("taken"), Part::Whole).await.unwrap(), b"first", "the first stays");
     put(store, "taken", b"third", Mode::Replace).await.unwrap();
     assert_eq!(store.read(&key("taken"), Part::Whole).await.unwrap(), b"third", "replaced when asked to");
+}
+
+async fn a_copy_is_an_object_of_its_own(store: &dyn Store, scratch: &Path) {
+    let copy = async |from: &str, to: &str, bytes: usize, meter: &Meter| {
+        store.copy(&key(from), &key(to), bytes as u64, meter).await
+    };
+    let large = b"large".repeat(3_000_000);
+    for (name, content) in [("empty", &b""[..]), ("a b+c%20/ü&?/日本", b"odd name"), ("large", &large)] {
+        let (from, to) = (format!("copied/from/{name}"), format!("copied/to/{name}"));
+        let file = scratch.join("copied");
+        std::fs::write(&file, content).unwrap();
+        store.put(&key(&from), Body::File(file), Mode::Create, &Meter::default()).await.unwrap();
+        let meter = Meter::default();
+        copy(&from, &to, content.len(), &meter).await.unwrap();
+        assert_eq!(meter.moved().0, content.len() as u64, "{name}: counted");
+        let taken = copy(&from, &to, content.len(), &Meter::default()).await;
+        assert!(matches!(taken, Err(StoreError::Exists { .. })), "{name}: copied twice: {taken:?}");
+        store.delete(&key(&from)).await.unwrap();
+        let kept = store.digest(&key(&to), &Meter::default()).await.unwrap();
+        assert_eq!(kept, super::Moved::of(content), "{name}: it outlives what it was made of");
+        let missing = copy(&from, "copied/never", content.len(), &Meter::default()).await;
+        assert!(matches!(missing, Err(StoreError::Missing { .. })), "{name}: {missing:?}");
+    }
+    let meter = Meter::default();
+    meter.stop();
+    let stopped = copy("copied/to/large", "copied/never", large.len(), &meter).await;
+    assert!(matches!(stopped, Err(StoreError::Stopped { .. })), "{stopped:?}");
+    let there = store.list(&"copied".parse().unwrap()).await.unwrap();
+    assert_eq!(there.len(), 3, "what was not copied is not there: {there:?}");
 }
 
 async fn one_of_many_creators_wins(store: &Arc<dyn Store>, creation: Creation) {

@@ -73,6 +73,10 @@ impl Store for Faulty {
         self.call("create", key.as_str(), self.inner.put(key, body, mode, meter)).await
     }
 
+    async fn copy(&self, from: &Key, to: &Key, bytes: u64, meter: &Meter) -> Result<(), StoreError> {
+        self.call("copy", from.as_str(), self.inner.copy(from, to, bytes, meter)).await
+    }
+
     async fn get(&self, key: &Key, into: PathBuf, meter: &Meter) -> Result<Moved, StoreError> {
         self.call("fetch", key.as_str(), self.inner.get(key, into, meter)).await
     }

@@ -62,6 +62,10 @@ impl Store for Local {
         blocking(move || put(&target, &body, mode, &meter)).await
     }
 
+    async fn copy(&self, from: &Key, to: &Key, _bytes: u64, meter: &Meter) -> Result<(), StoreError> {
+        self.put(to, Body::File(self.path(from)), Mode::Create, meter).await.map(drop)
+    }
+
     async fn get(&self, key: &Key, into: PathBuf, meter: &Meter) -> Result<Moved, StoreError> {
         let (path, meter) = (self.path(key), meter.clone());
         blocking(move || {

@@ -10,6 +10,7 @@
 
 mod buffers;
 mod client;
+mod copy;
 mod download;
 mod examine;
 mod kept;
@@ -107,6 +108,10 @@ impl Store for S3 {
 
     async fn put(&self, key: &Key, body: Body, mode: Mode, meter: &Meter) -> Result<Moved, StoreError> {
         Box::pin(self.opened().await?.upload(key, body, mode, meter)).await
+    }
+
+    async fn copy(&self, from: &Key, to: &Key, bytes: u64, meter: &Meter) -> Result<(), StoreError> {
+        Box::pin(self.opened().await?.copy(from, to, bytes, meter)).await
     }
 
     async fn get(&self, key: &Key, into: PathBuf, meter: &Meter) -> Result<Moved, StoreError> {

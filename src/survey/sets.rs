@@ -16,7 +16,7 @@ use crate::measure::Sha256;
 use crate::name::{DatabaseId, Key, Name, Prefix, RunId, SnapshotId};
 use crate::record::{self, Catalogue, Doubt, FoundRecord, Held, Names, RunRecord, Set, Status};
 use crate::store::{Part, Store, StoreError};
-use crate::work::{At, Before, Predecessor};
+use crate::work::{At, Before, Predecessor, Remains};
 
 /// How many sealed sets before the one that is asked for may be older than what else is seen: with the manifests beside
 /// the folders, what a bucket lists in one request.
@@ -27,6 +27,10 @@ const WITNESSES: usize = 24;
 
 /// How many of the newest records say to which series a place belongs, where nobody remembers.
 const VOTES: usize = 3;
+
+/// How many of the newest runs that were never sealed are looked at for what they have left: each may have been killed at
+/// another point.
+const UNSEALED: usize = 4;
 
 /// How many sets are looked at at the same time, and how many databases of each.
 const ABREAST: usize = 8;
@@ -99,6 +103,26 @@ pub(super) async fn predecessors(
     let before = |record: &RunRecord| Before { set: record.snapshot, rows: record.rows(), bytes: record.bytes() };
     let newest_complete = series.iter().find(|(record, _)| is_complete(record)).map(|(record, _)| before(record));
     Ok(Predecessors { names, newest_record: series.first().map(predecessor), newest_complete })
+}
+
+/// Returns what the newest runs that were never sealed have left of some databases, the newest first: a listing of one
+/// folder for each run and database.
+pub(super) async fn remains(
+    store: &dyn Store,
+    prefix: &Prefix,
+    names: &Names,
+    databases: &[DatabaseId],
+) -> Result<Vec<Remains>, StoreError> {
+    let unsealed = names.announced.iter().rev().filter(|id| !names.sealed.contains(*id)).take(UNSEALED);
+    let folders = unsealed.flat_map(|set| databases.iter().map(|database| (*set, *database)));
+    let list = async |(set, database)| {
+        let prefix = prefix.join(&hitkeep::snapshot_folder(database, set));
+        let listed = store.list(&prefix).await?;
+        let files = listed.iter().filter_map(|(key, bytes)| Some((prefix.strip(key)?.to_owned(), *bytes))).collect();
+        Ok(Remains { set, database, prefix, files })
+    };
+    let remains: Vec<Remains> = stream::iter(folders).map(list).buffered(ABREAST).try_collect().await?;
+    Ok(remains.into_iter().filter(|remains| !remains.files.is_empty()).collect())
 }
 
 /// Returns the newest run record of a job's series that can be understood and `counts`.

@@ -63,7 +63,9 @@ pub async fn adopt(
     means: &Means<'_>,
 ) -> Result<AdoptFacts, SurveyError> {
     let set = finished_set(snapshots.folder(), means).await?;
-    let mut destinations = means.unless_stopped(destinations(job, stores, known)).await?;
+    let wanted: Vec<DatabaseId> =
+        set.databases.iter().map(|held| held.id).filter(|id| job.databases().includes(*id)).collect();
+    let mut destinations = means.unless_stopped(destinations(job, stores, &wanted, known)).await?;
     let mut there = BTreeMap::new();
     for (fact, store) in destinations.iter_mut().zip(stores) {
         match means.unless_stopped(held_already(store.as_ref(), fact, set.id, known)).await? {

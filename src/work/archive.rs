@@ -295,6 +295,7 @@ fn chain(
             database: database.id,
             from: into.to_owned(),
             names: None,
+            remains: Vec::new(),
             is_last: false,
             destination: destination(),
             prefix: prefix.clone(),

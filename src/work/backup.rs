@@ -10,7 +10,9 @@ use super::adopt::Adopt;
 use super::capture::{Origin, captures, copy_path};
 use super::facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Predecessor};
 use super::room::check_staged_and_stored;
-use super::{Announce, Capture, Check, Clear, Describe, Export, Numbering, Prepare, Put, Refusal, Room, Seal, Task};
+use super::{
+    Announce, Capture, Check, Clear, Describe, Export, Numbering, Prepare, Put, Refusal, Room, Seal, Task, remains,
+};
 use crate::event::TaskId;
 use crate::hitkeep::{self, Tenant};
 use crate::measure::{Bytes, Free, Share, counted};
@@ -371,10 +373,12 @@ pub(super) fn delivery(
     let prefix = fact.place.prefix.join(&folder);
     let at = fact.place.locate(folder.as_str());
     let destination = || fact.name.clone();
+    let remains = fact.reached.as_ref().map_or(&[][..], |reached| &reached.remains);
     let put = Put {
         database,
         from: from.to_owned(),
         names: names.cloned(),
+        remains: remains::of_use(remains, database, snapshot),
         is_last: false,
         destination: destination(),
         prefix: prefix.clone(),
@@ -451,6 +455,12 @@ impl fmt::Display for BackupWork {
                 f,
                 "      staging  {copies} for the copies, until each is exported, and up to {export} for an export"
             )?;
+        }
+        for series in &self.series {
+            let destination = &series.seal.action.destination;
+            let puts = self.chains.iter().flat_map(|chain| &chain.deliveries).map(|delivery| &delivery.put.action);
+            let puts = puts.filter(|put| put.destination == *destination);
+            remains::write_summary(f, destination, puts.flat_map(|put| &put.remains))?;
         }
         for There { destination, at, is_partial } in &self.there {
             let state = if *is_partial { ", as a partial one" } else { "" };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::Remains;
 use crate::hitkeep::{Site, Tenant};
 use crate::measure::{Bytes, Free, Grouped, Sha256, Share};
 use crate::name::{DatabaseId, Key, Name, Prefix, RunId, SnapshotId, TenantId};
@@ -125,6 +126,9 @@ pub struct Reached {
     pub newest_record: Option<Predecessor>,
     /// The newest set whose run was complete.
     pub newest_complete: Option<Before>,
+    /// What the newest runs that were never sealed have left of the databases, the newest first; nothing where taking it over
+    /// would save nothing.
+    pub remains: Vec<Remains>,
     /// What more fits, where there is such a limit.
     pub free: Option<Free>,
 }

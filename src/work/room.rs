@@ -144,7 +144,8 @@ mod tests {
 
     fn destination(name: &'static str, free: Option<(u64, u64)>) -> DestinationFact {
         let free = free.map(|(file_system, bytes)| Free { bytes: Bytes(bytes), file_system });
-        let reached = Reached { names: Names::default(), newest_record: None, newest_complete: None, free };
+        let reached =
+            Reached { names: Names::default(), newest_record: None, newest_complete: None, free, remains: Vec::new() };
         let place = Place { prefix: Prefix::default(), at: String::new() };
         DestinationFact { name: Name::of(name), place, reached: Ok(reached) }
     }

@@ -121,7 +121,7 @@ impl Opened {
     async fn put_in_parts(&self, key: &Key, source: Source, mode: Mode, meter: &Meter) -> Result<Moved, StoreError> {
         if mode == Mode::Create && self.head(key).await?.is_some() {
             // Perhaps an earlier run got this far: then there is nothing left to be sent.
-            let moved = source.measure().await?;
+            let moved = Moved::of_file(&source.path).await?;
             return self.taken(key, moved).await;
         }
         let stored = self.put_in_parts_once(key, source.clone(), mode, meter).await;
@@ -469,22 +469,6 @@ impl Source {
             let crc64nvme = Crc64::of(&buffer);
             let sha256 = is_signed.then(|| Sha256::of(&buffer));
             Ok((ReadPart { bytes: Bytes::from_owner(buffer), crc64nvme, sha256 }, tally))
-        })
-        .await
-    }
-
-    /// Reads the whole file for nothing but its measure.
-    async fn measure(self) -> Result<Moved, StoreError> {
-        blocking(move || {
-            let mut tally = Tally::default();
-            let mut chunk = vec![0; 1 << 20];
-            let mut reader = &*self.file;
-            loop {
-                match std::io::Read::read(&mut reader, &mut chunk).map_err(failed("read", &self.path))? {
-                    0 => return Ok(tally.into()),
-                    count => tally.add(&chunk[..count]),
-                }
-            }
         })
         .await
     }
