@@ -252,6 +252,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     }
     error::choose(if arguments.verb.speaks_json() { error::Form::Json } else { arguments.voice.log });
+    memory::give_back_unused();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return CliError::Runtime(error).tell(),

@@ -71,6 +71,32 @@ pub struct Session {
     number: usize,
 }
 
+/// A share of an engine's memory.
+#[derive(Debug)]
+struct Share<'s> {
+    session: &'s Session,
+    /// How much the engine may use meanwhile.
+    memory: Bytes,
+    _taken: Taken<'s>,
+}
+
+impl Share<'_> {
+    /// Returns what to take instead where this was not enough, if there may be more.
+    fn more(&self) -> Option<u64> {
+        (self.memory < self.session.room.most()).then_some(self.memory.0 / 4 * 5)
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        if self.memory > self.session.memory() {
+            // Where the engine cannot do with less yet, it keeps what it may have at most.
+            drop(self.session.limit(self.session.memory()));
+            drop(self.session.run("using all threads", "RESET GLOBAL threads"));
+        }
+    }
+}
+
 /// What interrupts each connection of an engine.
 #[derive(Clone, Default)]
 struct Interrupters(Arc<Mutex<Vec<Arc<InterruptHandle>>>>);
@@ -132,6 +158,13 @@ pub enum DuckError {
     },
 }
 
+impl DuckError {
+    /// Tells whether it is for want of memory.
+    fn is_lack_of_memory(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.starts_with("Out of Memory"))
+    }
+}
+
 impl From<CaptureError> for DuckError {
     fn from(error: CaptureError) -> Self {
         match error {
@@ -154,6 +187,7 @@ impl Session {
                 .with("autoinstall_known_extensions", "false")?
                 .with("allow_community_extensions", "false")?
                 .with("preserve_insertion_order", "false")?
+                .with("allocator_flush_threshold", "16MiB")?
                 .with("temp_directory", limits.spill.to_string_lossy())?
                 .max_memory(&format!("{}B", limits.memory.0))?;
             Connection::open_in_memory_with_flags(config)
@@ -188,13 +222,6 @@ impl Session {
         self.room.memory()
     }
 
-    /// Lets the engine use `memory`, or as much of that as it ever may, unless it uses more already.
-    fn enlarge(&self, memory: Bytes) -> Result<(), DuckError> {
-        self.room.enlarge(memory, |memory| {
-            self.run("taking more memory", &format!("SET GLOBAL memory_limit = '{}B'", memory.0))
-        })
-    }
-
     /// Returns how much of it is for this connection while others work too.
     fn share(&self) -> Bytes {
         Bytes(self.memory().0 / self.abreast as u64)
@@ -203,6 +230,23 @@ impl Session {
     /// Waits until others have left `bytes` of the memory, and takes them until what is returned is dropped.
     fn take(&self, bytes: u64) -> Taken<'_> {
         self.room.take(bytes)
+    }
+
+    /// Does the same. Who wants more than there are works alone, and the engine may use more for that time, as far as its
+    /// limits allow it.
+    fn take_more(&self, bytes: u64) -> Result<Share<'_>, DuckError> {
+        let taken = self.take(bytes);
+        let enlarged = self.room.enlarged(bytes).filter(|_| taken.is_all());
+        if let Some(memory) = enlarged {
+            // Each thread holds memory of its own.
+            self.limit(memory)?;
+            self.run("using one thread", "SET GLOBAL threads = 1")?;
+        }
+        Ok(Share { session: self, memory: enlarged.unwrap_or(self.memory()), _taken: taken })
+    }
+
+    fn limit(&self, memory: Bytes) -> Result<(), DuckError> {
+        self.run("setting the limit of memory", &format!("SET GLOBAL memory_limit = '{}B'", memory.0))
     }
 
     /// Attaches a database under `alias`.

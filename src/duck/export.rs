@@ -84,7 +84,8 @@ fn write_files(session: &Session, into: &Path, codec: Codec) -> Result<(), DuckE
         Codec::Snappy => "snappy",
     };
     let folder = quoted(into)?;
-    session.run("exporting", &format!("EXPORT DATABASE {ALIAS} TO {folder} (FORMAT parquet, COMPRESSION {codec})"))
+    // The same rows make the same files: what a killed run has stored need not be stored again.
+    session.run("exporting", &format!("SET preserve_insertion_order = true; EXPORT DATABASE {ALIAS} TO {folder} (FORMAT parquet, COMPRESSION {codec})"))
 }
 
 pub(super) fn read_script(folder: &Path, name: &str) -> Result<String, DuckError> {

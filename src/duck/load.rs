@@ -6,16 +6,19 @@
 //! the table's constraints is the last one. The file has the storage format of DuckDB 1.4, which every DuckDB of HitKeep
 //! opens, and which takes a third less time to write than that of 1.0.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+mod order;
+
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use super::export::{Table, count_rows, read_script};
-use super::script::{self, Copy, Keyless};
+use super::script::{self, Copy};
 use super::{DuckError, Session, quoted};
 use crate::hitkeep;
 use crate::measure::Bytes;
+pub(super) use order::memory_to_index;
+use order::{Order, TableName};
 
 const ALIAS: &str = "hitkeep_plan_restored";
 
@@ -38,12 +41,15 @@ const MEMORY_PER_KEYED_GROUP: u64 = 64 << 20;
 /// The same for a table without one. Measured: a million rows at once do not need 128 MiB.
 const MEMORY_PER_GROUP: u64 = 16 << 20;
 
+/// How many rows of a long table are looked at to see in whose order they lie.
+const SAMPLE: u64 = 100_000;
+
+/// Which part of a table lies between two rows that are far apart.
+const FAR: u64 = 20;
+
 /// How the new file is attached. It has no write-ahead log: one that is not finished is thrown away, and each index would
 /// be written twice.
 const NEW_FILE: &str = "STORAGE_VERSION 'v1.4.0', RECOVERY_MODE 'no_wal_writes'";
-
-/// How much memory building an index takes for each row, in bytes, measured with keys of two columns.
-const MEMORY_PER_INDEXED_ROW: u64 = 100;
 
 /// How far a load is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +83,7 @@ pub fn load(session: &Session, from: &Path, into: &Path, tell: &dyn Fn(Step<'_>)
     let copies: Vec<Copy<'_>> =
         script::statements(&load_script).into_iter().map(read_copy).collect::<Result<_, _>>()?;
     let rows: Vec<u64> = copies.iter().map(|copy| row_count(session, from, copy)).collect::<Result<_, _>>()?;
-    let sizes: Sizes = copies.iter().map(Copy::names).zip(rows.iter().copied()).collect();
-    let statements = script::statements(&schema_script);
-    session.enlarge(needed(&statements, &sizes))?;
-    let order = Order::new(session, &statements, &sizes);
+    let order = in_order(session, from, &script::statements(&schema_script), copies.iter().zip(rows.iter().copied()))?;
 
     let alias = format!("{ALIAS}_{}", session.number);
     session.attach(into, &alias, NEW_FILE)?;
@@ -118,6 +121,22 @@ pub(super) fn read_copy(statement: &str) -> Result<Copy<'_>, DuckError> {
     })
 }
 
+/// Puts the statements of a schema in order, for these tables of so many rows.
+fn in_order<'s, 'c>(
+    session: &Session,
+    from: &Path,
+    statements: &[&'s str],
+    copies: impl Iterator<Item = (&'c Copy<'c>, u64)>,
+) -> Result<Order<'s>, DuckError> {
+    let tables: BTreeMap<TableName, _> = copies.map(|(copy, rows)| (copy.names(), (&copy.file, rows))).collect();
+    let rows = |table: &_| tables.get(table).map_or(0, |(_, rows)| *rows);
+    let is_scattered = |table: &_, keys: &_| match tables.get(table) {
+        Some((file, rows)) => is_scattered(session, &quoted(&from.join(file))?, *rows, keys),
+        None => Ok(false),
+    };
+    Order::new(session.memory(), statements, rows, is_scattered)
+}
+
 /// Runs definitions in any order that works: each round tries what is left, until nothing is or nothing moves. Returns
 /// the views that are left then; anything else that is left is an error.
 fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, DuckError> {
@@ -142,83 +161,6 @@ fn define(session: &Session, mut waiting: Vec<&str>) -> Result<Vec<String>, Duck
             Some((_, error)) => Err(error),
             None => Ok(views.into_iter().map(|(_, error)| error.to_string()).collect()),
         };
-    }
-}
-
-/// The rows of each table, by its schema and name.
-type Sizes = BTreeMap<(Option<String>, String), u64>;
-
-/// Returns how much memory it takes to build the largest of the indexes at once.
-fn needed(statements: &[&str], sizes: &Sizes) -> Bytes {
-    let indexed =
-        statements.iter().filter(|statement| script::creates_index(statement)).map(|one| script::indexed_table(one));
-    let rows = indexed.filter_map(|table| sizes.get(&table)).max().copied().unwrap_or(0);
-    memory_to_index(rows)
-}
-
-/// Returns how much memory it takes to bring so many rows into an index.
-pub(super) fn memory_to_index(rows: u64) -> Bytes {
-    Bytes(MEMORY_PER_KEYED_GROUP + rows.saturating_mul(MEMORY_PER_INDEXED_ROW))
-}
-
-/// What is defined when.
-struct Order<'s> {
-    /// Everything but indexes, some tables without their keys: before any rows.
-    first: Vec<Cow<'s, str>>,
-    /// The tables that get their keys when their rows are in.
-    keyless: BTreeSet<(Option<String>, String)>,
-    /// The indexes of tables that are too long for building them at once: also before the rows. They are kept up to date
-    /// while the rows come in, which takes longer and needs no more memory than a piece.
-    early: Vec<&'s str>,
-    /// The keys and the other indexes: after the rows.
-    late: Vec<Late<'s>>,
-}
-
-/// A key or an index that is built of the rows that are there.
-struct Late<'s> {
-    statement: Cow<'s, str>,
-    rows: u64,
-}
-
-impl Late<'_> {
-    /// Builds it and writes it to the file: until then it fills memory that nobody else can have.
-    fn build(&self, session: &Session, alias: &str) -> Result<(), DuckError> {
-        let _taken = session.take(self.rows.saturating_mul(MEMORY_PER_INDEXED_ROW));
-        session.run("defining", &self.statement)?;
-        checkpoint(session, "writing an index", alias)
-    }
-}
-
-impl<'s> Order<'s> {
-    fn new(session: &Session, statements: &[&'s str], sizes: &Sizes) -> Self {
-        let room = session.memory().0.saturating_sub(MEMORY_PER_KEYED_GROUP) / MEMORY_PER_INDEXED_ROW;
-        let referred: BTreeSet<String> = statements.iter().copied().flat_map(script::referred_tables).collect();
-        let rows = |table: &_| sizes.get(table).copied().unwrap_or(0);
-        // A key that others refer to cannot come late; for few rows it makes no difference.
-        let waits =
-            |one: &Keyless| (ROW_GROUP + 1..=room).contains(&rows(&one.table)) && !referred.contains(&one.table.1);
-        let (mut order, mut indexes) = (Self::empty(), Vec::new());
-        for &statement in statements {
-            if script::creates_index(statement) {
-                match rows(&script::indexed_table(statement)) {
-                    rows if rows > room => order.early.push(statement),
-                    rows => indexes.push(Late { statement: Cow::Borrowed(statement), rows }),
-                }
-            } else if let Some(Keyless { table, create, add_key }) = script::keyless(statement).filter(waits) {
-                order.first.push(Cow::Owned(create));
-                order.late.push(Late { statement: Cow::Owned(add_key), rows: rows(&table) });
-                order.keyless.insert(table);
-            } else {
-                order.first.push(Cow::Borrowed(statement));
-            }
-        }
-        // The engine changes no table that has an index.
-        order.late.append(&mut indexes);
-        order
-    }
-
-    fn empty() -> Self {
-        Self { first: Vec::new(), keyless: BTreeSet::new(), early: Vec::new(), late: Vec::new() }
     }
 }
 
@@ -295,6 +237,21 @@ fn load_table(session: &Session, source: &Source<'_>, pace: Pace, tell: &dyn Fn(
 fn share(bytes: u64, part: u64, rows: u64) -> u64 {
     let share = u128::from(bytes) * u128::from(part) / u128::from(rows);
     u64::try_from(share).unwrap_or(bytes)
+}
+
+/// Tells whether keys are scattered over the rows of a file, rather than coming in order or in a few orders at once: in a
+/// sample, rows whose keys follow each other lie far apart.
+fn is_scattered(session: &Session, file: &str, rows: u64, keys: &str) -> Result<bool, DuckError> {
+    if hides_row_numbers(session, file)? {
+        return Ok(true);
+    }
+    let (step, far) = (rows.div_ceil(SAMPLE), rows / FAR);
+    let sql = format!(
+        "SELECT coalesce(median(abs(place - place_before)) > {far}, false) FROM (
+             SELECT place, lag(place) OVER (ORDER BY {keys}, place) AS place_before FROM (
+                 SELECT {ROW_NUMBER} AS place, * FROM read_parquet({file}) WHERE {ROW_NUMBER} % {step} = 0))"
+    );
+    session.value("looking at the order of rows", &sql)
 }
 
 /// Tells whether a file has a column of its own by the name of that which numbers its rows: pieces cannot be told apart then.

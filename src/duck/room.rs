@@ -12,21 +12,19 @@ use crate::measure::Bytes;
 /// A margin: three databases that are loaded at the same time in 128 MiB fit without it too, twelve times of twelve.
 const UNRECKONED: u64 = 4;
 
+/// What an engine is given beside the memory that someone has who works alone.
+const BESIDE: u64 = 64 << 20;
+
 /// The memory of an engine.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// How much there may ever be.
-    most: Bytes,
-    now: Mutex<Now>,
-    given_back: Condvar,
-}
-
-/// How much there is.
-#[derive(Debug)]
-struct Now {
+    /// How much there is.
     memory: Bytes,
+    /// How much there may be for a time.
+    most: Bytes,
     /// What nobody has taken of that which is shared out.
-    free: u64,
+    free: Mutex<u64>,
+    given_back: Condvar,
 }
 
 /// Some of it, which is given back when this is dropped.
@@ -38,45 +36,41 @@ pub(super) struct Taken<'r> {
 
 impl Room {
     pub(super) fn new(memory: Bytes, most: Bytes) -> Self {
-        Self { most, now: Mutex::new(Now { memory, free: shared(memory) }), given_back: Condvar::new() }
+        Self { memory, most, free: Mutex::new(shared(memory)), given_back: Condvar::new() }
     }
 
-    /// Returns how much memory the engine may use now.
+    /// Returns how much memory the engine may use.
     pub(super) fn memory(&self) -> Bytes {
-        self.now().memory
+        self.memory
     }
 
-    /// Calls `set` with the memory that the engine is to use from now on, if that is more than it uses already: `memory`, or
-    /// the most that it may.
-    pub(super) fn enlarge<E>(&self, memory: Bytes, set: impl FnOnce(Bytes) -> Result<(), E>) -> Result<(), E> {
-        let memory = memory.min(self.most);
-        let mut now = self.now();
-        if memory > now.memory {
-            set(memory)?;
-            now.free += shared(memory) - shared(now.memory);
-            now.memory = memory;
-            self.given_back.notify_all();
-        }
-        Ok(())
+    /// Returns how much it may use for a time.
+    pub(super) fn most(&self) -> Bytes {
+        self.most
     }
 
     /// Waits until there are `bytes`, and takes them; whoever wants more than there are gets all.
     ///
     /// Nobody may hold some and want more: two who do would wait for each other.
     pub(super) fn take(&self, bytes: u64) -> Taken<'_> {
-        let mut now = self.now();
-        loop {
-            let bytes = bytes.min(shared(now.memory));
-            if bytes <= now.free {
-                now.free -= bytes;
-                return Taken { room: self, bytes };
-            }
-            now = self.given_back.wait(now).unwrap_or_else(PoisonError::into_inner);
+        let bytes = bytes.min(shared(self.memory));
+        let mut free = self.free();
+        while bytes > *free {
+            free = self.given_back.wait(free).unwrap_or_else(PoisonError::into_inner);
         }
+        *free -= bytes;
+        Taken { room: self, bytes }
     }
 
-    fn now(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns how much the engine has to use while someone works alone who wants `bytes`, if that is more than it may
+    /// use otherwise.
+    pub(super) fn enlarged(&self, bytes: u64) -> Option<Bytes> {
+        let wanted = Bytes(bytes.saturating_add(BESIDE)).min(self.most);
+        (wanted > self.memory).then_some(wanted)
+    }
+
+    fn free(&self) -> MutexGuard<'_, u64> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,16 +79,22 @@ fn shared(memory: Bytes) -> u64 {
     memory.0 - memory.0 / UNRECKONED
 }
 
+impl Taken<'_> {
+    /// Tells whether nobody else has any.
+    pub(super) fn is_all(&self) -> bool {
+        self.bytes == shared(self.room.memory)
+    }
+}
+
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.room.now().free += self.bytes;
+        *self.room.free() += self.bytes;
         self.room.given_back.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
@@ -114,23 +114,18 @@ mod tests {
                 });
             }
         });
-        assert_eq!(room.take(100).bytes, 75);
+        assert!(!room.take(74).is_all());
+        assert!(room.take(100).is_all());
     }
 
     #[test]
     fn there_is_more_where_it_is_needed_and_allowed() {
-        let room = Room::new(Bytes(100), Bytes(400));
-        let mut set = Vec::new();
-        for wanted in [80, 200, 120, 1000, 1000] {
-            let _taken = room.take(50);
-            let enlarged: Result<(), Infallible> = room.enlarge(Bytes(wanted), |memory| {
-                set.push(memory);
-                Ok(())
-            });
-            assert_eq!(enlarged, Ok(()));
-        }
-        assert_eq!(set, [Bytes(200), Bytes(400)]);
-        assert_eq!((room.memory(), room.take(1000).bytes), (Bytes(400), 300));
-        assert_eq!(room.enlarge(Bytes(1000), |_| Err("refused")), Ok(()), "there is no more");
+        const MIB: u64 = 1 << 20;
+        let enlarged = |most: u64, wanted: u64| Room::new(Bytes(512 * MIB), Bytes(most * MIB)).enlarged(wanted * MIB);
+        assert_eq!(enlarged(2048, 448), None, "there is as much");
+        assert_eq!(enlarged(2048, 700), Some(Bytes(764 * MIB)));
+        assert_eq!(enlarged(600, 700), Some(Bytes(600 * MIB)));
+        assert_eq!(enlarged(512, 700), None);
+        assert_eq!(Room::new(Bytes(512), Bytes(2048)).enlarged(u64::MAX), Some(Bytes(2048)));
     }
 }

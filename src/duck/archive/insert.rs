@@ -63,7 +63,7 @@ fn insert_within(session: &Session, files: &[AtHand], period: Period) -> Result<
              HitKeep that has it"
         )));
     }
-    session.enlarge(memory_to_index(files.iter().map(|at| at.file.rows()).sum()))?;
+    let _share = session.take_more(memory_to_index(files.iter().map(|at| at.file.rows()).sum()))?;
     let mut returned = Returned::default();
     for table in tables.iter().filter(|table| names.contains(table.name.as_str())) {
         let into = Into { session, table, key: primary_key(session, &table.name)?, period };
