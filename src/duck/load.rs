@@ -284,3 +284,26 @@ fn make_durable(path: &Path) -> Result<(), DuckError> {
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|cause| DuckError::File { doing: "sync", path: path.to_owned(), cause })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+    use crate::duck::Limits;
+
+    /// Rows of a hundred sites in the order of time, as HitKeep writes them.
+    const ROWS: &str = "SELECT uuidv7() AS id, uuid() AS visit, hash(row) % 100 AS site, to_timestamp(row) AS seen, \
+                        concat('/', hash(-row) % 16) AS path FROM range(400_000) numbers(row)";
+
+    #[test]
+    fn keys_are_scattered_where_the_rows_are_not_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let (memory, file) = (Bytes(512 << 20), quoted(&folder.path().join("rows.parquet")).unwrap());
+        let session = Session::open(&Limits { memory, most: memory, spill: folder.path().to_owned() }).unwrap();
+        session.run("writing rows", &format!("SET preserve_insertion_order = true; COPY ({ROWS}) TO {file}")).unwrap();
+        let keys = ["seen", "site, seen", "site, path", "path", "id", "visit", "site, visit", "hash(seen)"];
+        let scattered = keys.map(|keys| (keys, is_scattered(&session, &file, 400_000, keys).unwrap()));
+        let expected = [false, false, false, false, false, true, true, true];
+        assert_eq!(scattered.map(|(_, is_scattered)| is_scattered), expected, "{scattered:?}");
+    }
+}

@@ -537,8 +537,8 @@ pub(super) struct Local {
     /// The directory that captures and exports lie in while they are written: unless set, `$TMPDIR` or `/var/tmp`.
     #[schemars(length(min = 1))]
     pub(super) staging: Option<At<String>>,
-    /// The memory that DuckDB may use, at least `128MiB`. Unless set, a restore takes more where an index cannot be built in
-    /// less: about 100 bytes for each row of the table, at most three quarters of what is free.
+    /// The memory that DuckDB may use, at least `128MiB`. Unless set, a restore takes more while it builds an index that needs
+    /// it: of random keys, 32 bytes for each row of the table, at most three quarters of what is free.
     #[schemars(regex(pattern = r"^[0-9]+([KMGT]i)?B$"), extend("default" = "512MiB"))]
     pub(super) memory_limit: Option<At<String>>,
 }

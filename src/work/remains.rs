@@ -84,12 +84,14 @@ mod tests {
         Remains { set: id(set), database: id(database), prefix: id("somewhere"), files }
     }
 
+    /// The set, the database and the files of what was left.
+    type Found<'f> = (&'f str, &'f str, &'f [(&'f str, u64)]);
+
     #[test]
     fn what_is_worth_it_is_of_use() {
         const KIB: u64 = 1 << 10;
         const GIB: u64 = 1 << 30;
         let (first, second, own) = ("2026-03-07T120000Z", "2026-03-06T120000Z", "2026-03-08T120000Z");
-        type Found<'f> = (&'f str, &'f str, &'f [(&'f str, u64)]);
         let cases: [(&str, &[Found<'_>], &[Found<'_>]); 7] = [
             ("nothing was left", &[], &[]),
             (

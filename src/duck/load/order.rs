@@ -103,3 +103,58 @@ impl Late<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HITS: [&str; 5] = [
+        "CREATE TABLE hits(id UUID, site UUID, session UUID, at TIMESTAMP, PRIMARY KEY(id))",
+        "CREATE TABLE sites(id UUID, PRIMARY KEY(id))",
+        "CREATE INDEX by_time ON hits(site, at)",
+        "CREATE INDEX by_session ON hits(session)",
+        "CREATE INDEX of_sites ON sites(id)",
+    ];
+
+    /// Returns what comes first, early and late when `hits` has so many rows, and 512 MiB of memory are there.
+    fn order(rows: u64) -> [Vec<String>; 3] {
+        let rows = |table: &TableName| if table.1 == "hits" { rows } else { 10 };
+        let is_scattered = |_: &TableName, keys: &str| Ok(keys == "session");
+        let Ok(order) = Order::new(Bytes(512 << 20), &HITS, rows, is_scattered) else { return Default::default() };
+        let late = order.late.iter().map(|late| format!("{} B: {}", late.memory, late.statement));
+        let owned = |statements: Vec<&str>| statements.into_iter().map(str::to_owned).collect();
+        [owned(order.first.iter().map(AsRef::as_ref).collect()), owned(order.early), late.collect()]
+    }
+
+    #[test]
+    fn few_rows_are_indexed_when_they_are_there() {
+        let [first, early, late] = order(1000);
+        assert_eq!((first, early), (HITS[..2].iter().map(|one| (*one).to_owned()).collect(), vec![]));
+        assert_eq!(
+            late,
+            [
+                "100000 B: CREATE INDEX by_time ON hits(site, at)",
+                "100000 B: CREATE INDEX by_session ON hits(session)",
+                "1000 B: CREATE INDEX of_sites ON sites(id)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_comes_late_too_where_there_is_memory_for_it() {
+        let [first, early, late] = order(4_000_000);
+        assert_eq!(first, ["CREATE TABLE hits(id UUID, site UUID, session UUID, at TIMESTAMP)", HITS[1]]);
+        assert_eq!((early, late[0].as_str()), (vec![], "400000000 B: ALTER TABLE hits ADD PRIMARY KEY(id)"));
+        assert_eq!(late.len(), 4);
+    }
+
+    #[test]
+    fn of_many_rows_only_scattered_keys_come_late() {
+        let [first, early, late] = order(25_000_000);
+        assert_eq!((first, early), (HITS[..2].iter().map(|one| (*one).to_owned()).collect(), vec![HITS[2].to_owned()]));
+        assert_eq!(
+            late,
+            ["800000000 B: CREATE INDEX by_session ON hits(session)", "1000 B: CREATE INDEX of_sites ON sites(id)"]
+        );
+    }
+}
