@@ -36,7 +36,7 @@ use crate::event::Listener;
 use crate::hitkeep::{self, Layout, Tenant};
 use crate::measure::{Bytes, Free};
 use crate::name::{DatabaseId, Prefix};
-use crate::plan::{self, Backup, Capture, Installation, Selection};
+use crate::plan::{Backup, Capture, Installation, Selection};
 use crate::record::Catalogue;
 use crate::stop::{Reason, Stop};
 use crate::store::{Store, StoreError, local};
@@ -155,8 +155,7 @@ async fn destinations(
             Err(cause.clone())
         } else {
             // In a directory there is nothing to be saved by taking files over.
-            let is_bucket = matches!(destination.store(), plan::Store::Bucket(_));
-            let wanted = if is_bucket { wanted } else { &[] };
+            let wanted = if destination.is_bucket() { wanted } else { &[] };
             reach(store.as_ref(), job, wanted, &own).await.map_err(|error| error.to_string())
         };
         destinations.push(DestinationFact { name: destination.name().clone(), place, reached });

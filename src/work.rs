@@ -111,6 +111,8 @@ pub struct Export {
     pub into: PathBuf,
     /// How the Parquet is compressed.
     pub codec: Codec,
+    /// Whether the same rows must make the same files, so that what a killed run has stored need not be sent again.
+    pub is_repeatable: bool,
 }
 
 impl fmt::Display for Export {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hitkeep_plan::duck::compare::Content;
-use hitkeep_plan::duck::export::{Exported, Table};
+use hitkeep_plan::duck::export::{Exported, Form, Table};
 use hitkeep_plan::duck::load::Step;
 use hitkeep_plan::duck::{Database, Limits, Session, compare, export, load};
 use hitkeep_plan::measure::Bytes;
@@ -42,10 +42,13 @@ fn exported(folder: &Path, limits: &Limits, statements: &str) -> (PathBuf, PathB
     make.execute_batch(statements).unwrap();
     drop(make);
     std::fs::create_dir(&exported).unwrap();
-    let out =
-        export::export(&Session::open(limits).unwrap(), &Database::Source(source.clone()), &exported, Codec::Zstd)
-            .unwrap();
+    let out = export_to(&exported, &source, limits, false);
     (source, exported, out)
+}
+
+fn export_to(folder: &Path, source: &Path, limits: &Limits, is_repeatable: bool) -> Exported {
+    let form = Form { codec: Codec::Zstd, is_repeatable };
+    export::export(&Session::open(limits).unwrap(), &Database::Source(source.to_owned()), folder, form).unwrap()
 }
 
 /// Returns the tables of an export as a load counts them, without the digests of their rows.
@@ -64,6 +67,20 @@ fn constraints(path: &Path) -> Vec<String> {
                UNION ALL SELECT sql FROM duckdb_indexes() ORDER BY ALL";
     let mut query = engine.prepare(sql).unwrap();
     query.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn the_same_rows_make_the_same_files_where_that_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { memory: Bytes(128 << 20), most: Bytes(128 << 20), spill: folder.path().join("spill") };
+    let (source, ..) = exported(folder.path(), &limits, LONG);
+    let [first, second, third] = ["first", "second", "third"].map(|name| {
+        let into = folder.path().join(name);
+        std::fs::create_dir(&into).unwrap();
+        export_to(&into, &source, &limits, true);
+        std::fs::read(into.join("long.parquet")).unwrap()
+    });
+    assert!(first == second && second == third);
 }
 
 #[test]

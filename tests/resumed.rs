@@ -41,7 +41,6 @@ impl World {
         {
             let engine = duckdb::Connection::open(site.path(database)).unwrap();
             for (name, rows) in tables {
-                // Rows of one group: where there are several, the engine's threads may write them in another order.
                 let text = ["a", "b", "c"].map(|salt| format!("md5('{salt}{name}' || i)")).join(" || ");
                 let make = format!("CREATE TABLE {name} AS SELECT {text} AS text FROM range({rows}) r(i);");
                 engine.execute_batch(&format!("{make} CHECKPOINT;")).unwrap();

@@ -10,7 +10,8 @@ use std::future::ready;
 use std::time::Duration;
 
 use hitkeep_plan::demo::Layout;
-use hitkeep_plan::duck::{self, Database, DuckError, Limits, Session, export};
+use hitkeep_plan::duck::export::{self, Form};
+use hitkeep_plan::duck::{self, Database, DuckError, Limits, Session};
 use hitkeep_plan::measure::Bytes;
 use hitkeep_plan::plan::Codec;
 use rustix::process::Signal;
@@ -136,7 +137,8 @@ async fn a_word_that_was_given_early_still_stops_an_export() {
     let limits = Limits { memory: Bytes(256 << 20), most: Bytes(256 << 20), spill: site.path("spill") };
     let (source, into) = (Database::Source(site.path("data/hitkeep.db")), site.path("export"));
     fs::create_dir(&into).unwrap();
-    let export = move |session: &Session| export::export(session, &source, &into, Codec::Zstd);
+    let form = Form { codec: Codec::Zstd, is_repeatable: false };
+    let export = move |session: &Session| export::export(session, &source, &into, form);
     let ended = duck::enter(&limits, ready(()), export).await;
     assert!(matches!(ended, Err(DuckError::Interrupted { .. })), "{ended:?}");
 }

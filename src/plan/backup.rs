@@ -16,7 +16,7 @@ use super::timetable::{self, Timing};
 use super::trees::Tree;
 use super::upload::Uploading;
 use super::words::written;
-use super::{Chosen, Destination, Keep, Objective, Origin, Source, SourceKind, Store, Upload, code};
+use super::{Chosen, Destination, Keep, Objective, Origin, Source, SourceKind, Upload, code};
 use crate::diagnose::Diagnostic;
 use crate::measure::{Share, Span};
 use crate::name::{DatabaseId, Name, Prefix, Shard};
@@ -300,8 +300,7 @@ fn keep_unused(place: Range<usize>, to: &[Arc<Destination>]) -> Option<Diagnosti
 
 /// Warns of `upload` at a job that has no bucket to upload to.
 pub(super) fn no_bucket(place: Range<usize>, to: &[Arc<Destination>]) -> Option<Diagnostic> {
-    let is_bucket = |destination: &Arc<Destination>| matches!(destination.store(), Store::Bucket(_));
-    (!to.iter().any(is_bucket)).then(|| {
+    (!to.iter().any(|destination| destination.is_bucket())).then(|| {
         Diagnostic::warning(code::BUCKET_ONLY, "`upload` says nothing here: none of the destinations is a bucket")
             .at(place, "said of buckets only")
             .help("remove it")

@@ -109,6 +109,12 @@ impl Destination {
     pub fn store(&self) -> &Store {
         &self.store.value
     }
+
+    /// Tells whether that is a bucket.
+    #[must_use]
+    pub fn is_bucket(&self) -> bool {
+        matches!(self.store(), Store::Bucket(_))
+    }
 }
 
 /// Returns the directory that a `url` stands for.

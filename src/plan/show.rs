@@ -236,7 +236,7 @@ fn prefix(table: &mut Table, prefix: &Chosen<Prefix>, template: &str) {
 }
 
 fn upload(table: &mut Table, uploading: &Uploading, to: &[Arc<Destination>]) {
-    if !to.iter().any(|destination| matches!(destination.store(), Store::Bucket(_))) {
+    if !to.iter().any(|destination| destination.is_bucket()) {
         return;
     }
     let Uploading { concurrency, part_size, bandwidth } = uploading;

@@ -51,7 +51,7 @@ pub fn crontab(plan: &Plan, file: &Path, program: &Path) -> Unit {
 /// Fills in what a host's scheduler is given.
 fn fill(template: &str, plan: &Plan, program: &str, file: &str, is_daemon: bool) -> String {
     let writable: Vec<String> = written(plan).into_iter().map(in_a_unit).collect();
-    let has_bucket = plan.destinations().iter().any(|destination| matches!(destination.store(), Store::Bucket(_)));
+    let has_bucket = plan.destinations().iter().any(|destination| destination.is_bucket());
     let has_address = plan.notices().iter().any(|notice| !matches!(notice.way(), Way::Command(_)));
     let (has_network, may_skip) = (has_bucket || has_address, !plan.hooks().at(When::Before).is_empty());
     let (name, minutes, credentials) = (plain(plan), tick(plan), credentials(plan));

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{Failure, Gauge, Outside};
 use crate::duck::capture::{CaptureError, Captured, Patience};
-use crate::duck::export::{self, Exported};
+use crate::duck::export::{self, Exported, Form};
 use crate::duck::{self, Database, DuckError};
 use crate::event::Event;
 use crate::measure::Bytes;
@@ -191,8 +191,8 @@ impl Outside {
         database: Database,
         gauge: &Gauge,
     ) -> Result<Exported, DuckError> {
-        let (into, codec) = (export.into.clone(), export.codec);
-        let exported = self.engine(move |session| export::export(session, &database, &into, codec));
+        let (into, form) = (export.into.clone(), Form { codec: export.codec, is_repeatable: export.is_repeatable });
+        let exported = self.engine(move |session| export::export(session, &database, &into, form));
         gauge.watch_folder(&export.into, Metadata::len, exported).await
     }
 }

@@ -342,6 +342,8 @@ fn chain(
         bytes: database.bytes(),
         into: into.clone(),
         codec: job.compression(),
+        // In a directory there is nothing to be saved by taking files over.
+        is_repeatable: job.to().iter().any(|destination| destination.is_bucket()),
     });
     let reachable = facts.destinations.iter().filter(|fact| fact.reached.is_ok());
     let files = Files { database: database.id, folder: &into, names: None };
