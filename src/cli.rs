@@ -37,6 +37,7 @@ mod units;
 mod verify;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -106,6 +107,9 @@ struct Voice {
         display_order = 102
     )]
     log: error::Form,
+    /// Whether a program reads events from standard output: nothing else is said there.
+    #[arg(skip)]
+    is_events: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -147,20 +151,27 @@ impl Verb {
         }
     }
 
-    /// Tells whether a program is to read what the verb says: what goes wrong is said as JSON then, too.
-    fn speaks_json(&self) -> bool {
+    /// Tells whether a program is to read events while the verb is at work.
+    fn tells_events(&self) -> bool {
         match self {
             Self::Run(run) => run.json,
+            Self::Verify(verify) => verify.json,
+            Self::Restore(restore) => restore.json,
+            Self::Prune(prune) => prune.json,
+            Self::Daemon(daemon) => daemon.json,
+            _ => false,
+        }
+    }
+
+    /// Tells whether a program is to read one document that says what came of it all.
+    fn writes_document(&self) -> bool {
+        match self {
             Self::Check(check) => check.format == check::Format::Json,
             Self::Doctor(doctor) => doctor.json,
             Self::Status(status) => status.json,
             Self::List(list) => list.json,
-            Self::Verify(verify) => verify.json,
             Self::Coverage(coverage) => coverage.json,
-            Self::Restore(restore) => restore.json,
-            Self::Prune(prune) => prune.json,
             Self::Lifecycle(rules) => rules.json,
-            Self::Daemon(daemon) => daemon.json,
             _ => false,
         }
     }
@@ -202,6 +213,9 @@ impl Voice {
 
     /// Returns who hears the events of a run.
     fn listener_of(self, subject: Option<Subject>) -> Arc<dyn Listener> {
+        if self.is_events {
+            return Arc::new(Json);
+        }
         if self.log == error::Form::Json && !self.quiet {
             return Arc::new(JsonLog::of(subject));
         }
@@ -214,18 +228,24 @@ impl Voice {
         }
     }
 
-    fn listener_or_json(self, json: bool) -> Arc<dyn Listener> {
-        if json { Arc::new(Json) } else { self.listener() }
-    }
-
     /// Returns who hears events where what comes of it all is one document on standard output.
     fn listener_beside_document(self, json: bool) -> Arc<dyn Listener> {
         if json && !self.quiet { Arc::new(JsonLog::problems()) } else { self.listener() }
     }
 
-    /// Prints what a person asked for, unless that person wants to hear nothing.
+    /// Prints what a person asked for, unless that person wants to hear nothing, or it is a program that asks.
     fn say(self, text: &str) -> Result<(), CliError> {
-        if self.quiet { Ok(()) } else { print(text) }
+        if self.quiet || self.is_events { Ok(()) } else { print(text) }
+    }
+
+    /// Prints work that is not done: line by line, each an event where a program asks.
+    fn show(self, work: &impl fmt::Display) -> Result<(), CliError> {
+        let text = work.to_string();
+        if !self.is_events {
+            return print(&text);
+        }
+        Json::plan(&text);
+        Ok(())
     }
 }
 
@@ -251,13 +271,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         // Snapshots hold secrets in clear: whatever is made is its owner's alone.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     }
-    error::choose(if arguments.verb.speaks_json() { error::Form::Json } else { arguments.voice.log });
+    let is_events = arguments.verb.tells_events();
+    let is_json = is_events || arguments.verb.writes_document();
+    error::choose(if is_json { error::Form::Json } else { arguments.voice.log });
     memory::give_back_unused();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return CliError::Runtime(error).tell(),
     };
-    let code = runtime.block_on(arguments.verb.carry_out(arguments.voice)).unwrap_or_else(|error| error.tell());
+    let code = runtime
+        .block_on(arguments.verb.carry_out(Voice { is_events, ..arguments.voice }))
+        .unwrap_or_else(|error| error.tell());
     // A call that was given up may still be on its way out of the kernel; nobody waits for what it returns.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code

@@ -70,6 +70,32 @@ fn a_run_does_what_its_dry_run_printed() {
 }
 
 #[test]
+fn what_a_dry_run_shows_is_told_to_a_program_line_by_line() {
+    let site = Site::with(minimal());
+    site.write_plan(&direct().replace("[backup.nightly]", "[backup.nightly]\nkeep = { last = 1 }"));
+    site.succeed(&["run", "plan.toml", "-q"]);
+    let calls: [&[&str]; 4] = [
+        &["run", "plan.toml", "--dry-run"],
+        &["restore", "plan.toml", "--to", "back", "--dry-run"],
+        &["prune", "plan.toml"],
+        &["prune", "plan.toml", "--simulate", "30d"],
+    ];
+    for call in calls {
+        let shown = site.succeed(call).stdout;
+        let told = events(&site.succeed(&[call, &["--json"]].concat()).stdout);
+        let told = told.iter().map(|event| {
+            assert_eq!((&event["event"], &event["format"]), (&Value::from("planned"), &Value::from(1)), "{call:?}");
+            let task = event["task"].as_u64().map(|task| format!("{task} ")).unwrap_or_default();
+            task + event["what"].as_str().unwrap()
+        });
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let [shown, told] = [shown.lines().map(words).collect::<Vec<_>>(), told.collect()]
+            .map(|lines| redact::text(&site, &lines.join("\n")));
+        assert_eq!(shown, told, "{call:?}");
+    }
+}
+
+#[test]
 fn a_run_tells_each_step_and_leaves_what_the_layout_promises() {
     let site = Site::with(minimal());
     let outcome = site.succeed(&["run", "plan.toml", "--json"]);

@@ -46,7 +46,7 @@ impl Daemon {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         let mut hangup = signal(SignalKind::hangup()).map_err(CliError::Runtime)?;
         let stop = desk::stop_at_signals()?;
-        let tell = voice.listener_or_json(self.json);
+        let tell = voice.listener();
         let (plan, jobs) = self.read_plan(voice, &tell).await?;
         let mut keeper = Keeper { daemon: self, voice, tell, stop, pulse: pulse(), plan, jobs, ended: String::new() };
         service::ready(&keeper.outlook());
@@ -139,7 +139,7 @@ impl Keeper {
         let (waits_for, stop) = (plan.timetable(job), self.stop.clone());
         let title = Shard::title(&name, plan.shard());
         service::status(&format!("{title} is running"));
-        let mut running = std::pin::pin!(do_job(&plan, job, waits_for, false, &stop, self.voice, self.daemon.json));
+        let mut running = std::pin::pin!(do_job(&plan, job, waits_for, false, &stop, self.voice));
         let mut is_told = false;
         let code = loop {
             tokio::select! {
@@ -188,6 +188,6 @@ impl Keeper {
     }
 
     fn say(&self, line: &str) -> Result<(), CliError> {
-        if self.daemon.json { Ok(()) } else { self.voice.say(&format!("{line}\n")) }
+        self.voice.say(&format!("{line}\n"))
     }
 }

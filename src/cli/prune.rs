@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::error::CliError;
 use super::shard::Portion;
 use super::subject::{Spot, Subject};
-use super::{Voice, desk, print};
+use super::{Voice, desk};
 use crate::event::{Event, Listener, Meter};
 use crate::measure::{Bytes, Span, counted};
 use crate::name::{Key, Name, RunId, SnapshotId};
@@ -107,12 +107,12 @@ impl Prune {
             voice.say("no job has `keep`: every set is kept\n")?;
         }
         voice.say(&told.concat())?;
-        let desk = Desk { plan, tell: voice.listener_or_json(self.json), stop: desk::stop_at_signals()? };
+        let desk = Desk { plan, tell: voice.listener(), stop: desk::stop_at_signals()? };
         let mut code = exit::DONE;
         for (spot, wanted) in &spots {
             desk.stop.check()?;
             let ended = match self.simulate {
-                Some(length) => self.show_years(spot, wanted, length).await,
+                Some(length) => self.show_years(spot, wanted, length, voice).await,
                 None => self.prune(&desk, spot, wanted, voice).await,
             };
             // One place that cannot be read must not keep the next from being looked at.
@@ -121,14 +121,14 @@ impl Prune {
         Ok(code)
     }
 
-    async fn show_years(&self, spot: &Spot, wanted: &Retention, length: Span) -> Result<u8, CliError> {
+    async fn show_years(&self, spot: &Spot, wanted: &Retention, length: Span, voice: Voice) -> Result<u8, CliError> {
         let size = match self.size {
             Some(size) => size,
             None => newest_size(spot).await?,
         };
         let (keep, zone) = (wanted.keep.clone(), wanted.zone.clone());
         let simulation = Simulation { keep, zone, from: Timestamp::now(), length, every: self.every, bytes: size };
-        print(&format!(
+        voice.show(&format!(
             "{}, a set of {size} every {}, for {length}\n{}",
             spot.title(),
             self.every,
@@ -142,7 +142,7 @@ impl Prune {
         let last_run = survey::last_records(&state, desk.plan.name(), &wanted.job).await?;
         if !self.yes {
             let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, &spot.own().await, last_run).await?;
-            print(&work::prune(wanted, &facts, false, Timestamp::now()).to_string())?;
+            voice.show(&work::prune(wanted, &facts, false, Timestamp::now()))?;
             return Ok(exit::DONE);
         }
         let holder = format!("process {} on {} since {} (prune)", std::process::id(), desk::host(), Timestamp::now());
@@ -150,10 +150,8 @@ impl Prune {
         let ended = self.delete(desk, spot, wanted, last_run, &lock, &holder).await;
         lock.release().await;
         let Deleted { work, record, code } = ended?;
-        if !self.json {
-            voice.say(&work.to_string())?;
-            voice.say(&account(&work, record.as_ref()))?;
-        }
+        voice.say(&work.to_string())?;
+        voice.say(&account(&work, record.as_ref()))?;
         Ok(code)
     }
 

@@ -11,7 +11,7 @@ use super::error::CliError;
 use super::rows::{self, Rows};
 use super::shard::Portion;
 use super::subject::{Spot, Subject};
-use super::{Voice, desk, print};
+use super::{Voice, desk};
 use crate::event::{Event, Listener};
 use crate::hitkeep;
 use crate::measure::{Grouped, counted};
@@ -80,7 +80,7 @@ fn parse_at(text: &str) -> Result<At, String> {
 
 impl Restore {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
-        let tell = voice.listener_or_json(self.json);
+        let tell = voice.listener();
         let (shared, data_path) = self.target_paths()?;
         if self.rows.archive {
             let subject = Subject::read_archives(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
@@ -88,7 +88,7 @@ impl Restore {
                 self.point_to_shards(spot, tell.as_ref()).await;
             }
             let wanted = self.rows.wanted(shared, data_path);
-            return rows::bring_back(&subject, &wanted, self.preview, voice, self.json).await;
+            return rows::bring_back(&subject, &wanted, self.preview, voice).await;
         }
         let subject = Subject::read_backups(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
         let (spot, catalogue) = self.choose_spot(&subject).await?;
@@ -102,7 +102,7 @@ impl Restore {
         let now = Timestamp::now();
         let work = work::restore(&wanted, &facts, RunId::fresh(now), now)?;
         if self.preview {
-            print(&work.to_string())?;
+            voice.show(&work)?;
             return Ok(run::exit::DONE);
         }
         let stop = desk::stop_at_signals()?;
@@ -117,9 +117,7 @@ impl Restore {
         } else {
             restore.await?
         };
-        if !self.json {
-            voice.say(&account(&work, &wanted, rows))?;
-        }
+        voice.say(&account(&work, &wanted, rows))?;
         Ok(run::exit::DONE)
     }
 

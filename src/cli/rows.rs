@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::error::CliError;
 use super::subject::{Spot, Subject};
-use super::{Voice, desk, print};
+use super::{Voice, desk};
 use crate::duck::archive::Returned;
 use crate::measure::{Grouped, counted};
 use crate::name::RunId;
@@ -53,7 +53,6 @@ pub(super) async fn bring_back(
     wanted: &RowsWanted,
     preview: bool,
     voice: Voice,
-    json: bool,
 ) -> Result<u8, CliError> {
     let (spot, archived) = choose_spot(subject).await?;
     let run = RunId::fresh(Timestamp::now());
@@ -64,16 +63,14 @@ pub(super) async fn bring_back(
     let work = work::rows(wanted, &facts, run)?;
     let code = if work.is_partial { exit::PARTIAL } else { exit::DONE };
     if preview {
-        print(&work.to_string())?;
+        voice.show(&work)?;
         return Ok(code);
     }
     let stores = BTreeMap::from([(spot.destination.clone(), Arc::clone(&spot.store))]);
-    let (tell, stop) = (voice.listener_or_json(json), desk::stop_at_signals()?);
+    let (tell, stop) = (voice.listener(), desk::stop_at_signals()?);
     let outside = desk::outside(stores, limits, tell, stop, desk::about(plan));
     let returned = run::rows(&work, &spot.destination, &outside).await?;
-    if !json {
-        voice.say(&account(&work, wanted, returned))?;
-    }
+    voice.say(&account(&work, wanted, returned))?;
     Ok(code)
 }
 

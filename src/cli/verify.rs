@@ -68,7 +68,7 @@ impl Verify {
     pub(super) async fn carry_out(self, voice: Voice) -> Result<u8, CliError> {
         let read = if self.restore { Subject::read_backups } else { Subject::read };
         let subject = read(&self.target, self.portion, self.job.as_ref(), self.from.as_ref())?;
-        let tell = voice.listener_or_json(self.json);
+        let tell = voice.listener();
         let stop = desk::stop_at_signals()?;
         if self.restore {
             return self.drill_all(&subject, voice, &tell, &stop).await;
@@ -86,9 +86,7 @@ impl Verify {
                     }
                 };
             code = verified.findings.iter().map(Finding::exit_code).fold(code, exit::worse);
-            if !self.json {
-                voice.say(&verified.lines(spot))?;
-            }
+            voice.say(&verified.lines(spot))?;
             if let Some(reading) = verified.reading() {
                 let noted = reading.note(spot, &desk::about(subject.plan.as_ref())).await;
                 code = noted.map_or_else(|error| exit::worse(code, error.tell()), |()| code);
@@ -112,9 +110,7 @@ impl Verify {
                 code,
                 match self.drill(spot, subject, tell, stop).await {
                     Ok(record) => {
-                        if !self.json {
-                            voice.say(&drill::lines(spot, &record))?;
-                        }
+                        voice.say(&drill::lines(spot, &record))?;
                         record.exit_code
                     }
                     Err(error) => error.tell(),
