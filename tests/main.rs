@@ -51,5 +51,6 @@ mod source;
 mod status;
 mod store;
 mod strangers;
+mod terminal;
 mod units;
 mod verifies;

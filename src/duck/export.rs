@@ -12,6 +12,10 @@ use crate::plan::Codec;
 const ALIAS: &str = "hitkeep_plan_source";
 const TRIAL: &str = "hitkeep_plan_trial";
 
+/// How many tables are counted by one statement: one for each took most of the time that small databases take, and a
+/// statement may nest only so deep.
+const COUNTED_AT_ONCE: usize = 100;
+
 /// How the files of an export are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
@@ -58,33 +62,40 @@ pub struct Table {
 pub fn export(session: &Session, database: &Database, into: &Path, form: Form) -> Result<Exported, DuckError> {
     session.attach_database(database, ALIAS)?;
     session.run("beginning a transaction", &format!("USE {ALIAS}; BEGIN TRANSACTION READ ONLY"))?;
-    let digests = beside(session, |other| Digests::of(other, ALIAS), || write_files(session, into, form))?;
-    let load_script = read_script(into, hitkeep::LOAD_FILE)?;
-    let copies = script::statements(&load_script).into_iter().filter_map(script::copy).collect::<Vec<_>>();
-    let mut tables = count_rows(session, &copies)?;
-    digests.add_to(&mut tables);
-    let migration = last_migration(session, &tables)?;
-    let mut lost = lost_in_export(session)?;
+    let (mut exported, digests) = beside(session, || write(session, into, form), |other| Digests::of(other, ALIAS))?;
     session.run("ending the transaction", &format!("COMMIT; USE memory; DETACH {ALIAS}"))?;
 
-    compare_with_files(session, into, &copies, &tables)?;
-    lost.extend(try_schema(session, into)?);
-    Ok(Exported { engine: session.value("asking for the version", "SELECT version()")?, migration, tables, lost })
+    digests.add_to(&mut exported.tables);
+    Ok(exported)
 }
 
 /// Does `work`, and at the same time `other` on another connection to the engine. An error of `work` comes first.
-fn beside<T: Send>(
+fn beside<T, U: Send>(
     session: &Session,
-    other: impl FnOnce(&Session) -> Result<T, DuckError> + Send,
-    work: impl FnOnce() -> Result<(), DuckError>,
-) -> Result<T, DuckError> {
+    work: impl FnOnce() -> Result<T, DuckError>,
+    other: impl FnOnce(&Session) -> Result<U, DuckError> + Send,
+) -> Result<(T, U), DuckError> {
     let connection = session.another()?;
     std::thread::scope(|scope| {
         let other = scope.spawn(move || other(&connection));
         let worked = work();
         let made = other.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked));
-        worked.and(made)
+        Ok((worked?, made?))
     })
+}
+
+/// Writes the files, and looks at what was written and what was not.
+fn write(session: &Session, into: &Path, form: Form) -> Result<Exported, DuckError> {
+    write_files(session, into, form)?;
+    let load_script = read_script(into, hitkeep::LOAD_FILE)?;
+    let copies = script::statements(&load_script).into_iter().filter_map(script::copy).collect::<Vec<_>>();
+    let tables = count_rows(session, &copies)?;
+    compare_with_files(session, into, &copies, &tables)?;
+    let migration = last_migration(session, &tables)?;
+    let engine = session.value("asking for the version", "SELECT version()")?;
+    let mut lost = lost_in_export(session)?;
+    lost.extend(try_schema(&session.another()?, into)?);
+    Ok(Exported { engine, migration, tables, lost })
 }
 
 /// Writes the files. By more than one thread, their order of rows is any: kept by several within a limit of memory, it took
@@ -108,14 +119,22 @@ pub(super) fn count_rows(session: &Session, copies: &[Copy<'_>]) -> Result<Vec<T
     for copy in copies {
         let (schema, name) = copy.names();
         let schema = schema.filter(|schema| schema != "main");
-        if tables.iter().any(|table| (&table.schema, &table.name) == (&schema, &name)) {
-            continue;
+        if tables.iter().all(|table| (&table.schema, &table.name) != (&schema, &name)) {
+            tables.push(Table { schema, name, rows: 0, digest: None });
         }
-        let qualified =
-            format!("{}.{}", super::identifier(schema.as_deref().unwrap_or("main")), super::identifier(&name));
-        let rows = session
-            .value(&format!("counting the rows of `{name}`"), &format!("SELECT count(*)::UBIGINT FROM {qualified}"))?;
-        tables.push(Table { schema, name, rows, digest: None });
+    }
+    for tables in tables.chunks_mut(COUNTED_AT_ONCE) {
+        let count = |(number, table): (usize, &Table)| {
+            let schema = super::identifier(table.schema.as_deref().unwrap_or("main"));
+            let name = super::identifier(&table.name);
+            format!("SELECT {number}::UBIGINT, count(*)::UBIGINT FROM {schema}.{name}")
+        };
+        let sql = tables.iter().enumerate().map(count).collect::<Vec<_>>().join(" UNION ALL ");
+        let counted: BTreeMap<u64, u64> =
+            session.rows("counting the rows", &sql, |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().collect();
+        for (table, rows) in tables.iter_mut().zip(counted.into_values()) {
+            table.rows = rows;
+        }
     }
     Ok(tables)
 }

@@ -14,8 +14,17 @@ use crate::measure::Bytes;
 /// How many columns a terminal has at least where a bar says how long it will take.
 const WIDE: usize = 80;
 
-/// How many columns a bar takes beside its title: for what it is at, how much has moved of how much, and how fast.
-const BESIDE_TITLE: usize = 46;
+/// How many columns a terminal has at least where a bar says how fast something moves.
+const MIDDLING: usize = 60;
+
+/// How many columns a bar takes beside its title: for what it is at, and how much has moved of how much.
+const BESIDE_TITLE: usize = 30;
+
+/// How many columns it takes to say how fast.
+const RATE: usize = 16;
+
+/// How many columns it takes to say how long.
+const TIME: usize = 12;
 
 /// Draws events on standard error, which is a terminal.
 #[derive(Debug, Default)]
@@ -69,20 +78,14 @@ impl Listener for Progress {
 
 impl Progress {
     fn bar(&self, title: &str, total: Option<Bytes>, width: usize) -> ProgressBar {
-        let (bar, template) = match total {
-            Some(Bytes(total)) if width >= WIDE => (
-                ProgressBar::new(total),
-                "{spinner} {prefix}  {wide_msg} {bytes}/{total_bytes}  {binary_bytes_per_sec}{left}",
-            ),
-            Some(Bytes(total)) => (
-                ProgressBar::new(total),
-                "{spinner} {prefix}  {wide_msg} {bytes}/{total_bytes}  {binary_bytes_per_sec}",
-            ),
-            None => {
-                (ProgressBar::no_length(), "{spinner} {prefix}  {wide_msg} {bytes}  {binary_bytes_per_sec}  {elapsed}")
-            }
+        let (bar, moved, time) = match total {
+            Some(Bytes(total)) => (ProgressBar::new(total), "{bytes}/{total_bytes}", "{left}"),
+            None => (ProgressBar::no_length(), "{bytes}", "  {elapsed}"),
         };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let rate = if width >= MIDDLING { "  {binary_bytes_per_sec}" } else { "" };
+        let time = if width >= WIDE { time } else { "" };
+        let template = format!("{{spinner}} {{prefix}}  {{wide_msg}} {moved}{rate}{time}");
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner());
         let style = style.with_key("left", write_left);
         let bar = self.screen.add(bar.with_style(style).with_prefix(fitting(title, width)));
         bar.enable_steady_tick(Duration::from_millis(100));
@@ -105,7 +108,9 @@ fn width() -> usize {
 
 /// Returns a title that leaves room for the rest of a bar: of a long one the verb and the end, which tells tenants apart.
 fn fitting(title: &str, width: usize) -> String {
-    let room = width.saturating_sub(BESIDE_TITLE);
+    let rate = if width >= MIDDLING { RATE } else { 0 };
+    let time = if width >= WIDE { TIME } else { 0 };
+    let room = width.saturating_sub(BESIDE_TITLE + rate + time);
     match title.split_once(' ') {
         Some((verb, what)) if title.chars().count() > room => {
             let cut = what.chars().count().saturating_sub(room.saturating_sub(verb.chars().count() + 2).max(4));
@@ -135,7 +140,8 @@ mod tests {
     fn a_long_title_leaves_room_for_the_rest_of_its_bar() {
         let tenant = "load 019a0b85-951d-709f-809d-36bf47b74900";
         let fits = |width| fitting(tenant, width);
-        assert_eq!([fits(120), fits(60), fits(20)], [tenant, "load …47b74900", "load …4900"].map(str::to_owned));
+        let fitted = [tenant, "load …09d-36bf47b74900", "load …47b74900", "load …47b74900", "load …4900"];
+        assert_eq!([fits(120), fits(80), fits(60), fits(44), fits(20)], fitted.map(str::to_owned));
         assert_eq!(fitting("load shared", 60), "load shared");
     }
 }
