@@ -86,6 +86,8 @@ pub(crate) fn path(path: &Path) -> &str {
 
 /// Runs a command to its end and measures it from outside.
 pub(crate) fn run(words: &Words, environment: &BTreeMap<&str, String>) -> Cost {
+    // Who syncs what it writes would wait for what others have left unwritten.
+    rustix::fs::sync();
     let begun = Instant::now();
     let mut command = Command::new(&words[0]);
     let mut child = command.args(&words[1..]).envs(environment).stdout(Stdio::null()).spawn().unwrap();

@@ -305,7 +305,9 @@ pub fn effects(bucket: &BucketRules, territories: &[Territory]) -> Vec<String> {
     };
     for territory in territories {
         if !acts(territory, |rule| rule.expires.is_some()) {
-            told.push(format!("no rule deletes {}", whole(territory)));
+            let Territory { job, is_archive, .. } = territory;
+            let what = if *is_archive { format!("what {job} has archived") } else { format!("any set of {job}") };
+            told.push(format!("no rule deletes {what}"));
         }
         if !acts(territory, |rule| rule.uploads_abort.is_some()) {
             told.push(format!("no rule clears up unfinished uploads of {}: killed runs leave some", territory.job));
