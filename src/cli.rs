@@ -241,20 +241,21 @@ impl Voice {
     /// Prints work that is not done: line by line, each an event where a program asks.
     fn show(self, work: &impl fmt::Display) -> Result<(), CliError> {
         let text = work.to_string();
-        if !self.is_events {
-            return print(&text);
-        }
-        Json::plan(&text);
-        Ok(())
+        if self.is_events { written(Json::planned(&text)) } else { print(&text) }
     }
 }
 
-/// Prints to standard output. A reader that has seen enough and gone away is no error.
+/// Prints to standard output.
 fn print(text: &str) -> Result<(), CliError> {
     let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Takes the end of writing to standard output: a reader that has seen enough and gone away is no error.
+fn written(ended: io::Result<()>) -> Result<(), CliError> {
+    match ended {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(CliError::Output),
+        ended => ended.map_err(CliError::Output),
     }
 }
 

@@ -25,7 +25,7 @@
 //! 1. `cli/run.rs` reads the plan's file once and hands text and name to [`plan::Plan::read`]. Past that door nobody
 //!    sees TOML: names are resolved, prefixes rendered and proved disjoint, or every problem is returned. Of a shard
 //!    ([`plan::Plan::in_shard`]) the plan is narrowed there, once: from then on it is a plan like any other.
-//! 2. It takes the lock of each destination (of a bucket: a lease), and [`survey::backup`] looks: which databases there
+//! 2. `cli/run/job.rs` takes the lock of each destination (of a bucket: a lease), and [`survey::backup`] looks: which databases there
 //!    should be, how large they are, who has them open, which names of sets the destinations have taken. A shared
 //!    database that is open is copied to be looked into; the run brings that copy up to date. Of a source that is
 //!    HitKeep's own backups, [`survey::adopt`] finds the newest set, and waits for it to be finished.

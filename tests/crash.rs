@@ -41,6 +41,9 @@ struct World {
     good: Objects,
 }
 
+/// What a destination is that is a bucket.
+const BUCKET: &str = "url = \"s3://bucket\"\nregion = \"eu-central-1\"";
+
 impl World {
     async fn new() -> Self {
         Self::with(PLAN).await
@@ -59,8 +62,7 @@ impl World {
         let site = Site::with(minimal());
         let large = "CREATE TABLE large AS SELECT md5(i::VARCHAR) AS text FROM range(10000) r(i); CHECKPOINT;";
         duckdb::Connection::open(site.path("data/hitkeep.db")).unwrap().execute_batch(large).unwrap();
-        let bucket = "url = \"s3://bucket\"\nregion = \"eu-central-1\"";
-        let text = PLAN.replace("url = \"backups\"", bucket).replace("prefix =", "databases = [\"shared\"]\nprefix =");
+        let text = PLAN.replace("url = \"backups\"", BUCKET).replace("prefix =", "databases = [\"shared\"]\nprefix =");
         let mut world = Self::of(site, &text).await;
         let store = world.store().await;
         let cut = Fault { call: 5 + 1 + 5 + 1, after_effect: false, for_good: true };
@@ -441,5 +443,26 @@ async fn what_another_writer_put_under_a_key_of_the_run_is_never_removed() {
         assert_eq!((record.status, record.exit_code), (Status::Partial, exit::PARTIAL), "{file}: {record:?}");
         assert_eq!(store.read(&key, Part::Whole).await.ok(), Some(b"another's".to_vec()), "{file} was another's");
         world.inspect(&store, file).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_for_a_bucket_must_the_same_rows_make_the_same_files() {
+    let directory = PLAN.replace("prefix =", "databases = [\"shared\"]\nprefix =");
+    let bucket = directory.replace("url = \"backups\"", BUCKET);
+    let far = format!("[destination.far]\n{BUCKET}\n\n[backup.nightly]");
+    let both = directory.replace("[backup.nightly]", &far).replace("to = [\"disk\"]", "to = [\"disk\", \"far\"]");
+    for (text, count, expected) in [(directory, 1, false), (bucket, 1, true), (both, 2, true)] {
+        let site = Site::with(minimal());
+        fs::create_dir(site.path("staging")).unwrap();
+        let plan = site.read_plan(&text);
+        let world = World { site, plan, good: Objects::new() };
+        let stores: Vec<Arc<dyn Store>> = (0..count).map(|_| Arc::new(Memory::default()) as Arc<dyn Store>).collect();
+        let work = world.plan_work_at(&stores, BTreeMap::new(), Timestamp::now()).await;
+        let is_repeatable = |chain: &work::Chain| match &chain.take {
+            work::Take::Export(export) => export.action.is_repeatable,
+            work::Take::Adopt(_) => panic!("an installation is exported"),
+        };
+        assert_eq!(work.chains.iter().map(is_repeatable).collect::<Vec<_>>(), [expected], "{text}");
     }
 }

@@ -97,7 +97,7 @@ fn what_goes_wrong_beside_json_is_json() {
     tell("no source", &["run", "plan.toml", "--json"]);
     site.write_plan(&format!("{PLAN}\n[vars]\nspare = \"x\"\n"));
     let work = tell("a warning", &["run", "plan.toml", "--dry-run", "--json"]);
-    assert!(work.starts_with("backup nightly: set "), "{work}");
+    assert!(work.starts_with(r#"{"format":1,"event":"planned","task":null,"what":"backup nightly: set "#), "{work}");
     for words in [
         &["run", "plan.toml", "weekly", "--json"][..],
         &["verify", "plan.toml", "--json"],

@@ -74,24 +74,39 @@ fn what_a_dry_run_shows_is_told_to_a_program_line_by_line() {
     let site = Site::with(minimal());
     site.write_plan(&direct().replace("[backup.nightly]", "[backup.nightly]\nkeep = { last = 1 }"));
     site.succeed(&["run", "plan.toml", "-q"]);
+    let told = |words: &[&str], kind: &str, what: &str| -> Vec<(Option<u64>, String)> {
+        let told = events(&site.succeed(&[words, &["--json"]].concat()).stdout);
+        let told = told.iter().filter(|event| event["event"] == kind);
+        told.map(|event| (event["task"].as_u64(), redact::text(&site, event[what].as_str().unwrap()))).collect()
+    };
+    // Every line that a person sees is there.
+    let restore = ["restore", "plan.toml", "--to", "other", "--dry-run"];
     let calls: [&[&str]; 4] = [
         &["run", "plan.toml", "--dry-run"],
-        &["restore", "plan.toml", "--to", "back", "--dry-run"],
+        &restore,
         &["prune", "plan.toml"],
         &["prune", "plan.toml", "--simulate", "30d"],
     ];
-    for call in calls {
-        let shown = site.succeed(call).stdout;
-        let told = events(&site.succeed(&[call, &["--json"]].concat()).stdout);
-        let told = told.iter().map(|event| {
-            assert_eq!((&event["event"], &event["format"]), (&Value::from("planned"), &Value::from(1)), "{call:?}");
-            let task = event["task"].as_u64().map(|task| format!("{task} ")).unwrap_or_default();
-            task + event["what"].as_str().unwrap()
-        });
-        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        let [shown, told] = [shown.lines().map(words).collect::<Vec<_>>(), told.collect()]
-            .map(|lines| redact::text(&site, &lines.join("\n")));
-        assert_eq!(shown, told, "{call:?}");
+    for words in calls {
+        let shown = redact::text(&site, &site.succeed(words).stdout);
+        let shown: Vec<&str> = shown.lines().map(str::trim).collect();
+        let line = |(task, what): (Option<u64>, String)| match task {
+            Some(task) => format!("{task}  {what}"),
+            None => what,
+        };
+        let told: Vec<String> = told(words, "planned", "what").into_iter().map(line).collect();
+        assert_eq!(shown, told, "{words:?}");
+    }
+    // And the tasks are those of the real thing.
+    site.write_plan(&direct());
+    let [run, restore] = [&["run", "plan.toml"][..], &["restore", "plan.toml", "--to", "back"]];
+    for words in [run, restore] {
+        let mut planned = told(&[words, &["--dry-run"]].concat(), "planned", "what");
+        planned.retain(|(task, _)| task.is_some());
+        let mut done = told(words, "task-started", "title");
+        // Databases are restored side by side.
+        done.sort();
+        assert_eq!(planned, done, "{words:?}");
     }
 }
 

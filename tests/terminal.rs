@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -45,12 +46,14 @@ struct Shown {
 impl Terminal {
     /// Starts the program with `words` on a terminal of so many columns, in an environment that has this, too.
     fn start(site: &Site, words: &[&str], columns: u16, environment: &[(&str, &str)]) -> Self {
-        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
         tcsetwinsize(&keyboard, Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let name = ptsname(&keyboard, Vec::new()).unwrap();
-        let end = || File::from(rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap());
+        // Other tests start servers meanwhile, which must not keep it open.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let end = || File::from(rustix::fs::open(&name, flags, Mode::empty()).unwrap());
         let program = site.command(words);
         // It makes its standard input the terminal that gives it signals.
         let mut command = Command::new("/usr/bin/setsid");
@@ -64,24 +67,41 @@ impl Terminal {
         Self { child: command.spawn().unwrap(), keyboard: File::from(keyboard), screen, written, bars }
     }
 
-    /// Takes in what is written next, and looks at the screen; false when nobody will write any more.
+    /// Takes in what is written next, and looks at the screen before anything on it is taken away again; false when nobody
+    /// will write any more.
     fn look(&mut self) -> bool {
         let mut bytes = [0; 4096];
         // Linux says that there is an error once nobody has the other end any more.
         let count = self.keyboard.read(&mut bytes).unwrap_or(0);
         self.written.extend_from_slice(&bytes[..count]);
-        self.screen.process(&bytes[..count]);
-        let screen = self.screen.screen();
-        let rows: Vec<String> = screen.rows(0, screen.size().1).collect();
-        let bars = rows.iter().zip(&rows[1..]).filter(|(row, _)| row.starts_with(is_spinner));
-        self.bars.extend(bars.map(|(bar, below)| (bar.clone(), below.clone())));
+        let mut rest = &bytes[..count];
+        while !rest.is_empty() {
+            // A carriage return or a control sequence is how a bar is drawn over.
+            let next = rest[1..].iter().position(|byte| b"\r\x1b".contains(byte)).map_or(rest.len(), |at| at + 1);
+            self.screen.process(&rest[..next]);
+            self.see_bars();
+            rest = &rest[next..];
+        }
         count > 0
     }
 
-    /// Waits until this was written.
-    fn wait_for(&mut self, text: &str) {
-        while !String::from_utf8_lossy(&self.written).contains(text) {
-            assert!(self.look(), "`{text}` is not written: {}", self.screen.screen().contents());
+    fn see_bars(&mut self) {
+        let rows = self.rows();
+        let bars = rows.iter().zip(&rows[1..]).filter(|(row, _)| row.starts_with(is_spinner));
+        self.bars.extend(bars.map(|(bar, below)| (bar.clone(), below.clone())));
+    }
+
+    /// Returns what stands on the screen now.
+    fn rows(&self) -> Vec<String> {
+        let screen = self.screen.screen();
+        screen.rows(0, screen.size().1).map(|row| row.trim_end().to_owned()).collect()
+    }
+
+    /// Waits until there is a bar that says this.
+    fn wait_for_bar(&mut self, text: &str) {
+        let is_there = |row: &String| row.starts_with(is_spinner) && row.contains(text);
+        while !self.rows().iter().any(is_there) {
+            assert!(self.look(), "`{text}` is not drawn: {}", self.rows().join("\n"));
         }
     }
 
@@ -93,11 +113,16 @@ impl Terminal {
     /// Waits for the end.
     fn end(mut self) -> Shown {
         while self.look() {}
-        let screen = self.screen.screen();
-        let rows = screen.rows(0, screen.size().1).map(|row| row.trim_end().to_owned() + "\n");
-        let screen = rows.collect::<String>().trim_end().to_owned() + "\n";
-        let written = String::from_utf8(self.written).unwrap();
-        Shown { code: code(self.child.wait().unwrap()), screen, written, bars: self.bars }
+        let screen = self.rows().join("\n").trim_end().to_owned() + "\n";
+        let written = String::from_utf8(std::mem::take(&mut self.written)).unwrap();
+        Shown { code: code(self.child.wait().unwrap()), screen, written, bars: std::mem::take(&mut self.bars) }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // One that has ended is past killing.
+        drop(self.child.kill());
     }
 }
 
@@ -115,7 +140,8 @@ fn a_terminal_shows_what_is_done_and_in_the_end_what_was() {
     for words in story {
         let Shown { code, screen, .. } = Terminal::start(&site, words, 200, &[]).end();
         assert_eq!(code, 0, "{screen}");
-        shown += &format!("$ hitkeep-plan {}\n{}", words.join(" "), timeless(&redact::text(&site, &screen)));
+        let screen = timeless(&redact::narrow(&redact::text(&site, &screen)));
+        writeln!(shown, "$ hitkeep-plan {}\n{}", words.join(" "), screen.trim_end()).unwrap();
     }
     golden("terminal.txt", &shown);
 }
@@ -140,7 +166,7 @@ fn a_bar_is_drawn_for_every_task_and_none_is_left_or_wider_than_its_terminal() {
 fn control_and_c_end_a_run_which_says_so() {
     let site = Site::with(demo(Layout::Joined));
     let mut terminal = Terminal::start(&site, &["run", "plan.toml"], 100, &[]);
-    terminal.wait_for("export shared");
+    terminal.wait_for_bar("export shared");
     terminal.press(b"\x03");
     let Shown { code, screen, .. } = terminal.end();
     assert_eq!(code, 130, "{screen}");

@@ -102,11 +102,12 @@ impl Prune {
         };
         let spots: Vec<(&Spot, Retention)> =
             subject.spots.iter().filter_map(|spot| Some((spot, retention_at(Some(plan), spot)?))).collect();
-        let told: Vec<String> = subject.spots.iter().filter_map(deleted_by_bucket).collect();
+        let mut told: String = subject.spots.iter().filter_map(deleted_by_bucket).collect();
         if spots.is_empty() && told.is_empty() {
-            voice.say("no job has `keep`: every set is kept\n")?;
+            told.push_str("no job has `keep`: every set is kept\n");
         }
-        voice.say(&told.concat())?;
+        let said = if self.yes { voice.say(&told) } else { voice.show(&told) };
+        said?;
         let desk = Desk { plan, tell: voice.listener(), stop: desk::stop_at_signals()? };
         let mut code = exit::DONE;
         for (spot, wanted) in &spots {
@@ -150,6 +151,9 @@ impl Prune {
         let ended = self.delete(desk, spot, wanted, last_run, &lock, &holder).await;
         lock.release().await;
         let Deleted { work, record, code } = ended?;
+        if let Some(brake) = work.brake.as_ref().filter(|_| voice.is_events) {
+            desk.tell.hear(&Event::Warned { message: brake.to_string() });
+        }
         voice.say(&work.to_string())?;
         voice.say(&account(&work, record.as_ref()))?;
         Ok(code)

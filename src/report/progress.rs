@@ -82,8 +82,9 @@ impl Progress {
             Some(Bytes(total)) => (ProgressBar::new(total), "{bytes}/{total_bytes}", "{left}"),
             None => (ProgressBar::no_length(), "{bytes}", "  {elapsed}"),
         };
-        let rate = if width >= MIDDLING { "  {binary_bytes_per_sec}" } else { "" };
-        let time = if width >= WIDE { time } else { "" };
+        let (says_rate, says_time) = said(width);
+        let rate = if says_rate { "  {binary_bytes_per_sec}" } else { "" };
+        let time = if says_time { time } else { "" };
         let template = format!("{{spinner}} {{prefix}}  {{wide_msg}} {moved}{rate}{time}");
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner());
         let style = style.with_key("left", write_left);
@@ -101,16 +102,23 @@ fn write_left(state: &ProgressState, into: &mut dyn fmt::Write) {
     }
 }
 
+/// Tells whether a bar on a terminal of so many columns says how fast, and how long.
+fn said(width: usize) -> (bool, bool) {
+    (width >= MIDDLING, width >= WIDE)
+}
+
 /// Returns how wide the terminal is.
 fn width() -> usize {
-    rustix::termios::tcgetwinsize(io::stderr()).map_or(WIDE, |size| usize::from(size.ws_col))
+    let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    // A serial line does not know.
+    if columns > 0 { columns } else { WIDE }
 }
 
 /// Returns a title that leaves room for the rest of a bar: of a long one the verb and the end, which tells tenants apart.
 fn fitting(title: &str, width: usize) -> String {
-    let rate = if width >= MIDDLING { RATE } else { 0 };
-    let time = if width >= WIDE { TIME } else { 0 };
-    let room = width.saturating_sub(BESIDE_TITLE + rate + time);
+    let (says_rate, says_time) = said(width);
+    let beside = BESIDE_TITLE + RATE * usize::from(says_rate) + TIME * usize::from(says_time);
+    let room = width.saturating_sub(beside);
     match title.split_once(' ') {
         Some((verb, what)) if title.chars().count() > room => {
             let cut = what.chars().count().saturating_sub(room.saturating_sub(verb.chars().count() + 2).max(4));

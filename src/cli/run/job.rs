@@ -126,10 +126,9 @@ impl JobDesk<'_> {
         let outside = Outside { leases: locks.leases(), ..self.outside(staging.path()) };
         self.limit_time(&outside);
         let known = self.known(locks.unlocked.clone()).await;
-        let look = Look { stores: &self.stores, known: &known, means: outside.means(staging.path()) };
         let ended = match self.job {
-            Job::Backup(job) => back_up(job, look, staging.path(), self.run, self.now, &outside).await,
-            Job::Archive(job) => archive(job, look, staging.path(), self.run, self.now, &outside).await,
+            Job::Backup(job) => self.back_up(job, &known, &outside, staging.path()).await,
+            Job::Archive(job) => self.archive(job, &known, &outside, staging.path()).await,
         };
         let (records, summary) = match ended {
             Ok(ended) => ended,
@@ -220,77 +219,60 @@ impl JobDesk<'_> {
     }
 }
 
-/// What a job is looked at with.
-#[derive(Clone, Copy)]
-pub(super) struct Look<'l> {
-    /// The stores of its destinations, in the plan's order.
-    pub(super) stores: &'l [Arc<dyn Store>],
-    /// What is known of its destinations.
-    pub(super) known: &'l Known,
-    /// What its source is looked at with.
-    pub(super) means: Means<'l>,
-}
-
 /// The records of a run, and what is said of them.
 type Ended = (Vec<RunRecord>, String);
 
-/// Looks at what a backup is about, and plans its work with copies and exports inside `staging`.
-pub(super) async fn plan_backup(
-    job: &Backup,
-    look: Look<'_>,
-    staging: &Path,
-    run: RunId,
-    now: Timestamp,
-) -> Result<BackupWork, CliError> {
-    let Look { stores, known, means } = look;
-    Ok(match job.source().kind() {
-        SourceKind::Installation(installation) => {
-            let facts = survey::backup(job, installation, stores, known, &means).await?;
-            work::backup(job, installation, &facts, staging, run, now)?
-        }
-        SourceKind::Snapshots(snapshots) => {
-            let facts = survey::adopt(job, snapshots, stores, known, &means).await?;
-            work::adopt(job, &facts, run)?
-        }
-    })
-}
+impl JobDesk<'_> {
+    /// Looks at what a backup is about, and plans its work with copies and exports inside `staging`.
+    pub(super) async fn plan_backup(
+        &self,
+        job: &Backup,
+        known: &Known,
+        means: &Means<'_>,
+        staging: &Path,
+    ) -> Result<BackupWork, CliError> {
+        let (stores, run, now) = (&self.stores, self.run, self.now);
+        Ok(match job.source().kind() {
+            SourceKind::Installation(installation) => {
+                let facts = survey::backup(job, installation, stores, known, means).await?;
+                work::backup(job, installation, &facts, staging, run, now)?
+            }
+            SourceKind::Snapshots(snapshots) => {
+                let facts = survey::adopt(job, snapshots, stores, known, means).await?;
+                work::adopt(job, &facts, run)?
+            }
+        })
+    }
 
-async fn back_up(
-    job: &Backup,
-    look: Look<'_>,
-    staging: &Path,
-    run: RunId,
-    now: Timestamp,
-    outside: &Outside,
-) -> Result<Ended, CliError> {
-    let work = plan_backup(job, look, staging, run, now).await?;
-    let records = run::backup(&work, outside).await;
-    let summary = account::backup(&work, &records, outside.about.shard);
-    Ok((records, summary))
-}
+    async fn back_up(&self, job: &Backup, known: &Known, outside: &Outside, staging: &Path) -> Result<Ended, CliError> {
+        let work = self.plan_backup(job, known, &outside.means(staging), staging).await?;
+        let records = run::backup(&work, outside).await;
+        let summary = account::backup(&work, &records, outside.about.shard);
+        Ok((records, summary))
+    }
 
-/// Looks at what an archive is about, and plans its work with copies and files inside `staging`.
-pub(super) async fn plan_archive(
-    job: &Archive,
-    look: Look<'_>,
-    staging: &Path,
-    run: RunId,
-    now: Timestamp,
-) -> Result<(ArchiveWork, ArchiveFacts), CliError> {
-    let facts = survey::archive(job, look.stores, &look.known.silent, &look.means).await?;
-    Ok((work::archive(job, &facts, staging, run, now)?, facts))
-}
+    /// Looks at what an archive is about, and plans its work with copies and files inside `staging`.
+    pub(super) async fn plan_archive(
+        &self,
+        job: &Archive,
+        known: &Known,
+        means: &Means<'_>,
+        staging: &Path,
+    ) -> Result<(ArchiveWork, ArchiveFacts), CliError> {
+        let facts = survey::archive(job, &self.stores, &known.silent, means).await?;
+        Ok((work::archive(job, &facts, staging, self.run, self.now)?, facts))
+    }
 
-async fn archive(
-    job: &Archive,
-    look: Look<'_>,
-    staging: &Path,
-    run: RunId,
-    now: Timestamp,
-    outside: &Outside,
-) -> Result<Ended, CliError> {
-    let (work, facts) = plan_archive(job, look, staging, run, now).await?;
-    let records = run::archive(&work, outside).await;
-    let summary = account::archive(&work, &facts, &records, outside.about.shard);
-    Ok((records, summary))
+    async fn archive(
+        &self,
+        job: &Archive,
+        known: &Known,
+        outside: &Outside,
+        staging: &Path,
+    ) -> Result<Ended, CliError> {
+        let (work, facts) = self.plan_archive(job, known, &outside.means(staging), staging).await?;
+        let records = run::archive(&work, outside).await;
+        let summary = account::archive(&work, &facts, &records, outside.about.shard);
+        Ok((records, summary))
+    }
 }

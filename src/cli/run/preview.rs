@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::error::CliError;
-use super::job::{JobDesk, Look, plan_archive, plan_backup};
+use super::job::JobDesk;
 use crate::plan::{Backup, Job};
 use crate::run::exit;
 use crate::run::staging::Staging;
@@ -14,25 +14,24 @@ impl JobDesk<'_> {
     /// The dry run: looks, plans, prints.
     pub(super) async fn show_work(&self) -> Result<u8, CliError> {
         let root = self.plan.local().staging();
-        let (run, now) = (self.run, self.now);
-        let staging = Staging::for_a_look(root, run)?;
+        let staging = Staging::for_a_look(root, self.run)?;
         if !self.is_due(&self.stores).await? {
             return Ok(exit::DONE);
         }
         let outside = self.outside(staging.path());
         let known = self.known(BTreeMap::new()).await;
-        let look = Look { stores: &self.stores, known: &known, means: outside.means(staging.path()) };
+        let means = outside.means(staging.path());
         let shown = root.join("hitkeep-plan-…");
         let (is_partial, is_unreachable) = match self.job {
             Job::Backup(job) => {
-                let work = plan_backup(job, look, &shown, run, now).await?;
+                let work = self.plan_backup(job, &known, &means, &shown).await?;
                 self.voice.show(&work)?;
                 self.show_prune(job, &work).await?;
                 let is_partial = !work.missing.is_empty() || work.there.iter().any(|there| there.is_partial);
                 (is_partial, work.series.iter().any(|series| series.unreachable.is_some()))
             }
             Job::Archive(job) => {
-                let (work, _) = plan_archive(job, look, &shown, run, now).await?;
+                let (work, _) = self.plan_archive(job, &known, &means, &shown).await?;
                 self.voice.show(&work)?;
                 (!work.missing.is_empty(), work.series.iter().any(|series| series.unreachable.is_some()))
             }
