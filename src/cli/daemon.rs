@@ -22,7 +22,6 @@ use crate::plan::Plan;
 use crate::report::service;
 use crate::run::{Cause, Outcome};
 use crate::stop::Stop;
-use crate::store::local::Local;
 use crate::survey;
 use crate::work::{self, Waiting};
 
@@ -66,7 +65,7 @@ impl Daemon {
         let mut jobs = Vec::new();
         for job in plan.jobs() {
             let Some(timetable) = plan.timetable(job) else { continue };
-            let last = survey::last_run(plan.name(), job, &[], &state(&plan)).await?;
+            let last = survey::last_run(plan.name(), job, &[], &desk::state(&plan)).await?;
             warn_of_the_future(tell.as_ref(), job, last, Timestamp::now());
             jobs.push(Waiting { job: job.name().clone(), timetable, last, tried: None });
         }
@@ -81,10 +80,6 @@ fn pulse() -> Interval {
     let mut pulse = tokio::time::interval(watched.clamp(Duration::from_millis(100), LONGEST_SLEEP));
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pulse
-}
-
-fn state(plan: &Plan) -> Local {
-    Local::new(plan.local().state().to_owned())
 }
 
 /// The daemon while it is at work.
@@ -152,7 +147,7 @@ impl Keeper {
                 Some(()) = hangup.recv() => self.read_again().await?,
             }
         };
-        let last = survey::last_run(plan.name(), job, &[], &state(&plan)).await?;
+        let last = survey::last_run(plan.name(), job, &[], &desk::state(&plan)).await?;
         let Some(waiting) = self.jobs.iter_mut().find(|waiting| waiting.job == name) else { return Ok(()) };
         // Where another host has done it, this one has no word of it.
         if last > waiting.last {

@@ -113,6 +113,11 @@ fn store_of(destination: &Destination, of_bucket: impl FnOnce(&Bucket) -> S3) ->
     }
 }
 
+/// Returns the directory where this host keeps what it remembers.
+pub(super) fn state(plan: &Plan) -> Local {
+    Local::new(plan.local().state().to_owned())
+}
+
 /// Returns what an engine may use: as the plan says it, where there is one that does.
 pub(super) fn limits(plan: Option<&Plan>, spill: PathBuf) -> Limits {
     let local = plan.map(Plan::local);

@@ -6,14 +6,13 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
 use super::error::CliError;
-use super::print;
 use super::prune::retention_at;
 use super::shard::Portion;
 use super::subject::{SetName, Spot, Subject};
+use super::{desk, print};
 use crate::measure::counted;
 use crate::name::{Name, SnapshotId};
 use crate::run::exit;
-use crate::store::local::Local;
 use crate::survey;
 use crate::work::{self, Retention};
 
@@ -53,7 +52,7 @@ impl Explain {
     async fn explain(&self, spot: &Spot, wanted: Option<&Retention>, subject: &Subject) -> Result<String, CliError> {
         let last_run = match (&subject.plan, &spot.job) {
             (Some(plan), Some(job)) => {
-                let state = Local::new(plan.local().state().to_owned());
+                let state = desk::state(plan);
                 survey::last_records(&state, plan.name(), job).await?
             }
             _ => Vec::new(),

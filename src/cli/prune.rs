@@ -18,7 +18,6 @@ use crate::plan::Plan;
 use crate::record::{PruneRecord, RunRecord};
 use crate::run::{self, Outside, exit};
 use crate::stop::Stop;
-use crate::store::local::Local;
 use crate::store::{Body, Lock, Mode, Purpose, Store as _};
 use crate::survey::{self, Asked, Own};
 use crate::work::{self, PruneWork, Retention, Simulation};
@@ -139,7 +138,7 @@ impl Prune {
     }
 
     async fn prune(&self, desk: &Desk<'_>, spot: &Spot, wanted: &Retention, voice: Voice) -> Result<u8, CliError> {
-        let state = Local::new(desk.plan.local().state().to_owned());
+        let state = desk::state(desk.plan);
         let last_run = survey::last_records(&state, desk.plan.name(), &wanted.job).await?;
         if !self.yes {
             let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, &spot.own().await, last_run).await?;
@@ -229,7 +228,7 @@ pub(super) async fn delete(
 
 /// Keeps the record of a deletion in the state directory.
 async fn keep_record(plan: &Plan, record: &PruneRecord, outside: &Outside) {
-    let state = Local::new(plan.local().state().to_owned());
+    let state = desk::state(plan);
     let PruneRecord { job, destination, started_at, .. } = record;
     let (at, run) = (SnapshotId::at(*started_at), RunId::fresh(*started_at));
     let key = Key::of(format!("prunes/{at}.{job}.{destination}.{run}.json"));

@@ -16,8 +16,8 @@ const TRIAL: &str = "hitkeep_plan_trial";
 /// long in order as in any, and 1.7 times as long where several threads kept to it.
 const KEEP_ORDER: &str = "SET GLOBAL threads = 1; SET preserve_insertion_order = true";
 
-/// How many tables are counted by one statement: one for each took most of the time that small databases take, and a
-/// statement may nest only so deep.
+/// How many tables are counted by one statement: one for each took a millisecond a table, and a statement may nest only so
+/// deep.
 const COUNTED_AT_ONCE: usize = 100;
 
 /// How the files of an export are written.

@@ -305,9 +305,7 @@ pub fn effects(bucket: &BucketRules, territories: &[Territory]) -> Vec<String> {
     };
     for territory in territories {
         if !acts(territory, |rule| rule.expires.is_some()) {
-            let Territory { job, is_archive, .. } = territory;
-            let what = if *is_archive { format!("what {job} has archived") } else { format!("any set of {job}") };
-            told.push(format!("no rule deletes {what}"));
+            told.push(format!("no rule deletes {}", named(territory, "any")));
         }
         if !acts(territory, |rule| rule.uploads_abort.is_some()) {
             told.push(format!("no rule clears up unfinished uploads of {}: killed runs leave some", territory.job));
@@ -362,7 +360,7 @@ fn of_meeting(rule: &BucketRule, versions: Versions, territory: &Territory) -> V
     let job = &territory.job;
     let part = rule.part(territory);
     let object = match &part {
-        None => whole(territory),
+        None => named(territory, "each"),
         Some(part) => format!("each file of {job} {part}"),
     };
     let expires = rule.expires.iter().map(|when| match (when, &part, territory.is_archive) {
@@ -389,10 +387,10 @@ fn of_meeting(rule: &BucketRule, versions: Versions, territory: &Territory) -> V
     expires.chain(moves).chain(older).collect()
 }
 
-/// Names all that lies in a folder.
-fn whole(territory: &Territory) -> String {
+/// Names what lies in a folder; of sets, which.
+fn named(territory: &Territory, which: &str) -> String {
     let Territory { job, is_archive, .. } = territory;
-    if *is_archive { format!("what {job} has archived") } else { format!("each set of {job}") }
+    if *is_archive { format!("what {job} has archived") } else { format!("{which} set of {job}") }
 }
 
 /// Why rules are not written although the plan wants them.

@@ -171,7 +171,7 @@ impl JobDesk<'_> {
     }
 
     pub(super) fn state(&self) -> Local {
-        Local::new(self.plan.local().state().to_owned())
+        desk::state(self.plan)
     }
 
     /// Returns the job's places, in the plan's order.
