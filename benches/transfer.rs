@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --profile release --bench transfer -- [DIR]` makes eight files of 256 MiB in DIR (`/dev/shm`, so that no
 //! disk is measured), and prints wall time, CPU time and peak memory of each client, and the ratios. The server is a
-//! sink that compares checksums and throws everything away, so that it is the client that is measured; where Garage is
+//! sink that compares checksums, throws everything away and hands out zeros, so that it is the client that is measured; where Garage is
 //! installed (`.ci/servers` does that), uploads and downloads are measured end to end as well. The peers are Python packages,
 //! into an environment of the benchmark's own below the home directory. Ours computes the SHA-256 of every byte, for the
 //! manifest, and a CRC-64/NVME, for the server.
@@ -57,13 +57,16 @@ fn compare(scratch: &str) {
     make_files(&files);
     let peers = peers();
     let sink = Sink::start();
+    let copies = scratch.path().join("copies");
     println!("upload to a sink");
     measure_all(&peers, &sink.server, &files, scratch.path(), true);
+    println!("download from it");
+    measure_all(&peers, &sink.server, &copies, scratch.path(), false);
     let Some(garage) = servers::servers().into_iter().find(|server| server.name == "garage") else { return };
     println!("upload to Garage");
     measure_all(&peers, &garage, &files, scratch.path(), true);
     println!("download from Garage");
-    measure_all(&peers, &garage, &scratch.path().join("copies"), scratch.path(), false);
+    measure_all(&peers, &garage, &copies, scratch.path(), false);
 }
 
 /// Measures every client at one server, and prints the table.

@@ -800,13 +800,13 @@ async fn credentials_are_in_no_debug_output_and_in_no_panic() {
 
 const TOLD: &str = "HITKEEP_PLAN_TEST_SINK";
 
-/// How large the file is whose upload is measured, and how much memory it may take beside its parts.
+/// How large the file is whose way to a bucket and back is measured, and how much memory that may take beside its parts.
 const LARGE: u64 = 1 << 30;
 const BESIDE: u64 = 40 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "what the other process runs, started by the story of its memory"]
-async fn uploads_a_large_file_and_tells_its_memory() {
+async fn moves_a_large_file_and_tells_its_memory() {
     let server = Server { endpoint: std::env::var(TOLD).unwrap(), ..servers::s3s::server() };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
@@ -814,6 +814,7 @@ async fn uploads_a_large_file_and_tells_its_memory() {
     let store = S3::new(&bucket_of(&server, "bucket", folder.path()), UPLOAD);
     let before = peak_memory();
     store.put(&key("file"), Body::File(file), Mode::Replace, &Meter::default()).await.unwrap();
+    assert_eq!(store.digest(&key("file"), &Meter::default()).await.unwrap().bytes, LARGE);
     fs::write(std::env::var(format!("{TOLD}_FILE")).unwrap(), (peak_memory() - before).to_string()).unwrap();
 }
 
@@ -825,11 +826,11 @@ fn peak_memory() -> u64 {
 }
 
 #[test]
-fn an_upload_takes_the_memory_of_its_parts_and_little_more() {
+fn a_file_on_its_way_takes_the_memory_of_its_parts_and_little_more() {
     let (sink, folder) = (Sink::start(), tempfile::tempdir().unwrap());
     let told = folder.path().join("told");
     let status = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "s3::uploads_a_large_file_and_tells_its_memory", "--ignored"])
+        .args(["--exact", "s3::moves_a_large_file_and_tells_its_memory", "--ignored"])
         .env(TOLD, &sink.server.endpoint)
         .env(format!("{TOLD}_FILE"), &told)
         .stdout(std::process::Stdio::null())

@@ -326,7 +326,7 @@ async fn every_server_is_reached_through_tls_and_faults() {
 }
 
 #[tokio::test]
-async fn a_sink_remembers_sizes() {
+async fn a_sink_remembers_sizes_and_hands_out_zeros() {
     let sink = Sink::start();
     let client = sink.server.client();
     client.create_bucket().bucket("b").send().await.unwrap();
@@ -345,7 +345,17 @@ async fn a_sink_remembers_sizes() {
     assert_eq!(sink.objects(), sizes.into());
     let head = client.head_object().bucket("b").key("parts").send().await.unwrap();
     assert_eq!(head.content_length, Some(3 * i64::try_from(PART).unwrap()));
-    assert_eq!(client.list_objects_v2().bucket("b").send().await.unwrap().key_count, Some(0));
+    let listed = client.list_objects_v2().bucket("b").prefix("whole/").send().await.unwrap();
+    let listed: Vec<_> =
+        listed.contents().iter().map(|object| (object.key().unwrap(), object.size().unwrap())).collect();
+    assert_eq!(listed, [("whole/x", 1_000_000)]);
+    assert_eq!(get(&client, "b", "whole/x").await.unwrap(), vec![0; 1_000_000]);
+    let range = client.get_object().bucket("b").key("whole/x").range("bytes=999990-1000005").send().await.unwrap();
+    assert_eq!(range.content_range.as_deref(), Some("bytes 999990-999999/1000000"));
+    assert_eq!(range.body.collect().await.unwrap().into_bytes().len(), 10);
+    assert!(
+        client.get_object().bucket("b").key("gone").send().await.unwrap_err().into_service_error().is_no_such_key()
+    );
 }
 
 /// Starts a process that only waits, in a home.

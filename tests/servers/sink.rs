@@ -1,7 +1,7 @@
-//! A server that throws away what it is given and remembers how much it was: uploads of any size at little cost.
+//! A server that throws away what it is given and remembers how much it was: uploads of any size at little cost, and
+//! downloads of as many zeros.
 //!
-//! It compares checksums and honours conditions, as modern servers do; it asks for no signature, lists nothing and has
-//! nothing to download.
+//! It compares checksums and honours conditions, as modern servers do; it asks for no signature.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 
 use super::listening::Listening;
 use super::{Creation, Habits, Server};
@@ -26,8 +27,13 @@ const UPLOAD: &str = "<InitiateMultipartUploadResult><UploadId>upload</UploadId>
 const COMPLETED: &str =
     "<CompleteMultipartUploadResult><ETag>0123456789abcdef0123456789abcdef-1</ETag></CompleteMultipartUploadResult>";
 const BAD_DIGEST: &str = "<Error><Code>BadDigest</Code></Error>";
+const MISSING: &str = "<Error><Code>NoSuchKey</Code></Error>";
 const TAKEN: &str = "<Error><Code>PreconditionFailed</Code></Error>";
-const EMPTY_LIST: &str = "<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>";
+/// When everything was stored, in the two ways of saying it.
+const STORED: [&str; 2] = ["2026-01-01T00:00:00Z", "Thu, 01 Jan 2026 00:00:00 GMT"];
+
+/// What is handed out of an object. Nobody writes to it, so that it takes no memory.
+static ZEROS: [u8; 256 << 20] = [0; 256 << 20];
 
 /// The sizes of an object's parts by their numbers; one that came whole is part 0.
 pub(crate) type Parts = BTreeMap<u32, u64>;
@@ -37,6 +43,12 @@ pub(crate) type Parts = BTreeMap<u32, u64>;
 struct Object {
     parts: Parts,
     checksum: Option<String>,
+}
+
+impl Object {
+    fn size(&self) -> u64 {
+        self.parts.values().sum()
+    }
 }
 
 type Objects = Arc<Mutex<BTreeMap<String, Object>>>;
@@ -95,6 +107,7 @@ async fn answer(request: Request<Incoming>, objects: Objects) -> Result<Response
     let query = request.uri().query().unwrap_or_default().to_owned();
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let (checksum, is_new) = (header("x-amz-checksum-crc64nvme"), header("if-none-match").is_some());
+    let range = header("range");
     let Some((size, found)) = taken(request).await else { return Ok(empty(StatusCode::BAD_REQUEST)) };
     if method == "PUT" && checksum.as_ref().is_some_and(|checksum| *checksum != found) {
         return Ok(refusal(StatusCode::BAD_REQUEST, BAD_DIGEST));
@@ -122,7 +135,8 @@ async fn answer(request: Request<Incoming>, objects: Objects) -> Result<Response
             text(COMPLETED)
         }
         ("HEAD", _) => objects.get(&path).map_or_else(|| empty(StatusCode::NOT_FOUND), sized),
-        ("GET", _) if !is_object => text(EMPTY_LIST),
+        ("GET", _) if !is_object => text(list(&objects, &path, &query)),
+        ("GET", _) => objects.get(&path).map_or_else(missing, |object| zeros(object, range.as_deref())),
         ("DELETE", _) => {
             objects.remove(&path);
             empty(StatusCode::NO_CONTENT)
@@ -155,18 +169,61 @@ fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     Response::builder().status(status).header("etag", ETAG).body(Full::default()).unwrap()
 }
 
+/// Lists the objects of a bucket below a prefix, as if no name had a `/` after that.
+fn list(objects: &BTreeMap<String, Object>, bucket: &str, query: &str) -> String {
+    let value = |name| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let prefix = percent_decode_str(value("prefix").unwrap_or_default()).decode_utf8().unwrap();
+    let keys =
+        objects.iter().filter_map(|(path, object)| Some((path.strip_prefix(bucket)?.strip_prefix('/')?, object)));
+    let listed: Vec<String> = keys
+        .filter(|(key, _)| key.starts_with(&*prefix))
+        .map(|(key, object)| {
+            let (size, stored) = (object.size(), STORED[0]);
+            let tag = ETAG.replace('"', "&quot;");
+            format!(
+                "<Contents><Key>{key}</Key><LastModified>{stored}</LastModified><ETag>{tag}</ETag><Size>{size}</Size></Contents>"
+            )
+        })
+        .collect();
+    let count = listed.len();
+    format!(
+        "<ListBucketResult><KeyCount>{count}</KeyCount><IsTruncated>false</IsTruncated>{}</ListBucketResult>",
+        listed.concat()
+    )
+}
+
+/// Hands out an object, or the range of it that is asked for.
+fn zeros(object: &Object, range: Option<&str>) -> Response<Full<Bytes>> {
+    let size = object.size();
+    let answer = Response::builder().header("etag", ETAG).header("last-modified", STORED[1]);
+    let (answer, length) = match range.map(|range| range.strip_prefix("bytes=").unwrap().split_once('-').unwrap()) {
+        None => (answer, size),
+        Some((from, to)) => {
+            let (from, to): (u64, u64) =
+                (from.parse().unwrap(), to.parse().map_or(size - 1, |to: u64| to.min(size - 1)));
+            let answer = answer.status(StatusCode::PARTIAL_CONTENT);
+            (answer.header("content-range", format!("bytes {from}-{to}/{size}")), to + 1 - from)
+        }
+    };
+    answer.body(Full::from(&ZEROS[..usize::try_from(length).unwrap()])).unwrap()
+}
+
+fn missing() -> Response<Full<Bytes>> {
+    refusal(StatusCode::NOT_FOUND, MISSING)
+}
+
 fn sized(object: &Object) -> Response<Full<Bytes>> {
-    let size: u64 = object.parts.values().sum();
-    let answer = Response::builder().header("etag", ETAG).header("content-length", size);
+    let answer = Response::builder().header("etag", ETAG).header("content-length", object.size());
+    let answer = answer.header("last-modified", STORED[1]);
     let checksum = object.checksum.iter();
     let answer = checksum.fold(answer, |answer, checksum| answer.header("x-amz-checksum-crc64nvme", checksum));
     answer.body(Full::default()).unwrap()
 }
 
 fn refusal(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    Response::builder().status(status).header("content-type", "application/xml").body(Full::from(body)).unwrap()
+    Response::builder().status(status).header("content-type", "application/xml").body(Full::new(body.into())).unwrap()
 }
 
-fn text(body: &'static str) -> Response<Full<Bytes>> {
-    Response::builder().header("content-type", "application/xml").body(Full::from(body)).unwrap()
+fn text(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    Response::builder().header("content-type", "application/xml").body(Full::new(body.into())).unwrap()
 }
