@@ -205,8 +205,8 @@ fn transfer(folder: &Path, plan: &Path, up: bool) {
     let store = S3::new(bucket, Upload::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        // As a run does, which stores under a lease; a restore needs none. The sink shows no lease of another round, so
-        // each has a place of its own.
+        // As a run does, which stores under a lease; a restore needs none. The sink hands out zeros for the lease of another round,
+        // so each has a place of its own.
         let place = format!("round-{}", std::process::id());
         let lock = if up { Some(store.lock(&place.parse().unwrap(), "a benchmark").await.unwrap()) } else { None };
         let names = (0..FILES).map(|number| format!("file-{number}"));

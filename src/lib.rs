@@ -32,8 +32,8 @@
 //! 3. [`work::backup`], or [`work::adopt`], chooses the set's name and writes the list of tasks. `run --dry-run` prints it
 //!    and stops.
 //! 4. [`run::backup`] announces the set and captures all databases that are open, as copies. Then it exports, stores,
-//!    reads back and describes one database after another. A failure ends that database's chain and no other. Last it
-//!    seals: without the run record the set does not exist.
+//!    reads back and describes one database after another, and exports the next meanwhile where there is room for
+//!    that. A failure ends that database's chain and no other. Last it seals: without the run record the set does not exist.
 //!    A job with `verify = "restore"` then has [`run::drill`] fetch the set, load it into a scratch folder and compare.
 //! 5. A job with `keep` deletes last what no rule keeps: [`survey::prune`] looks at every set of each destination,
 //!    [`work::prune`] gives each its verdict, and [`run::prune`] deletes one set after the other, the run record first.

@@ -20,6 +20,7 @@ mod restore;
 mod rows;
 mod series;
 pub mod staging;
+mod take;
 mod takeover;
 mod verify;
 

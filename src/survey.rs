@@ -263,7 +263,7 @@ async fn tenants(source: &Installation, means: &Means<'_>) -> Result<Listing, Su
 }
 
 async fn copy_shared(source: &Installation, needed: Bytes, means: &Means<'_>) -> Result<Captured, SurveyError> {
-    Room { copies: needed, export: Bytes(0) }.check(free(means.staging)?.bytes)?;
+    Room { copies: needed, exports: Bytes(0) }.check(free(means.staging)?.bytes)?;
     let copy = work::copy_path(means.staging, DatabaseId::Shared);
     let copied = duck::copy_live(source.db_path(), &copy, means.patience, means.clock, means.stop).await;
     match means.stop.reason() {

@@ -7,10 +7,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use hitkeep_plan::duck::capture::Patience;
 use hitkeep_plan::duck::{Limits, Session, compare};
@@ -23,6 +24,7 @@ use hitkeep_plan::record::{Catalogue, PlanRecord, RunRecord, State, Status};
 use hitkeep_plan::run::{self, About, Outside, exit};
 use hitkeep_plan::stop::{Reason, Stop};
 use hitkeep_plan::store::faulty::{Fault, Faulty};
+use hitkeep_plan::store::local::Local;
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::{Body, Mode, Part, Store};
 use hitkeep_plan::survey::{self, Asked, Known, Means, Own};
@@ -139,13 +141,25 @@ impl World {
         silent: BTreeMap<Name, String>,
         now: Timestamp,
     ) -> BackupWork {
+        self.plan_work_with(stores, silent, now, None).await
+    }
+
+    /// Looks and plans, with so much room in the staging directory as is said.
+    async fn plan_work_with(
+        &self,
+        stores: &[Arc<dyn Store>],
+        silent: BTreeMap<Name, String>,
+        now: Timestamp,
+        room: Option<Bytes>,
+    ) -> BackupWork {
         let (job, staging) = (&self.plan.backups()[0], self.site.path("staging"));
         let (limits, stop) = (&self.limits(), Stop::default());
         let (staging, patience) = (&staging, Patience::default());
         let means = Means { limits, staging, patience, clock: Timestamp::now, tell: &Silence, stop: &stop };
-        let facts = survey::backup(job, installation(job), stores, &Known { silent, ..Known::default() }, &means)
+        let mut facts = survey::backup(job, installation(job), stores, &Known { silent, ..Known::default() }, &means)
             .await
             .unwrap();
+        facts.staging_free.bytes = room.unwrap_or(facts.staging_free.bytes);
         work::backup(job, installation(job), &facts, staging, RunId::fresh(now), now).unwrap()
     }
 
@@ -343,6 +357,46 @@ async fn a_call_that_fails_and_then_the_cleaning() {
     World::after_a_cut_run().await.fail_two_calls(CALLS_AFTER_A_CUT_RUN).await;
 }
 
+/// Notes what begins and what is done, as `+` and `-` and the number of the task.
+#[derive(Debug, Default)]
+struct Steps(Mutex<String>);
+
+impl Listener for Steps {
+    fn hear(&self, event: &Event) {
+        let (sign, task) = match event {
+            Event::TaskStarted { task, .. } => ('+', task),
+            Event::TaskDone { task, .. } => ('-', task),
+            _ => return,
+        };
+        write!(self.0.lock().unwrap(), "{sign}{} ", task.0).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_is_exported_while_the_one_before_it_is_stored_where_there_is_room_for_both() {
+    let world = World::new().await;
+    let chains = world.plan_work(&world.store().await, true, Timestamp::now()).await.chains;
+    let sizes: Vec<u64> = chains.iter().map(|chain| chain.take.database_bytes().0).collect();
+    let (largest, both) = (sizes[0].max(sizes[1]), sizes[0] + sizes[1]);
+    for (room, is_ahead) in [(both, true), (both - 1, false), (largest, false)] {
+        let stores: [Arc<dyn Store>; 1] = [world.store().await];
+        let work = world.plan_work_with(&stores, BTreeMap::new(), Timestamp::now(), Some(Bytes(room))).await;
+        assert_eq!((work.exports_ahead, work.room.exports), (is_ahead, Bytes(if is_ahead { both } else { largest })));
+        // A directory answers on threads of its own, so that what is done meanwhile has begun by then.
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Local::new(folder.path().to_owned()));
+        let steps = Arc::new(Steps::default());
+        let record = world.carry_out(&work, &world.outside(&store, steps.clone(), Stop::default())).await;
+        assert_eq!(record.status, Status::Complete, "{record:?}");
+        let steps = steps.0.lock().unwrap().clone();
+        let at = |step: &str| steps.find(step).unwrap();
+        // Announced; exported, stored, checked, described; and once more.
+        assert!(at("-2 ") < at("+3 ") && at("+6 ") < at("-6 ") && at("-5 ") < at("+7 "), "{steps}");
+        assert_eq!(at("+6 ") < at("-3 "), is_ahead, "with {room} bytes of room: {steps}");
+        assert_eq!(at("+6 ") < at("-5 "), is_ahead, "with {room} bytes of room: {steps}");
+    }
+}
+
 /// Gives the word to stop when it hears its number of steps.
 #[derive(Debug)]
 struct Stopper {
@@ -366,7 +420,8 @@ async fn a_run_that_is_stopped_at_any_step_seals_everything_or_nothing() {
     let steps = 1 + 2 * (1 + 2 * 4 + 1);
     for step in 1..=steps + 1 {
         let about = format!("stopped at step {step}");
-        let (store, stop) = (world.store().await, Stop::default());
+        let store: Arc<dyn Store> = Arc::new(Faulty::new(world.store().await, None));
+        let stop = Stop::default();
         let stopper = Stopper { stop: stop.clone(), left: AtomicU32::new(step) };
         let work = world.plan_work(&store, true, Timestamp::now()).await;
         let record = world.carry_out(&work, &world.outside(&store, Arc::new(stopper), stop.clone())).await;

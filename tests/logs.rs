@@ -18,10 +18,15 @@ fn lines(site: &Site, log: &str) -> (Vec<Value>, String) {
     (lines, shown)
 }
 
+/// A plan whose lines come in one order: two databases are under way at the same time.
+fn of_one_database() -> String {
+    PLAN.replace("prefix =", "databases = [\"shared\"]\nprefix =")
+}
+
 #[test]
 fn a_run_is_logged_as_json_with_its_id_throughout() {
     let site = Site::with(minimal());
-    site.write_plan(&format!("{PLAN}\n[hooks]\nbefore = [[\"true\"]]\nafter = [[\"false\"]]\n"));
+    site.write_plan(&format!("{}\n[hooks]\nbefore = [[\"true\"]]\nafter = [[\"false\"]]\n", of_one_database()));
     let outcome = site.run(&["run", "plan.toml", "--log", "json"]);
     let (lines, shown) = lines(&site, &outcome.stderr);
     golden("log.jsonl", &shown);
@@ -144,7 +149,7 @@ fn the_journal_is_told_how_much_a_line_matters() {
     let site = Site::with(minimal());
     let hooks = "[hooks]\nbefore = [[\"true\"]]\nafter = [[\"false\"]]\n";
     let notice = "[notify.oncall]\nwebhook = { env = \"NOT_SET\" }\non = [\"failure\"]\n";
-    site.write_plan(&format!("{PLAN}\n{hooks}\n{notice}"));
+    site.write_plan(&format!("{}\n{hooks}\n{notice}", of_one_database()));
     let journal = |about: &fs::Metadata| format!("{}:{}", about.dev(), about.ino());
     let of_another = |about: &fs::Metadata| format!("{}:{}", about.dev(), about.ino() + 1);
     let marked = logged(&site, &["run", "plan.toml", "--verbose"], journal);

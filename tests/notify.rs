@@ -103,7 +103,9 @@ fn serve(mut client: TcpStream, answer: Answer, seen: &Mutex<Vec<String>>) -> st
 
 /// Returns [`PLAN`] with one who is told.
 fn plan_with(notice: &str) -> String {
-    PLAN.replace("[local]", &format!("[notify.oncall]\n{notice}\n\n[local]"))
+    // Of one database, whose lines come in one order.
+    let plan = PLAN.replace("prefix =", "databases = [\"shared\"]\nprefix =");
+    plan.replace("[local]", &format!("[notify.oncall]\n{notice}\n\n[local]"))
 }
 
 /// Runs the plan where `ADDRESS` is an address that nobody may read; it must end with `code`.

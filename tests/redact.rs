@@ -187,3 +187,13 @@ pub(crate) fn skipped(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{why}");
     std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: {why}\n").as_bytes()).unwrap();
 }
+
+/// Puts the lines of tasks that stand together in the order of their numbers: two tasks may be under way at the same time.
+pub(crate) fn tasks_in_order(text: &str) -> String {
+    let number = |line: &str| line.get(..4).and_then(|number| number.trim().parse::<u32>().ok());
+    let mut lines: Vec<&str> = text.lines().collect();
+    for tasks in lines.chunk_by_mut(|one, next| number(one).is_some() == number(next).is_some()) {
+        tasks.sort_by_key(|line| number(line));
+    }
+    lines.into_iter().flat_map(|line| [line, "\n"]).collect()
+}

@@ -23,11 +23,14 @@ use serde_json::Value;
 use crate::fixture::{PLAN, Running, Site, TENANT, demo, installation, minimal, names, read_tree};
 use crate::other_process::OtherProcess;
 use crate::redact::{self, golden};
-use crate::runs::{Mount, document, events};
+use crate::runs::{Mount, document, events, in_order};
 use crate::signals::stopped_at;
 use crate::source::state;
 
 /// What a server has written and not yet checkpointed: seven page views of a site that has them nowhere else.
+/// How many rows take long enough to be exported for a signal to arrive meanwhile.
+const LONG: u64 = 2_000_000;
+
 const WRITTEN: &str = "INSERT INTO hits SELECT 7, '/late', TIMESTAMPTZ '2026-01-04 00:00:00Z' FROM range(7);";
 
 /// [`PLAN`], with another `capture`.
@@ -45,6 +48,12 @@ fn hitkeep(site: &Site) -> [OtherProcess; 2] {
 }
 
 /// Reads a document of the only set.
+/// Puts so many rows into a database that its export takes a while.
+fn fill(database: &Path, rows: u64) {
+    let filler = format!("CREATE TABLE filler AS SELECT random() FROM range({rows}); CHECKPOINT;");
+    Connection::open(database).unwrap().execute_batch(&filler).unwrap();
+}
+
 fn read(site: &Site, name: &str) -> Value {
     let set = site.sets().pop().unwrap().0;
     let path = site.path("backups/hitkeep").join(name.replace("SET", &set));
@@ -150,7 +159,7 @@ fn a_live_run_does_what_its_dry_run_printed_and_tells_each_step() {
     let printed = site.succeed(&["run", "plan.toml", "--dry-run"]).stdout;
     let outcome = site.succeed(&["run", "plan.toml", "--json"]);
     assert_eq!(outcome.stderr, "");
-    let told: Vec<Value> = events(&outcome.stdout)
+    let told: Vec<Value> = in_order(events(&outcome.stdout))
         .iter()
         .filter(|event| event["event"] != "task-moved")
         .map(|event| redact::json(&site, event))
@@ -189,6 +198,7 @@ fn every_database_is_captured_before_the_first_is_exported() {
 #[test]
 fn a_copy_is_its_owners_alone_and_goes_when_it_is_exported() {
     let site = Site::with(minimal());
+    fill(&site.path("data/hitkeep.db"), LONG);
     let _running = hitkeep(&site);
     let mut run = Running::start(site.command(&["run", "plan.toml", "--json"]));
     run.wait_for_task("export");
@@ -209,8 +219,9 @@ fn a_copy_is_its_owners_alone_and_goes_when_it_is_exported() {
 #[test]
 fn a_server_that_comes_in_the_middle_is_captured_live_from_there_on() {
     let site = Site::with(minimal());
+    fill(&site.path("data/hitkeep.db"), LONG);
     let mut run = Running::start(site.command(&["run", "plan.toml", "--json"]));
-    run.wait_for_task("store");
+    run.wait_for_task("export");
     run.signal(Signal::STOP);
     let server = OtherProcess::writing(&tenant(&site), WRITTEN);
     run.signal(Signal::CONT);
@@ -228,15 +239,14 @@ fn a_server_that_comes_in_the_middle_is_captured_live_from_there_on() {
 #[test]
 fn a_copy_that_is_needed_in_the_middle_only_is_not_begun_without_room() {
     let site = Site::with(minimal());
-    let filled = Connection::open(tenant(&site)).unwrap();
-    filled.execute_batch("CREATE TABLE filler AS SELECT random() FROM range(300_000); CHECKPOINT;").unwrap();
-    drop(filled);
+    fill(&site.path("data/hitkeep.db"), LONG);
+    fill(&tenant(&site), LONG / 2 * 3);
     let bytes = fs::metadata(tenant(&site)).unwrap().len();
     let staging = site.path("staging");
     // An export fits, and a copy does; both do not.
     let Some(_mount) = Mount::at(&staging, &format!("size={}", bytes * 3 / 2)) else { return };
     let mut run = Running::start(site.command(&["run", "plan.toml", "--json"]));
-    run.wait_for_task("store");
+    run.wait_for_task("export");
     run.signal(Signal::STOP);
     let _server = OtherProcess::writing(&tenant(&site), WRITTEN);
     run.signal(Signal::CONT);
@@ -264,6 +274,8 @@ fn a_live_run_that_is_stopped_leaves_nothing() {
     ];
     for (task, signal, code, word) in cases {
         let site = Site::with(minimal());
+        // There is something left to be stopped when the other database is stored.
+        fill(&tenant(&site), LONG);
         let _running = hitkeep(&site);
         let before = state(&site);
         let outcome = stopped_at(&site, &["run", "plan.toml", "--json"], task, signal);

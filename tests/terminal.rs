@@ -126,10 +126,13 @@ impl Drop for Terminal {
     }
 }
 
-/// Takes out how long something took, which is said only where that is long.
+/// Takes out how long something took, which is said only where that is long, and puts what was done into an order of its own:
+/// two tasks may be under way at the same time.
 fn timeless(screen: &str) -> String {
     let lines = screen.lines().map(|line| line.strip_suffix(" in [AGE]").unwrap_or(line).to_owned() + "\n");
-    lines.collect()
+    let (mut done, rest): (Vec<String>, Vec<String>) = lines.partition(|line| line.starts_with('✓'));
+    done.sort();
+    [done, rest].concat().concat()
 }
 
 #[test]

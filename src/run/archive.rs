@@ -188,10 +188,7 @@ impl Walk<'_> {
                 }
             }
         }
-        if let Err(cause) = std::fs::remove_dir_all(&chain.extract.action.into) {
-            // It goes with the whole folder of the run.
-            self.outside.warn(format!("`{}` could not be removed: {cause}", chain.extract.action.into.display()));
-        }
+        self.outside.remove_staged(&chain.extract.action.into).await;
     }
 
     async fn extract(&mut self, task: &Task<Extract>) -> Result<archive::Extract, Failure> {
@@ -224,7 +221,7 @@ impl Walk<'_> {
                         from: &action.from,
                         bytes: action.bytes,
                     };
-                    outside.read_present(&reading, has_come, &gauge, read).await?.1
+                    outside.read_present(&reading, has_come, std::future::ready(()), &gauge, read).await?.1
                 };
                 match outcome {
                     Outcome::Done(extract) => break extract,

@@ -1,18 +1,21 @@
 //! Carries out a backup: announce, capture what others have open, then database by database export (or examine what
-//! HitKeep has exported), store, check and describe, then seal.
+//! HitKeep has exported), store, check and describe, then seal. Where there is room for two exports, a database is exported
+//! while the one before it is stored.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
-use super::capture::{Captures, Reading, Taken};
+use super::capture::{Captures, Taken};
 use super::files::Storing;
 use super::series::{Heading, Note, blank};
+use super::take::{Attempt, Taking};
 use super::takeover::{self, Takeover};
-use super::{Cause, Failure, Gauge, Outside, adopt, exit, files, looking_at, make_private_folder};
+use super::{Cause, Failure, Gauge, Outside, adopt, exit, files, looking_at};
+use crate::duck::compare;
 use crate::duck::export::{self, Exported};
-use crate::duck::{Database, compare};
 use crate::event::Event;
 use crate::hitkeep;
 use crate::measure::{Bytes, Grouped, Sha256, counted};
@@ -23,7 +26,7 @@ use crate::record::{
     TakenOver,
 };
 use crate::store::Body;
-use crate::work::{BackupWork, Chain, Delivery, Export, Origin, Series, Take, Task, There};
+use crate::work::{BackupWork, Chain, Delivery, Series, Take, There};
 
 /// Why a task is not begun when every destination has failed.
 const NOWHERE: &str = "there is no destination left to store it at";
@@ -36,13 +39,10 @@ pub async fn backup(work: &BackupWork, outside: &Outside) -> Vec<RunRecord> {
     outside.tell.hear(&Event::RunStarted { title: title(work), tasks: work.task_count() });
     work.warnings.iter().for_each(|warning| outside.warn(warning.clone()));
     let started_at = (outside.clock)();
-    let (places, captures) = (BTreeMap::new(), Captures::new());
-    let mut walk = Walk { work, outside, started_at, places, captures, has_come: false, has_vanished: false };
+    let mut walk = Walk { work, outside, started_at, places: BTreeMap::new(), has_vanished: false };
     walk.announce().await;
-    walk.capture().await;
-    for chain in &work.chains {
-        walk.back_up(chain).await;
-    }
+    let captures = walk.capture().await;
+    walk.back_up(captures).await;
     let mut records = Vec::new();
     for series in &work.series {
         records.push(walk.finish(series).await);
@@ -111,9 +111,6 @@ struct Walk<'w> {
     outside: &'w Outside,
     started_at: Timestamp,
     places: BTreeMap<Name, Progress>,
-    captures: Captures,
-    /// Whether someone has opened a database since the work was planned.
-    has_come: bool,
     /// Whether HitKeep has removed the set that is adopted.
     has_vanished: bool,
 }
@@ -166,35 +163,28 @@ impl Walk<'_> {
     }
 
     /// Captures the databases that others have open, unless that would be for nobody.
-    async fn capture(&mut self) {
+    async fn capture(&self) -> Captures {
         if self.is_given_up() {
             self.outside.skip_captures(&self.work.preparations, &self.work.captures, NOWHERE);
-        } else {
-            self.captures = self.outside.capture_all(&self.work.preparations, &self.work.captures).await;
+            return Captures::new();
         }
+        self.outside.capture_all(&self.work.preparations, &self.work.captures).await
     }
 
-    /// Takes one database's snapshot and delivers it everywhere.
-    async fn back_up(&mut self, chain: &Chain) {
-        if let Some(why) = self.why_not() {
-            let why = why.to_owned();
-            return self.outside.tell.hear(&Event::TaskSkipped { task: chain.take.id(), why });
-        }
-        let taken = match &chain.take {
-            Take::Export(task) => self.export(task).await,
-            Take::Adopt(task) => self.outside.adopt(task).await,
-        };
-        match taken {
-            Ok((taken, exported)) => {
-                for delivery in &chain.deliveries {
-                    self.deliver(chain, delivery, &taken, &exported).await;
-                }
+    /// Takes one database's snapshot after the other and delivers each everywhere, while the next is taken if there is room.
+    async fn back_up(&mut self, captures: Captures) {
+        let mut taking = Taking::of(captures, self.outside);
+        let mut ready = None;
+        for chain in &self.work.chains {
+            if !self.work.exports_ahead {
+                self.deliver(ready.take()).await;
             }
-            Err(failure) => self.fail_everywhere(chain, &failure),
+            let why_not = self.why_not();
+            let delivered = self.deliver(ready.take()).shared();
+            let ((), attempt) = tokio::join!(delivered.clone(), taking.take(&chain.take, why_not, delivered));
+            ready = Some((chain, attempt));
         }
-        if let Take::Export(task) = &chain.take {
-            self.outside.remove_staged(&task.action);
-        }
+        self.deliver(ready).await;
     }
 
     /// Says why nothing more is to be done, where that is so.
@@ -207,30 +197,20 @@ impl Walk<'_> {
         self.places.values().all(|progress| progress.is_given_up)
     }
 
-    /// Exports what was captured of a database, or what is in it now.
-    async fn export(&mut self, task: &Task<Export>) -> Result<(Taken, Exported), Failure> {
-        let (gauge, action, outside) = (Gauge::default(), &task.action, self.outside);
-        let captured = self.captures.remove(&action.database).transpose()?;
-        let has_come = &mut self.has_come;
-        let export = async {
-            make_private_folder(&action.into)?;
-            let (taken, exported) = if let (Some(taken), Origin::Copy(copy)) = (captured, &action.from) {
-                (taken, outside.export(action, Database::Copy(copy.clone()), &gauge).await?)
-            } else {
-                let reading = Reading {
-                    database: action.database,
-                    source: &action.source,
-                    from: &action.from,
-                    bytes: action.bytes,
-                };
-                let export = async |database| outside.export(action, database, &gauge).await;
-                outside.read_present(&reading, has_come, &gauge, export).await?
-            };
-            let rows: u64 = exported.tables.iter().map(|table| table.rows).sum();
-            let result = format!("{}, {} rows", counted(exported.tables.len(), "table"), Grouped(rows));
-            Ok(((taken, exported), result))
-        };
-        outside.perform(task, None, &gauge, export).await
+    /// Delivers a database's snapshot everywhere and removes its export, or tells every destination why there is none.
+    async fn deliver(&mut self, ready: Option<(&Chain, Attempt)>) {
+        let Some((chain, Some(attempt))) = ready else { return };
+        match attempt {
+            Ok((taken, exported)) => {
+                for delivery in &chain.deliveries {
+                    self.deliver_to(chain, delivery, &taken, &exported).await;
+                }
+            }
+            Err(failure) => self.fail_everywhere(chain, &failure),
+        }
+        if let Take::Export(task) = &chain.take {
+            self.outside.remove_staged(&task.action.into).await;
+        }
     }
 
     /// Tells every destination that there is no snapshot of a database.
@@ -245,7 +225,7 @@ impl Walk<'_> {
     }
 
     /// Stores one database at one destination, whole or not at all.
-    async fn deliver(&mut self, chain: &Chain, delivery: &Delivery, taken: &Taken, exported: &Exported) {
+    async fn deliver_to(&mut self, chain: &Chain, delivery: &Delivery, taken: &Taken, exported: &Exported) {
         let destination = &delivery.put.action.destination;
         let Some(mut progress) = self.places.remove(destination) else { return };
         let mut vanished = None;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Display;
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -146,11 +147,12 @@ impl Outside {
     }
 
     /// Reads a database that was not captured before: its file, or a copy once someone has come, of whom `has_come`
-    /// tells those that follow.
+    /// tells those that follow. Before a copy is made, it waits until there is as much `room` as there will be.
     pub(super) async fn read_present<T>(
         &self,
         reading: &Reading<'_>,
         has_come: &mut bool,
+        room: impl Future<Output = ()>,
         gauge: &Gauge,
         read: impl AsyncFn(Database) -> Result<T, DuckError>,
     ) -> Result<(Taken, T), DuckError> {
@@ -169,18 +171,26 @@ impl Outside {
                 read => return read,
             }
         }
+        room.await;
         check_room(reading, copy)?;
         let captured = self.copy(reading.source, copy, self.patience, gauge).await?;
         Ok((Taken::live(&captured), read(Database::Copy(copy.clone())).await?))
     }
 
-    /// Removes an export and the copy that it was made of: neither is needed any more.
-    pub(super) fn remove_staged(&self, export: &Export) {
-        let copy = export.from.copy().and_then(Path::parent);
-        for folder in [Some(export.into.as_path()), copy].into_iter().flatten() {
-            if let Err(cause) = remove_folder(folder) {
+    /// Removes the copy that an export was made of, if there is one: it is not needed any more.
+    pub(super) async fn remove_copy(&self, export: &Export) {
+        if let Some(folder) = export.from.copy().and_then(Path::parent) {
+            self.remove_staged(folder).await;
+        }
+    }
+
+    /// Removes a folder of what was staged and is not needed any more. What stays goes with the whole folder of the run.
+    pub(super) async fn remove_staged(&self, folder: &Path) {
+        match tokio::fs::remove_dir_all(folder).await {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => {
                 self.warn(format!("`{}` could not be removed: {cause}", folder.display()));
             }
+            _ => {}
         }
     }
 
@@ -199,22 +209,15 @@ impl Outside {
 
 /// Goes on if there is room for a copy that nobody has reckoned with, and for what is read of it.
 fn check_room(reading: &Reading<'_>, copy: &Path) -> Result<(), DuckError> {
-    let needed = Room { copies: reading.bytes, export: reading.bytes }.total();
+    let needed = Room { copies: reading.bytes, exports: reading.bytes }.total();
     let folder = copy.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     // Where nobody can say what is free, writing will tell.
     match local::free_space(folder) {
         Ok(free) if free.bytes < needed => {
             let seen = format!("{} are free, and {needed} may be needed for it and what is read of it", free.bytes);
-            let cause = std::io::Error::new(std::io::ErrorKind::StorageFull, seen);
+            let cause = std::io::Error::new(ErrorKind::StorageFull, seen);
             Err(CaptureError::NoRoom { path: copy.to_owned(), cause }.into())
         }
         _ => Ok(()),
-    }
-}
-
-fn remove_folder(folder: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
     }
 }

@@ -113,7 +113,7 @@ async fn installation(
     let mut findings: Vec<Finding> = found.facts.iter().map(|fact| database(fact, is_live)).collect();
     findings.extend(unused(&found.unused));
     let wanted_facts = found.facts.iter().filter(|fact| wanted.includes(fact.id));
-    let mut room = Room::of(&wanted_facts.collect::<Vec<_>>(), is_live);
+    let mut room = Room::of(&wanted_facts.collect::<Vec<_>>(), is_live, false);
     findings.push(Finding::ok("capture", way(capture, is_live, room, found.copied.as_ref())));
     let there = found.copied.filter(|_| wanted.includes(DatabaseId::Shared)).map_or(Bytes(0), |copied| copied.bytes);
     room.copies.0 = room.copies.0.saturating_sub(there.0);
@@ -147,7 +147,7 @@ async fn snapshots(source: &Snapshots, staging: &Path, outside: &Outside) -> (Ve
             findings.push(Finding::failed("set", format!("`{at}` holds no finished set of HitKeep's own")));
         }
     }
-    (findings, Some(Room { copies: Bytes(0), export: Bytes(0) }))
+    (findings, Some(Room { copies: Bytes(0), exports: Bytes(0) }))
 }
 
 /// Says what the newest set lacks, and what a run makes of it.
@@ -232,8 +232,8 @@ fn host(staging: &Path, room: Option<Room>) -> Examined {
 fn needs(room: Room) -> String {
     match room.copies {
         _ if room.total() == Bytes(0) => "nothing of it".to_owned(),
-        Bytes(0) => format!("{} for an export", room.export),
-        copies => format!("{copies} for copies and {} for an export", room.export),
+        Bytes(0) => format!("{} for an export", room.exports),
+        copies => format!("{copies} for copies and {} for an export", room.exports),
     }
 }
 

@@ -46,7 +46,7 @@ impl Faulty {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// Makes one call, or fails it.
+    /// Makes one call, or fails it. What is done beside goes on first, as beside any store that is not at hand.
     async fn call<T>(
         &self,
         doing: &'static str,
@@ -54,6 +54,7 @@ impl Faulty {
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        tokio::task::yield_now().await;
         let broken = || StoreError::Io { doing, at: self.locate(key), cause: io::Error::other("injected fault") };
         match self.fault {
             Some(fault) if number == fault.call && fault.after_effect => call.await.and(Err(broken())),

@@ -96,7 +96,8 @@ pub fn adopt(job: &Backup, facts: &AdoptFacts, run: RunId) -> Result<BackupWork,
         there,
         verification: verification(job),
         max_shrink: job.max_shrink(),
-        room: Room { copies: Bytes(0), export: Bytes(0) },
+        room: Room { copies: Bytes(0), exports: Bytes(0) },
+        exports_ahead: false,
         warnings: facts.set.oddities.clone(),
     })
 }

@@ -164,7 +164,7 @@ pub fn archive(
     }
     let is_live =
         !job.deletes() && job.installation().capture().is_live(facts.databases.iter().any(DatabaseFact::is_held));
-    let room = Room::of(&present, is_live);
+    let room = Room::of(&present, is_live, false);
     let there: u64 = present.iter().filter(|fact| fact.copy.is_some()).map(|fact| fact.bytes().0).sum();
     room.check(Bytes(facts.staging_free.0 + there))?;
 

@@ -54,6 +54,8 @@ pub struct BackupWork {
     pub max_shrink: Share,
     /// What is needed of the staging directory.
     pub room: Room,
+    /// Whether a database is exported while the one before it is stored.
+    pub exports_ahead: bool,
     /// What deserves attention although nothing failed.
     pub warnings: Vec<String>,
 }
@@ -205,8 +207,7 @@ pub fn backup(
 ) -> Result<BackupWork, Refusal> {
     let (present, missing) = select(job.databases(), &facts.databases);
     let is_live = installation.capture().is_live(facts.databases.iter().any(DatabaseFact::is_held));
-    let room = Room::of(&present, is_live);
-    check_space(&present, facts, room)?;
+    let (room, exports_ahead) = plan_room(&present, facts, is_live)?;
     let taken = facts.destinations.iter().filter_map(|fact| Some(fact.reached.as_ref().ok()?.names.all()));
     let taken: Vec<BTreeSet<SnapshotId>> = taken.collect();
     let (snapshot, warnings) = choose_snapshot(&taken.iter().collect::<Vec<_>>(), now);
@@ -244,6 +245,7 @@ pub fn backup(
         verification: verification(job),
         max_shrink: job.max_shrink(),
         room,
+        exports_ahead,
         warnings,
     })
 }
@@ -291,6 +293,16 @@ pub(super) fn origin(wanted: plan::Capture, is_live: bool, copy: PathBuf) -> Ori
         (false, plan::Capture::Auto) => Origin::DatabaseOrCopy(copy),
         (false, _) => Origin::Database,
     }
+}
+
+/// Returns what is needed of the staging directory, and whether one database is exported while the one before it is stored:
+/// where there is room for both exports.
+fn plan_room(present: &[&DatabaseFact], facts: &BackupFacts, is_live: bool) -> Result<(Room, bool), Refusal> {
+    let fits = |exports_ahead| {
+        let room = Room::of(present, is_live, exports_ahead);
+        check_space(present, facts, room).map(|()| (room, exports_ahead))
+    };
+    fits(present.len() > 1).or_else(|_| fits(false))
 }
 
 /// Checks that there is room for everything that is staged and stored, beside the copies that are there already.
@@ -430,7 +442,7 @@ pub(super) fn seal(
     }
 }
 
-/// Lists the work the way it will be done: this is the dry run.
+/// Lists the work in the order of the tasks' numbers: this is the dry run.
 impl fmt::Display for BackupWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "backup {}: set {}, {}", self.job, self.snapshot, counted(self.expected.len(), "database"))?;
@@ -452,10 +464,10 @@ impl fmt::Display for BackupWork {
             writeln!(f, "{}", series.seal)?;
         }
         if self.room.copies.0 > 0 {
-            let Room { copies, export } = self.room;
+            let Room { copies, exports } = self.room;
             writeln!(
                 f,
-                "      staging  {copies} for the copies, until each is exported, and up to {export} for an export"
+                "      staging  {copies} for the copies, until each is exported, and up to {exports} for an export"
             )?;
         }
         for series in &self.series {

@@ -9,24 +9,31 @@ use crate::name::Name;
 pub struct Room {
     /// For all copies of databases together.
     pub copies: Bytes,
-    /// For an export, which takes less than its database: Parquet has no indexes and no free blocks, and is compressed
-    /// harder.
-    pub export: Bytes,
+    /// For the exports that are there at the same time, each of which takes less than its database: Parquet has no indexes
+    /// and no free blocks, and is compressed harder.
+    pub exports: Bytes,
 }
 
 impl Room {
-    /// Returns what these databases need: all copies are there when the first database is exported.
+    /// Returns what these databases need when one is exported after the other, or each while the one before it is stored.
+    ///
+    /// All copies are there when the first is exported. A copy goes when it is exported, and leaves its room to that export:
+    /// then the next one finds as much room as there was for the first.
     #[must_use]
-    pub fn of(databases: &[&DatabaseFact], is_live: bool) -> Self {
-        let sizes = || databases.iter().map(|fact| fact.bytes().0);
-        let copies = if is_live { sizes().sum() } else { 0 };
-        Self { copies: Bytes(copies), export: Bytes(sizes().max().unwrap_or(0)) }
+    pub fn of(databases: &[&DatabaseFact], is_live: bool, exports_ahead: bool) -> Self {
+        let sizes: Vec<u64> = databases.iter().map(|fact| fact.bytes().0).collect();
+        let largest = sizes.iter().max().copied().unwrap_or(0);
+        let both = sizes.windows(2).map(|both| both[0] + both[1]).max();
+        Self {
+            copies: Bytes(if is_live { sizes.iter().sum() } else { 0 }),
+            exports: Bytes(both.filter(|_| exports_ahead && !is_live).unwrap_or(largest)),
+        }
     }
 
     /// Returns the sum.
     #[must_use]
     pub fn total(self) -> Bytes {
-        Bytes(self.copies.0 + self.export.0)
+        Bytes(self.copies.0 + self.exports.0)
     }
 
     /// Goes on if that much is free.
@@ -38,7 +45,7 @@ impl Room {
     }
 }
 
-/// Goes on if all copies and an export fit into the staging directory, and the snapshots of a set, `set` bytes, into each
+/// Goes on if all copies and exports fit into the staging directory, and the snapshots of a set, `set` bytes, into each
 /// destination: on a file system that several of them share, all at the same time.
 ///
 /// # Errors
@@ -53,9 +60,9 @@ pub(super) fn check_staged_and_stored(
     let last = destinations.iter().rev().find(|fact| fact.reached.is_ok());
     // Its files are moved to the last destination where that takes no copying: they are counted there.
     let is_moved = last.and_then(|fact| free(fact)).is_some_and(|free| free.file_system == staging.file_system);
-    let export = if is_moved { Bytes(0) } else { room.export };
+    let exports = if is_moved { Bytes(0) } else { room.exports };
     let mut needs = Vec::new();
-    let staged = Room { export, ..room };
+    let staged = Room { exports, ..room };
     if staged.total() > Bytes(0) {
         needs.push(Need { who: Who::Staging(room.copies), free: staging, bytes: staged.total() });
     }
@@ -65,7 +72,7 @@ pub(super) fn check_staged_and_stored(
 
 /// Goes on if the snapshots of a set, `set` bytes, fit into each destination, as [`check_staged_and_stored`] does.
 pub(super) fn check_stored(set: Bytes, destinations: &[&DestinationFact]) -> Result<(), Refusal> {
-    let nothing = Room { copies: Bytes(0), export: Bytes(0) };
+    let nothing = Room { copies: Bytes(0), exports: Bytes(0) };
     let nowhere = Free { bytes: Bytes(0), file_system: u64::MAX };
     check_staged_and_stored(nothing, nowhere, set, destinations)
 }
@@ -137,10 +144,12 @@ fn place(shared: &[&Need<'_>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::name::Prefix;
+    use crate::name::{DatabaseId, Prefix};
     use crate::record::Names;
-    use crate::work::Place;
+    use crate::work::{Place, Seen};
 
     fn destination(name: &'static str, free: Option<(u64, u64)>) -> DestinationFact {
         let free = free.map(|(file_system, bytes)| Free { bytes: Bytes(bytes), file_system });
@@ -150,6 +159,28 @@ mod tests {
         DestinationFact { name: Name::of(name), place, reached: Ok(reached) }
     }
 
+    #[test]
+    fn an_export_ahead_needs_room_that_no_copy_leaves_to_it() {
+        let fact = |bytes: u64| {
+            let (log, written_at, is_checkpointing, holder) = (Bytes(0), None, false, None);
+            let seen = Ok(Seen { bytes: Bytes(bytes), log, written_at, is_checkpointing, holder });
+            DatabaseFact { id: DatabaseId::Shared, name: None, path: PathBuf::new(), seen, copy: None }
+        };
+        let needed = |sizes: &[u64], is_live, exports_ahead| {
+            let facts: Vec<DatabaseFact> = sizes.iter().copied().map(fact).collect();
+            let Room { copies, exports } = Room::of(&facts.iter().collect::<Vec<_>>(), is_live, exports_ahead);
+            (copies.0, exports.0)
+        };
+        for (sizes, copies, alone, ahead) in
+            [(&[][..], 0, 0, 0), (&[7], 7, 7, 7), (&[5, 3], 8, 5, 8), (&[5, 1, 2], 8, 5, 6), (&[1, 5, 4], 10, 5, 9)]
+        {
+            assert_eq!(needed(sizes, false, false), (0, alone), "{sizes:?}");
+            assert_eq!(needed(sizes, false, true), (0, ahead), "{sizes:?}, ahead");
+            assert_eq!(needed(sizes, true, false), (copies, alone), "{sizes:?}, live");
+            assert_eq!(needed(sizes, true, true), (copies, alone), "{sizes:?}, live and ahead");
+        }
+    }
+
     /// What it is about, what is staged, where the destinations are, what is needed, and who needs it.
     type Case<'c> = (&'c str, Room, &'c [Option<u64>], u64, &'c str);
 
@@ -157,8 +188,8 @@ mod tests {
     #[test]
     fn who_shares_a_file_system_needs_it_together() {
         let (here, there, elsewhere) = (1, 2, 3);
-        let direct = Room { copies: Bytes(0), export: Bytes(60) };
-        let live = Room { copies: Bytes(100), export: Bytes(60) };
+        let direct = Room { copies: Bytes(0), exports: Bytes(60) };
+        let live = Room { copies: Bytes(100), exports: Bytes(60) };
         let cases: &[Case<'_>] = &[
             ("a bucket", direct, &[None], 60, "the staging directory"),
             ("copies, and a bucket", live, &[None], 160, "the staging directory"),

@@ -32,7 +32,7 @@ const TAKEN: &str = "<Error><Code>PreconditionFailed</Code></Error>";
 /// When everything was stored, in the two ways of saying it.
 const STORED: [&str; 2] = ["2026-01-01T00:00:00Z", "Thu, 01 Jan 2026 00:00:00 GMT"];
 
-/// What is handed out of an object. Nobody writes to it, so that it takes no memory.
+/// What is handed out of an object, of so much at a time at most. Nobody writes to it, so that it takes no memory.
 static ZEROS: [u8; 256 << 20] = [0; 256 << 20];
 
 /// The sizes of an object's parts by their numbers; one that came whole is part 0.
@@ -199,8 +199,11 @@ fn zeros(object: &Object, range: Option<&str>) -> Response<Full<Bytes>> {
     let (answer, length) = match range.map(|range| range.strip_prefix("bytes=").unwrap().split_once('-').unwrap()) {
         None => (answer, size),
         Some((from, to)) => {
-            let (from, to): (u64, u64) =
-                (from.parse().unwrap(), to.parse().map_or(size - 1, |to: u64| to.min(size - 1)));
+            let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap_or(u64::MAX));
+            if from >= size {
+                return empty(StatusCode::RANGE_NOT_SATISFIABLE);
+            }
+            let to = to.min(size - 1);
             let answer = answer.status(StatusCode::PARTIAL_CONTENT);
             (answer.header("content-range", format!("bytes {from}-{to}/{size}")), to + 1 - from)
         }

@@ -18,7 +18,7 @@ const LONGEST: usize = 52;
 const STATE: &str = "/var/lib/hitkeep-plan";
 const STAGING: &str = "/var/tmp";
 
-/// What the program takes besides the memory that an engine may use, in MiB.
+/// What the program takes besides the memory that an engine and uploads may use, in MiB.
 const BESIDES: u64 = 256;
 
 /// A volume that must be there.
@@ -79,13 +79,19 @@ pub fn kubernetes(plan: &Plan, file: &Path, image: &str, shards: Option<u16>) ->
         minutes => tick(plan),
         state => chosen(plan.local().state(), STATE),
         staging => chosen(plan.local().staging(), STAGING),
-        memory => plan.local().memory_limit().0 / (1 << 20) + BESIDES,
+        memory => (plan.local().memory_limit().0 + buffers(plan)) / (1 << 20) + BESIDES,
         claims => Value::from(Serde(claims(plan))),
         has_files => secrets.iter().any(|secret| secret.file.is_some()),
         secrets => Value::from(Serde(secrets)),
     };
     let text = render(include_str!("kubernetes.txt"), values);
     Ok(Unit { name: format!("{}.yaml", object(plan)), text })
+}
+
+/// Returns how much memory what is on its way to buckets may take, in bytes: jobs run one after the other.
+fn buffers(plan: &Plan) -> u64 {
+    let stores = plan.jobs().filter(|job| job.to().iter().any(|destination| destination.is_bucket()));
+    stores.map(|job| job.upload().concurrency as u64 * job.upload().part_size.0).max().unwrap_or(0)
 }
 
 /// Refuses a plan that shards in pods of their own cannot do at one time.
