@@ -313,7 +313,13 @@ async fn where_a_bucket_deletes_nobody_else_does() {
     say(&["pin", "plan.toml", &set(0), "--reason", "x"]);
     say(&["explain", "plan.toml", &set(0)]);
     say(&["lifecycle", "plan.toml", "--apply"]);
+    let _other = client.put_object().bucket(&bucket).key("root/hitkeep/.doctor-of-another").send().await.unwrap();
     let doctored = site.run(&["doctor", "plan.toml"]).stdout;
+    let kept = client.list_object_versions().bucket(&bucket).send().await.unwrap();
+    let keys =
+        kept.versions().iter().map(|version| version.key()).chain(kept.delete_markers().iter().map(|it| it.key()));
+    let trials: Vec<&str> = keys.flatten().filter(|key| key.contains(".doctor-") || key.contains("trying")).collect();
+    assert_eq!(trials, ["root/hitkeep/.doctor-of-another"], "the doctor leaves no versions, and erases nobody's");
     let _ = writeln!(story, "{}", doctored.lines().filter(|line| line.contains("lifecycle:")).collect::<String>());
     let story = story.replace(&set(0), "OLDER").replace(&set(1), "NEWER").replace(&bucket, "[BUCKET]");
     golden("lifecycle-prune.txt", &redact::text(&site, &story));

@@ -21,6 +21,7 @@ mod pace;
 mod proxy;
 mod refusal;
 mod sign;
+mod trials;
 mod unfinished;
 mod upload;
 

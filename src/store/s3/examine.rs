@@ -10,7 +10,7 @@ use super::Opened;
 use super::kept::UNCOMPARED;
 use super::lifecycle::understood;
 use super::refusal::Refused;
-use super::unfinished::TRIAL;
+use super::trials::TRIAL;
 use crate::diagnose::Finding;
 use crate::measure::counted;
 use crate::name::{Key, Name, Prefix};
@@ -19,6 +19,9 @@ use crate::work::{BucketRule, Territory, Versions};
 
 /// How many write at one time when it is tried whether one of them wins.
 const RACERS: u8 = 8;
+
+/// What is said of a bucket that keeps no versions.
+const GONE: &str = "the bucket is not versioned: what is deleted is gone";
 
 /// How far two clocks may be apart before it is worth a word, and before servers refuse what is signed, in seconds.
 const ODD_SECONDS: u64 = 30;
@@ -32,7 +35,7 @@ impl Opened {
         findings
             .extend(self.proxy.as_ref().map(|proxy| Finding::ok("proxy", format!("requests go through `{proxy}`"))));
         findings.push(self.examine_clock());
-        findings.push(self.examine_versions().await);
+        findings.extend(self.examine_versions(prefix).await);
         findings.extend(self.examine_lifecycle(prefix).await);
         findings.extend(self.examine_unfinished(prefix).await);
         findings
@@ -87,19 +90,27 @@ impl Opened {
         }
     }
 
-    async fn examine_versions(&self) -> Finding {
+    /// Says what becomes of what is deleted, and erases what this examination has stored and deleted itself.
+    async fn examine_versions(&self, prefix: &Prefix) -> Vec<Finding> {
         const CHECK: &str = "versions";
-        match self.versions().await {
-            Versions::Kept => Finding::warning(
-                CHECK,
-                "the bucket is versioned: what is deleted stays, and is paid for",
-                "let a lifecycle rule expire noncurrent versions, if you want the room back: `expire_versions_after`",
-            ),
-            Versions::None | Versions::Suspended => {
-                Finding::ok(CHECK, "the bucket is not versioned: what is deleted is gone")
+        let (finding, keeps) = match self.versions().await {
+            Versions::Kept => {
+                let seen = "the bucket is versioned: what is deleted stays, and is paid for";
+                let help = "let a lifecycle rule expire noncurrent versions, if you want the room back: `expire_versions_after`";
+                (Finding::warning(CHECK, seen, help), true)
             }
-            Versions::Unknown => Finding::ok(CHECK, "the server tells nobody with this key whether it keeps versions"),
-        }
+            Versions::Suspended => (Finding::ok(CHECK, GONE), true),
+            Versions::None => (Finding::ok(CHECK, GONE), false),
+            Versions::Unknown => {
+                (Finding::ok(CHECK, "the server tells nobody with this key whether it keeps versions"), false)
+            }
+        };
+        let erased = if keeps { self.erase_trials(prefix).await } else { Ok(()) };
+        let left = erased.err().map(|error| {
+            let seen = format!("what was stored here for a trial stays as an older version: {error}");
+            Finding::warning(CHECK, seen, "let the key use `s3:ListBucketVersions` and `s3:DeleteObjectVersion`")
+        });
+        std::iter::once(finding).chain(left).collect()
     }
 
     /// Looks for rules of the bucket that would delete what lies below `prefix`, and for the plan's own.

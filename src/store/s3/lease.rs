@@ -57,7 +57,7 @@ pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 pub(super) const ROUND: Duration = Duration::from_secs(30);
 
 /// What the names of objects begin with that a lease is tried on.
-const TRYING: &str = "trying-";
+pub(super) const TRYING: &str = "trying-";
 
 /// What a run relies on where the server does not honour conditions.
 const CAVEAT: &str = "the server ignores conditions on writes: that no two runs seal rests on a lease that each takes \

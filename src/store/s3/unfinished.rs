@@ -7,12 +7,10 @@ use aws_sdk_s3::types::MultipartUpload;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Opened;
+use super::trials::TRIAL;
 use crate::hitkeep::{self, Belongs};
 use crate::name::Prefix;
 use crate::record;
-
-/// What the names of objects begin with that are stored for a trial.
-pub(super) const TRIAL: &str = ".doctor-";
 
 /// How old an upload must be to be nobody's: none takes a day.
 pub(super) const ABANDONED: SignedDuration = SignedDuration::from_hours(24);
