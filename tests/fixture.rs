@@ -11,6 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use hitkeep_plan::demo::{Demo, Layout};
 use hitkeep_plan::plan::{Backup, Installation, Plan, SourceKind, Surroundings};
@@ -100,6 +101,15 @@ pub(crate) fn make_database(path: &Path, statements: &str) {
     let engine = duckdb::Connection::open_in_memory().unwrap();
     let attach = format!("ATTACH '{}' AS made (STORAGE_VERSION 'v1.0.0', BLOCK_SIZE 16384); USE made;", path.display());
     engine.execute_batch(&format!("{attach} {statements} CHECKPOINT; USE memory; DETACH made;")).unwrap();
+}
+
+/// How many rows take so long to be exported or loaded that a signal arrives meanwhile.
+pub(crate) const LONG: u64 = 2_000_000;
+
+/// Puts so many rows into a database, in a table of their own.
+pub(crate) fn fill(database: &Path, rows: u64) {
+    let filler = format!("CREATE TABLE filler AS SELECT random() FROM range({rows}); CHECKPOINT;");
+    duckdb::Connection::open(database).unwrap().execute_batch(&filler).unwrap();
 }
 
 /// Returns the installation that a job backs up.
@@ -299,10 +309,21 @@ impl Running {
         self.child.id()
     }
 
-    /// Sends a signal.
+    /// Sends a signal. One that stops the program has done so when this returns: each thread ends what the kernel does for
+    /// it first.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
+        while signal == Signal::STOP && self.is_running() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Tells whether a thread of the program is neither stopped nor gone.
+    fn is_running(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten();
+        let mut states = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        states.any(|stat| !stat.rsplit(") ").next().unwrap_or_default().starts_with(['T', 't', 'Z', 'X']))
     }
 
     /// Waits for the end.

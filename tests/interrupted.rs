@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::fixture::{Outcome, Running, Site, TENANT, Tree, minimal, names, read_tree, write_tree};
+use crate::fixture::{LONG, Outcome, Running, Site, TENANT, Tree, fill, minimal, names, read_tree, write_tree};
 use crate::kill::{Dice, make_old};
 use crate::redact::{self, golden};
 use crate::signals::stopped_at;
@@ -32,7 +32,10 @@ enum Seen {
 /// Returns an installation with a set that is older than it, and the installation's files: each database has rows that
 /// the set lacks, one of them in its log only.
 fn changed() -> (Site, Tree) {
-    let site = Site::with(minimal());
+    changed_from(Site::with(minimal()))
+}
+
+fn changed_from(site: Site) -> (Site, Tree) {
     site.succeed(&["run", "plan.toml"]);
     for database in databases() {
         let engine = duckdb::Connection::open(site.path("data").join(database)).unwrap();
@@ -223,7 +226,9 @@ fn what_an_interrupted_restore_leaves_says_what_to_do() {
 
 #[test]
 fn what_a_killed_restore_leaves_is_swept_and_what_a_living_one_uses_is_not() {
-    let (site, _) = changed();
+    let site = Site::with(minimal());
+    fill(&site.path("data/hitkeep.db"), LONG);
+    let (site, _) = changed_from(site);
     let temporary =
         || -> Vec<String> { names(&site.path("data")).into_iter().filter(|name| name.contains(".restore-")).collect() };
     let killed = stopped_at(&site, &RESTORE, "load", Signal::KILL);

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::fixture::{PLAN, Running, Site, TENANT, demo, installation, minimal, names, read_tree};
+use crate::fixture::{LONG, PLAN, Running, Site, TENANT, demo, fill, installation, minimal, names, read_tree};
 use crate::other_process::OtherProcess;
 use crate::redact::{self, golden};
 use crate::runs::{Mount, document, events, in_order};
@@ -28,9 +28,6 @@ use crate::signals::stopped_at;
 use crate::source::state;
 
 /// What a server has written and not yet checkpointed: seven page views of a site that has them nowhere else.
-/// How many rows take long enough to be exported for a signal to arrive meanwhile.
-const LONG: u64 = 2_000_000;
-
 const WRITTEN: &str = "INSERT INTO hits SELECT 7, '/late', TIMESTAMPTZ '2026-01-04 00:00:00Z' FROM range(7);";
 
 /// [`PLAN`], with another `capture`.
@@ -48,12 +45,6 @@ fn hitkeep(site: &Site) -> [OtherProcess; 2] {
 }
 
 /// Reads a document of the only set.
-/// Puts so many rows into a database that its export takes a while.
-fn fill(database: &Path, rows: u64) {
-    let filler = format!("CREATE TABLE filler AS SELECT random() FROM range({rows}); CHECKPOINT;");
-    Connection::open(database).unwrap().execute_batch(&filler).unwrap();
-}
-
 fn read(site: &Site, name: &str) -> Value {
     let set = site.sets().pop().unwrap().0;
     let path = site.path("backups/hitkeep").join(name.replace("SET", &set));
