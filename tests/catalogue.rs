@@ -170,6 +170,11 @@ impl World {
     /// Stores and seals a set that lacks the databases it does not hold.
     pub(crate) async fn seal(&mut self, held: &[DatabaseId]) -> SnapshotId {
         let id = self.next();
+        self.seal_as(id, held).await;
+        id
+    }
+
+    pub(crate) async fn seal_as(&mut self, id: SnapshotId, held: &[DatabaseId]) {
         for database in held {
             for (name, text) in FILES {
                 self.put(&Self::file(*database, id, name), text).await;
@@ -179,7 +184,6 @@ impl World {
         let bytes = self.record(id, held).write();
         self.newest = Some((id, Sha256::of(&bytes)));
         self.put(&record::record_key(id), bytes).await;
-        id
     }
 
     fn record(&self, id: SnapshotId, held: &[DatabaseId]) -> RunRecord {

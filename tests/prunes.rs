@@ -23,12 +23,12 @@ use hitkeep_plan::store::s3::S3;
 use hitkeep_plan::store::{Body, Mode, Part, Purpose, Store};
 use hitkeep_plan::survey::{self, Asked, Own};
 use hitkeep_plan::work::{self, Retention};
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::catalogue::World;
-use crate::fixture::{PLAN, Site, TENANT, minimal, names, write_tree};
+use crate::fixture::{Outcome, PLAN, Site, TENANT, minimal, names, write_tree};
 use crate::servers::servers;
 use crate::{redact, s3};
 
@@ -225,7 +225,6 @@ async fn a_run_deletes_last_and_only_after_everything_succeeded() {
     assert_eq!(held.code, i32::from(exit::REFUSED), "{held:?}");
     assert!(held.stdout.contains("is partial: nothing is deleted until one is complete"), "{held:?}");
     fs::write(site.path("data/tenants").join(TENANT).join("hitkeep.db"), good).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1100));
     let ran = site.succeed(&["run", "plan.toml"]);
     assert!(ran.stdout.contains("3 sets deleted"), "{}", redact::outcome(&site, &ran));
     let left = listed(&site);
@@ -233,18 +232,39 @@ async fn a_run_deletes_last_and_only_after_everything_succeeded() {
     assert!(left.contains(&ids[4]), "HitKeep's own stays");
 }
 
-#[tokio::test]
-async fn nothing_goes_by_a_clock_that_has_gone_backwards() {
-    let (site, _) = site("{ last = 6 }").await;
-    let mut world = World::new();
-    world.ids = vec![SnapshotId::at(Timestamp::UNIX_EPOCH); 60 * 24 * 365 * 40];
-    world.seal(&World::databases()).await;
+/// Deletes what a site of nine sets does not keep; the last of them is named so far ahead, and sealed so far ahead.
+async fn prune_in_the_past(named: SignedDuration, sealed: SignedDuration) -> (Site, Outcome) {
+    let ((site, _), now) = (site("{ last = 7 }").await, Timestamp::now());
+    let (mut world, id) = (World::new(), SnapshotId::at(now + named));
+    world.seal_as(id, &World::databases()).await;
     let tree = objects(&world.store).await.into_iter().map(|(key, bytes)| (key.as_str().into(), bytes)).collect();
     write_tree(&site.path("backups"), &tree);
-    let held = site.run(&["prune", "plan.toml", "--yes"]);
-    assert_eq!(held.code, i32::from(exit::REFUSED), "{held:?}");
-    assert!(held.stdout.contains("the clock has gone backwards"), "{held:?}");
-    assert_eq!(listed(&site).len(), 11);
+    let path = site.path(&format!("backups/hitkeep/runs/{id}.json"));
+    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record["finished_at"] = (now + sealed).to_string().into();
+    fs::write(&path, serde_json::to_vec(&record).unwrap()).unwrap();
+    let pruned = site.run(&["prune", "plan.toml", "--yes"]);
+    (site, pruned)
+}
+
+#[tokio::test]
+async fn nothing_goes_by_a_clock_that_has_gone_backwards() {
+    let (day, no_time) = (SignedDuration::from_hours(24), SignedDuration::ZERO);
+    // A clock that was set right while that set was made has gone backwards as well: `last` would keep it before younger ones.
+    for (named, sealed) in [(day, day), (day, no_time), (no_time, day)] {
+        let (site, held) = prune_in_the_past(named, sealed).await;
+        assert_eq!(held.code, i32::from(exit::REFUSED), "{held:?}");
+        assert!(held.stdout.contains("the clock has gone backwards"), "{held:?}");
+        assert_eq!(listed(&site).len(), 11);
+    }
+}
+
+#[tokio::test]
+async fn a_set_whose_second_was_taken_holds_nothing_back() {
+    let (site, pruned) = prune_in_the_past(SignedDuration::from_secs(50), SignedDuration::ZERO).await;
+    assert_eq!(pruned.code, 0, "{pruned:?}");
+    assert!(pruned.stdout.contains("3 sets deleted"), "{pruned:?}");
+    assert_eq!(listed(&site).len(), 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use hitkeep_plan::demo::Layout;
 use serde_json::Value;
@@ -77,8 +76,6 @@ fn what_a_dry_run_shows_is_told_to_a_program_line_by_line() {
     let site = Site::with(minimal());
     site.write_plan(&direct().replace("[backup.nightly]", "[backup.nightly]\nkeep = { last = 1 }"));
     site.succeed(&["run", "plan.toml", "-q"]);
-    // A set of this very second would have the next one named after a moment to come, and nothing is deleted by such a clock.
-    std::thread::sleep(Duration::from_secs(1));
     let told = |words: &[&str], kind: &str, what: &str| -> Vec<(Option<u64>, String)> {
         let told = events(&site.succeed(&[words, &["--json"]].concat()).stdout);
         let told = told.iter().filter(|event| event["event"] == kind);

@@ -13,8 +13,8 @@ pub use simulate::{Moment, Simulation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::facts::Place;
 use super::{Numbering, Task};
@@ -26,6 +26,9 @@ use crate::record::{self, Doubt, Held, Pin, RunRecord, Set, State, Status};
 
 /// The share of the sets that count of which more must not go at once: one in four.
 const SHARE: usize = 4;
+
+/// How far the name of a set may be ahead because the names before it were taken.
+const NEXT_NAMES: SignedDuration = SignedDuration::from_mins(1);
 
 /// What a job wants to be kept at one of its destinations.
 #[derive(Clone, Debug)]
@@ -241,11 +244,19 @@ fn last_run(facts: &PruneFacts) -> Option<Brake> {
 
 /// Holds back where something has happened that is still to come.
 fn clock(facts: &PruneFacts, now: Timestamp) -> Option<Brake> {
-    let sets = facts.sets.iter().map(|set| set.id.moment());
-    let records = facts.sets.iter().filter_map(|set| set.record.as_ref().map(|(record, _)| record));
-    let finished = records.chain(&facts.last_run).map(|record| record.finished_at);
-    let newest = sets.chain(finished).max().filter(|newest| *newest > now)?;
+    let last_runs = facts.last_run.iter().map(|record| record.finished_at);
+    let newest = facts.sets.iter().map(moment).chain(last_runs).max().filter(|newest| *newest > now)?;
     Some(Brake::Clock { newest })
+}
+
+/// Returns the moment that a set tells of: the one it is named after, or at which its run ended. The latter alone where the
+/// name is hardly ahead of it: the second of two runs within a second takes the name of the next.
+fn moment(set: &Set) -> Timestamp {
+    let named = set.id.moment();
+    match &set.record {
+        Some((record, _)) if named.duration_since(record.finished_at) < NEXT_NAMES => record.finished_at,
+        _ => named,
+    }
 }
 
 /// Holds back where more than a quarter of the sets that count would go, and more than a new set can push out: one for

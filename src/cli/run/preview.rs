@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::super::error::CliError;
 use super::job::JobDesk;
 use crate::plan::{Backup, Job};
@@ -51,7 +53,9 @@ impl JobDesk<'_> {
         for (spot, wanted) in reached.filter_map(|spot| self.with_retention(spot)) {
             let facts = survey::prune(spot.store.as_ref(), &spot.place.prefix, &spot.own().await, Vec::new()).await?;
             let facts = PruneFacts { planned: Some(work.snapshot), ..facts };
-            self.voice.show(&work::prune(&wanted, &facts, false, work.snapshot.moment()))?;
+            // The set is sealed after the moment it is named after, as those before it were.
+            let now = Timestamp::now().max(work.snapshot.moment());
+            self.voice.show(&work::prune(&wanted, &facts, false, now))?;
         }
         Ok(())
     }
