@@ -28,7 +28,7 @@ pub use adopt::{Adopt, adopt};
 pub use archive::{ArchiveChain, ArchiveDelivery, ArchiveSeries, ArchiveWork, Erase, Extract, archive};
 pub use around::Around;
 pub use backup::{BackupWork, Chain, Delivery, Missing, Series, Take, There, backup};
-pub use capture::{Capture, Origin, Prepare, copy_path};
+pub use capture::{Capture, Input, Origin, Prepare, copy_path};
 pub use coverage::{Coverage, CoveringSet, MonthCoverage, Share, SiteCoverage};
 pub use drill::{DrillChain, DrillFacts, DrillWanted, DrillWork, Examine, Note, Question, drill, missing_tenants};
 pub use due::{Waiting, coming, due, first_due};
@@ -97,16 +97,10 @@ impl Numbering {
 /// Writes a database into a fresh folder as Parquet and SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
-    /// Which database.
-    pub database: DatabaseId,
+    /// What it reads.
+    pub input: Input,
     /// Its tenant's name.
     pub name: Option<String>,
-    /// Where it lies.
-    pub source: PathBuf,
-    /// What is read.
-    pub from: Origin,
-    /// Its size, in bytes.
-    pub bytes: Bytes,
     /// The folder, made for this and removed afterwards.
     pub into: PathBuf,
     /// How the Parquet is compressed.
@@ -117,11 +111,8 @@ pub struct Export {
 
 impl fmt::Display for Export {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let read = match &self.from {
-            Origin::Database | Origin::DatabaseOrCopy(_) => &self.source,
-            Origin::Copy(copy) => copy,
-        };
-        write!(f, "export   {} ({}) from {}", self.database, self.bytes, read.display())
+        let Input { database, bytes, .. } = &self.input;
+        write!(f, "export   {database} ({bytes}) from {}", self.input.file().display())
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::capture::{Captures, Reading};
+use super::capture::Captures;
 use super::files::Storing;
 use super::series::{Heading, Note, blank};
 use super::takeover::Takeover;
@@ -173,7 +173,7 @@ impl Walk<'_> {
         }
         match self.extract(&chain.extract).await {
             Ok(extract) => {
-                self.live.entry(chain.extract.action.database).or_default().push(extract.live.clone());
+                self.live.entry(chain.extract.action.input.database).or_default().push(extract.live.clone());
                 for delivery in &chain.deliveries {
                     self.deliver(delivery, &extract).await;
                 }
@@ -196,7 +196,7 @@ impl Walk<'_> {
         let (captures, has_come) = (&self.captures, &mut self.has_come);
         let extract = async {
             make_private_folder(&action.into)?;
-            let copy = match (captures.get(&action.database), &action.from) {
+            let copy = match (captures.get(&action.input.database), &action.input.from) {
                 (Some(Err(failure)), _) => {
                     return Err(Cause::Before {
                         cause: failure.cause.to_string(),
@@ -215,13 +215,7 @@ impl Walk<'_> {
                 let outcome = if let Some(copy) = copy {
                     read(Database::Copy(copy.clone())).await?
                 } else {
-                    let reading = Reading {
-                        database: action.database,
-                        source: &action.source,
-                        from: &action.from,
-                        bytes: action.bytes,
-                    };
-                    outside.read_present(&reading, has_come, std::future::ready(()), &gauge, read).await?.1
+                    outside.read_present(&action.input, has_come, std::future::ready(()), &gauge, read).await?.1
                 };
                 match outcome {
                     Outcome::Done(extract) => break extract,

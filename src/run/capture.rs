@@ -20,7 +20,7 @@ use crate::measure::Bytes;
 use crate::name::DatabaseId;
 use crate::record::{self, LiveRecord};
 use crate::store::local;
-use crate::work::{Capture, Export, Origin, Prepare, Room, Spent, Task};
+use crate::work::{Capture, Export, Input, Origin, Prepare, Room, Spent, Task};
 
 /// A state of a database, as records tell of it.
 #[derive(Clone, Debug)]
@@ -33,17 +33,6 @@ pub(super) struct Taken {
     pub(super) capture: record::Capture,
     /// How the copy came about, where there is one.
     pub(super) live: Option<LiveRecord>,
-}
-
-/// A database that is read without having been captured.
-pub(super) struct Reading<'r> {
-    pub(super) database: DatabaseId,
-    /// Where it lies.
-    pub(super) source: &'r Path,
-    /// What may be read of it.
-    pub(super) from: &'r Origin,
-    /// Its size.
-    pub(super) bytes: Bytes,
 }
 
 /// The databases that were captured before the first export, and those of them that could not be.
@@ -150,7 +139,7 @@ impl Outside {
     /// tells those that follow. Before a copy is made, it waits until there is as much `room` as there will be.
     pub(super) async fn read_present<T>(
         &self,
-        reading: &Reading<'_>,
+        input: &Input,
         has_come: &mut bool,
         room: impl Future<Output = ()>,
         gauge: &Gauge,
@@ -158,28 +147,28 @@ impl Outside {
     ) -> Result<(Taken, T), DuckError> {
         let directly = async || {
             let at = (self.clock)();
-            Ok((Taken::directly(at), read(Database::Source(reading.source.to_owned())).await?))
+            Ok((Taken::directly(at), read(Database::Source(input.path.clone())).await?))
         };
-        let Origin::DatabaseOrCopy(copy) = reading.from else { return directly().await };
+        let Origin::DatabaseOrCopy(copy) = &input.from else { return directly().await };
         if !*has_come {
             match directly().await {
                 Err(DuckError::Locked { holder, .. }) => {
                     *has_come = true;
                     let message = "from here on databases are captured live";
-                    self.warn(format!("{} is open in {holder} by now: {message}", reading.database));
+                    self.warn(format!("{} is open in {holder} by now: {message}", input.database));
                 }
                 read => return read,
             }
         }
         room.await;
-        check_room(reading, copy)?;
-        let captured = self.copy(reading.source, copy, self.patience, gauge).await?;
+        check_room(input.bytes, copy)?;
+        let captured = self.copy(&input.path, copy, self.patience, gauge).await?;
         Ok((Taken::live(&captured), read(Database::Copy(copy.clone())).await?))
     }
 
     /// Removes the copy that an export was made of, if there is one: it is not needed any more.
     pub(super) async fn remove_copy(&self, export: &Export) {
-        if let Some(folder) = export.from.copy().and_then(Path::parent) {
+        if let Some(folder) = export.input.from.copy().and_then(Path::parent) {
             self.remove_staged(folder).await;
         }
     }
@@ -208,8 +197,8 @@ impl Outside {
 }
 
 /// Goes on if there is room for a copy that nobody has reckoned with, and for what is read of it.
-fn check_room(reading: &Reading<'_>, copy: &Path) -> Result<(), DuckError> {
-    let needed = Room { copies: reading.bytes, exports: reading.bytes }.total();
+fn check_room(bytes: Bytes, copy: &Path) -> Result<(), DuckError> {
+    let needed = Room { copies: bytes, exports: bytes }.total();
     let folder = copy.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     // Where nobody can say what is free, writing will tell.
     match local::free_space(folder) {

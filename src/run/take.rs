@@ -1,7 +1,7 @@
 //! Takes the snapshots of a backup: exports what was captured of databases, or what is in them, or adopts what HitKeep has
 //! exported.
 
-use super::capture::{Captures, Reading, Taken};
+use super::capture::{Captures, Taken};
 use super::{Failure, Gauge, Outside, make_private_folder};
 use crate::duck::Database;
 use crate::duck::export::Exported;
@@ -55,21 +55,15 @@ impl<'t> Taking<'t> {
         delivered: impl Future<Output = ()>,
     ) -> Result<(Taken, Exported), Failure> {
         let (gauge, action, outside) = (Gauge::default(), &task.action, self.outside);
-        let captured = self.captures.remove(&action.database).transpose()?;
+        let captured = self.captures.remove(&action.input.database).transpose()?;
         let has_come = &mut self.has_come;
         let export = async {
             make_private_folder(&action.into)?;
-            let (taken, exported) = if let (Some(taken), Origin::Copy(copy)) = (captured, &action.from) {
+            let (taken, exported) = if let (Some(taken), Origin::Copy(copy)) = (captured, &action.input.from) {
                 (taken, outside.export(action, Database::Copy(copy.clone()), &gauge).await?)
             } else {
-                let reading = Reading {
-                    database: action.database,
-                    source: &action.source,
-                    from: &action.from,
-                    bytes: action.bytes,
-                };
                 let export = async |database| outside.export(action, database, &gauge).await;
-                outside.read_present(&reading, has_come, delivered, &gauge, export).await?
+                outside.read_present(&action.input, has_come, delivered, &gauge, export).await?
             };
             let rows: u64 = exported.tables.iter().map(|table| table.rows).sum();
             let result = format!("{}, {} rows", counted(exported.tables.len(), "table"), Grouped(rows));

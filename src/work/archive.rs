@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::backup::{announce, choose_snapshot, origin, seal, select};
-use super::capture::{Origin, captures, copy_path};
+use super::capture::{Input, Origin, captures, copy_path};
 use super::facts::{ArchiveDestination, ArchiveFacts, ArchiveReached, DatabaseFact, LostFile};
 use super::{Announce, Capture, Check, Clear, Missing, Numbering, Prepare, Put, Refusal, Room, Seal, Task};
 use crate::hitkeep::Site;
@@ -93,14 +93,8 @@ pub struct ArchiveSeries {
 /// Writes the rows of a database that are past, and not archived yet, into fresh files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extract {
-    /// Which database.
-    pub database: DatabaseId,
-    /// Where it lies.
-    pub source: PathBuf,
-    /// What is read.
-    pub from: Origin,
-    /// Its size, in bytes.
-    pub bytes: Bytes,
+    /// What it reads.
+    pub input: Input,
     /// Its sites.
     pub sites: Vec<SiteRecord>,
     /// The folder of the files, made for this and removed afterwards.
@@ -113,12 +107,8 @@ pub struct Extract {
 
 impl fmt::Display for Extract {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let read = match &self.from {
-            Origin::Database | Origin::DatabaseOrCopy(_) => &self.source,
-            Origin::Copy(copy) => copy,
-        };
-        let (database, sites) = (self.database, counted(self.sites.len(), "site"));
-        write!(f, "extract  {database} ({}, {sites}) from {}", self.bytes, read.display())
+        let (Input { database, bytes, .. }, sites) = (&self.input, counted(self.sites.len(), "site"));
+        write!(f, "extract  {database} ({bytes}, {sites}) from {}", self.input.file().display())
     }
 }
 
@@ -279,10 +269,7 @@ fn chain(
 ) -> ArchiveChain {
     let (first, reached) = group[0];
     let extract = numbering.task(Extract {
-        database: database.id,
-        source: database.path.clone(),
-        from,
-        bytes: database.bytes(),
+        input: Input::of(database, from),
         sites,
         into: into.to_owned(),
         ledger: reached.ledger.clone(),

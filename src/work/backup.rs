@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::adopt::Adopt;
-use super::capture::{Origin, captures, copy_path};
+use super::capture::{Input, Origin, captures, copy_path};
 use super::facts::{BackupFacts, Before, DatabaseFact, DestinationFact, Place, Predecessor};
 use super::room::check_staged_and_stored;
 use super::{
@@ -101,7 +101,7 @@ impl Take {
     #[must_use]
     pub fn database(&self) -> DatabaseId {
         match self {
-            Self::Export(task) => task.action.database,
+            Self::Export(task) => task.action.input.database,
             Self::Adopt(task) => task.action.database,
         }
     }
@@ -119,7 +119,7 @@ impl Take {
     #[must_use]
     pub fn database_bytes(&self) -> Bytes {
         match self {
-            Self::Export(task) => task.action.bytes,
+            Self::Export(task) => task.action.input.bytes,
             Self::Adopt(task) => Bytes(task.action.bytes.0.saturating_mul(hitkeep::GROWTH)),
         }
     }
@@ -347,11 +347,8 @@ fn chain(
 ) -> Chain {
     let into = staging.join(database.id.to_string());
     let export = numbering.task(Export {
-        database: database.id,
+        input: Input::of(database, from),
         name: database.name.clone(),
-        source: database.path.clone(),
-        from,
-        bytes: database.bytes(),
         into: into.clone(),
         codec: job.compression(),
         // In a directory there is nothing to be saved by taking files over.

@@ -20,6 +20,34 @@ pub enum Origin {
     Copy(PathBuf),
 }
 
+/// A database that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Which database.
+    pub database: DatabaseId,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What is read of it.
+    pub from: Origin,
+    /// Its size, in bytes.
+    pub bytes: Bytes,
+}
+
+impl Input {
+    pub(super) fn of(database: &DatabaseFact, from: Origin) -> Self {
+        Self { database: database.id, path: database.path.clone(), from, bytes: database.bytes() }
+    }
+
+    /// Returns the file that is read, unless someone has opened the database by then.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        match &self.from {
+            Origin::Database | Origin::DatabaseOrCopy(_) => &self.path,
+            Origin::Copy(copy) => copy,
+        }
+    }
+}
+
 impl Origin {
     /// Returns where a copy of the database lies, may come to lie, or neither.
     #[must_use]
