@@ -3,11 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -244,6 +244,39 @@ impl Outcome {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Self { code: code(output.status), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
+}
+
+/// Returns a program of the tests, to be run by somebody who may read next to nothing; nothing where nobody else can be had.
+///
+/// It is started from a copy in `folder`, which anybody must be able to enter, like the libraries that it is linked to: a
+/// home directory is its owner's alone.
+pub(crate) fn as_nobody(program: &Path, folder: &Path) -> Option<Command> {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        crate::redact::skipped("only root can become somebody else");
+        return None;
+    }
+    let place = |file: &Path| {
+        let copy = folder.join(file.file_name().unwrap());
+        fs::copy(file, &copy).unwrap();
+        fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+        copy
+    };
+    for library in libraries() {
+        place(&library);
+    }
+    let mut command = Command::new(place(program));
+    command.uid(NOBODY).gid(NOBODY).current_dir(folder).stdin(Stdio::null()).env_clear().env("LD_LIBRARY_PATH", folder);
+    Some(command)
+}
+
+/// Returns the libraries of this process that are not the system's.
+fn libraries() -> BTreeSet<PathBuf> {
+    let mapped = fs::read_to_string("/proc/self/maps").unwrap();
+    let files = mapped.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])));
+    let is_library = |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().contains(".so"));
+    let is_systems = |file: &PathBuf| file.starts_with("/usr/lib") || file.starts_with("/lib");
+    files.filter(|file| is_library(file) && !is_systems(file)).collect()
 }
 
 /// Returns the exit code; minus the signal's number when one ended the program.

@@ -67,6 +67,9 @@ fn change(path: &Path, change: impl Fn(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
+/// All rows but one of the hits: an engine writes rows in any order, so that the first of them is a different one each time.
+const WITHOUT_ONE: &str = "SELECT * FROM ALL_ROWS WHERE path IS DISTINCT FROM 'it''s /1'";
+
 /// What is done to an archive, and how.
 type Tampering = (&'static str, fn(&Archive));
 
@@ -93,12 +96,12 @@ const TAMPERINGS: &[Tampering] = &[
     ("the record's types are edited", |it| {
         it.edit_record(|archive| hits(archive)["columns"][3]["type"] = "INTEGER".into());
     }),
-    ("a row is taken away, and the digest forged", |it| it.forge("SELECT * FROM ALL_ROWS OFFSET 1")),
+    ("a row is taken away, and the digest forged", |it| it.forge(WITHOUT_ONE)),
     ("a row is changed, and the digest forged", |it| {
         it.forge("SELECT * REPLACE (replace(path, '1', '2') AS path) FROM ALL_ROWS");
     }),
     ("a row is doubled, and the digest forged", |it| {
-        it.forge("SELECT * FROM ALL_ROWS UNION ALL BY NAME (SELECT * FROM ALL_ROWS LIMIT 1)");
+        it.forge("SELECT * FROM ALL_ROWS UNION ALL BY NAME (SELECT * FROM ALL_ROWS WHERE path = 'it''s /1')");
     }),
     ("a column is taken away, and the digest forged", |it| it.forge("SELECT * EXCLUDE (path) FROM ALL_ROWS")),
     ("a column is added, and the digest forged", |it| it.forge("SELECT *, 1 AS more FROM ALL_ROWS")),
@@ -173,7 +176,7 @@ fn an_archive_of_before_columns_were_recorded_is_counted() {
     let archive = Archive { root: world.site.path("backups/cold") };
     archive.edit_record(|record| drop(record.as_object_mut().unwrap().remove("schemas")));
     world.site.succeed(&["verify", "backups/cold"]);
-    archive.forge("SELECT * FROM ALL_ROWS OFFSET 1");
+    archive.forge(WITHOUT_ONE);
     let verified = world.site.run(&["verify", "backups/cold"]);
     assert_eq!(verified.code, 6, "{verified:?}");
     assert!(verified.stdout.contains("holds 1 rows, and its record says 2"), "{verified:?}");

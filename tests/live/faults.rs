@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::engine::{Engine, Kind};
 use super::{PATIENCE, Place, forget, log_of, number, opened};
+use crate::fixture::{Outcome, as_nobody};
 use crate::redact::golden;
 
 const SOURCE: &str = "HITKEEP_PLAN_TEST_SOURCE";
@@ -384,17 +385,10 @@ fn who_may_not_read_it_is_told() {
     filled(&place.live());
     fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(place.live(), fs::Permissions::from_mode(0o600)).unwrap();
-    // A program that nobody may start, in a folder that nobody may enter, is started from a copy.
-    let program = place.path("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    let Some(mut command) = as_nobody(&std::env::current_exe().unwrap(), &place.path("")) else { return };
     command.args(["--exact", "live::faults::captures_as_somebody_else", "--ignored", "--nocapture"]);
-    let output = command.env(SOURCE, place.live()).output();
-    let said = match output {
-        Ok(output) => String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
-        Err(error) => return crate::redact::skipped(&format!("nobody else can be had: {error}")),
-    };
+    command.env(SOURCE, place.live());
+    let said = format!("{:?}", Outcome::of(command));
     let expected = format!("`{}` cannot be opened: permission denied", place.live().display());
     assert!(said.contains(&expected), "{said}");
     forget(&place.copy());
