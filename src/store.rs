@@ -115,13 +115,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError::Exists`] in mode `Create` when the key is taken; any other when nothing was stored.
     async fn put(&self, key: &Key, body: Body, mode: Mode, meter: &Meter) -> Result<Moved, StoreError>;
 
-    /// Stores an object that is the same as another one of this place, whole and durable or not at all: its `bytes` do not
-    /// come by here where the place can do without that.
+    /// Stores an object that is the same as another one of this place, of which this is the measure, whole and durable or
+    /// not at all: its bytes do not come by here where the place can do without that.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the key is taken; `Missing` when there is nothing to copy; after any other, the copy may
     /// be there.
-    async fn copy(&self, from: &Key, to: &Key, bytes: u64, meter: &Meter) -> Result<(), StoreError>;
+    async fn copy(&self, from: &Key, to: &Key, measure: Moved, meter: &Meter) -> Result<(), StoreError>;
 
     /// Fetches an object into a new file, which is synced; on an error no file is left.
     ///

@@ -49,7 +49,7 @@ impl<'r> Takeover<'r> {
             if !is_same(store, &from, &moved, gauge).await.unwrap_or(false) {
                 continue;
             }
-            let copied = store.copy(&from, to, bytes, &gauge.meter).await;
+            let copied = store.copy(&from, to, moved, &gauge.meter).await;
             if !matches!(copied, Err(StoreError::Exists { .. })) {
                 begun();
             }

@@ -122,8 +122,8 @@ async fn a_taken_key_is_not_created_again(store: &dyn Store) {
 }
 
 async fn a_copy_is_an_object_of_its_own(store: &dyn Store, scratch: &Path) {
-    let copy = async |from: &str, to: &str, bytes: usize, meter: &Meter| {
-        store.copy(&key(from), &key(to), bytes as u64, meter).await
+    let copy = async |from: &str, to: &str, content: &[u8], meter: &Meter| {
+        store.copy(&key(from), &key(to), super::Moved::of(content), meter).await
     };
     let large = b"large".repeat(3_000_000);
     for (name, content) in [("empty", &b""[..]), ("a b+c%20/ü&?/日本", b"odd name"), ("large", &large)] {
@@ -132,19 +132,19 @@ async fn a_copy_is_an_object_of_its_own(store: &dyn Store, scratch: &Path) {
         std::fs::write(&file, content).unwrap();
         store.put(&key(&from), Body::File(file), Mode::Create, &Meter::default()).await.unwrap();
         let meter = Meter::default();
-        copy(&from, &to, content.len(), &meter).await.unwrap();
+        copy(&from, &to, content, &meter).await.unwrap();
         assert_eq!(meter.moved().0, content.len() as u64, "{name}: counted");
-        let taken = copy(&from, &to, content.len(), &Meter::default()).await;
+        let taken = copy(&from, &to, content, &Meter::default()).await;
         assert!(matches!(taken, Err(StoreError::Exists { .. })), "{name}: copied twice: {taken:?}");
         store.delete(&key(&from)).await.unwrap();
         let kept = store.digest(&key(&to), &Meter::default()).await.unwrap();
         assert_eq!(kept, super::Moved::of(content), "{name}: it outlives what it was made of");
-        let missing = copy(&from, "copied/never", content.len(), &Meter::default()).await;
+        let missing = copy(&from, "copied/never", content, &Meter::default()).await;
         assert!(matches!(missing, Err(StoreError::Missing { .. })), "{name}: {missing:?}");
     }
     let meter = Meter::default();
     meter.stop();
-    let stopped = copy("copied/to/large", "copied/never", large.len(), &meter).await;
+    let stopped = copy("copied/to/large", "copied/never", &large, &meter).await;
     assert!(matches!(stopped, Err(StoreError::Stopped { .. })), "{stopped:?}");
     let there = store.list(&"copied".parse().unwrap()).await.unwrap();
     assert_eq!(there.len(), 3, "what was not copied is not there: {there:?}");

@@ -74,8 +74,8 @@ impl Store for Faulty {
         self.call("create", key.as_str(), self.inner.put(key, body, mode, meter)).await
     }
 
-    async fn copy(&self, from: &Key, to: &Key, bytes: u64, meter: &Meter) -> Result<(), StoreError> {
-        self.call("copy", from.as_str(), self.inner.copy(from, to, bytes, meter)).await
+    async fn copy(&self, from: &Key, to: &Key, measure: Moved, meter: &Meter) -> Result<(), StoreError> {
+        self.call("copy", from.as_str(), self.inner.copy(from, to, measure, meter)).await
     }
 
     async fn get(&self, key: &Key, into: PathBuf, meter: &Meter) -> Result<Moved, StoreError> {

@@ -62,7 +62,7 @@ impl Store for Local {
         blocking(move || put(&target, &body, mode, &meter)).await
     }
 
-    async fn copy(&self, from: &Key, to: &Key, _bytes: u64, meter: &Meter) -> Result<(), StoreError> {
+    async fn copy(&self, from: &Key, to: &Key, _: Moved, meter: &Meter) -> Result<(), StoreError> {
         self.put(to, Body::File(self.path(from)), Mode::Create, meter).await.map(drop)
     }
 

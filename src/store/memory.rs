@@ -58,7 +58,7 @@ impl Store for Memory {
         Ok(moved)
     }
 
-    async fn copy(&self, from: &Key, to: &Key, _bytes: u64, meter: &Meter) -> Result<(), StoreError> {
+    async fn copy(&self, from: &Key, to: &Key, _: Moved, meter: &Meter) -> Result<(), StoreError> {
         self.put(to, Body::Bytes(self.object(from)?), Mode::Create, meter).await.map(drop)
     }
 

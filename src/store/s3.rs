@@ -43,7 +43,7 @@ use self::refusal::Refused;
 use super::{Body, Lock, Mode, Moved, Part, Purpose, Store, StoreError};
 use crate::diagnose::Finding;
 use crate::event::Meter;
-use crate::measure::{Crc64, Free};
+use crate::measure::{Bytes, Crc64, Free};
 use crate::name::{Key, Prefix};
 use crate::plan::{Bucket, Checksum, Upload};
 use crate::secret::Hidden;
@@ -62,6 +62,7 @@ pub struct S3 {
     hidden: Hidden,
     insists: bool,
     abandoned: SignedDuration,
+    copied_at_once: u64,
     opened: OnceCell<Opened>,
 }
 
@@ -69,8 +70,15 @@ impl S3 {
     /// Returns the store of a bucket, which moves objects as `upload` says.
     #[must_use]
     pub fn new(bucket: &Bucket, upload: Upload) -> Self {
-        let (hidden, abandoned) = (Hidden::default(), unfinished::ABANDONED);
-        Self { bucket: bucket.clone(), upload, hidden, insists: true, abandoned, opened: OnceCell::new() }
+        Self {
+            bucket: bucket.clone(),
+            upload,
+            hidden: Hidden::default(),
+            insists: true,
+            abandoned: unfinished::ABANDONED,
+            copied_at_once: copy::AT_ONCE,
+            opened: OnceCell::new(),
+        }
     }
 
     /// Returns the same store for someone who waits for an answer: where nobody listens to begin with, it says so at once,
@@ -87,6 +95,12 @@ impl S3 {
         Self { abandoned, ..self }
     }
 
+    /// Returns the same store, whose server copies no more bytes in one request than these: 5 GiB unless it is said.
+    #[must_use]
+    pub fn copying_at_once(self, most: Bytes) -> Self {
+        Self { copied_at_once: most.0, ..self }
+    }
+
     /// Returns the same store for someone who hides its credentials too, as soon as they are known.
     #[must_use]
     pub fn hiding(self, hidden: &Hidden) -> Self {
@@ -95,9 +109,8 @@ impl S3 {
 
     /// Returns the bucket ready for requests, after fetching the secrets from where the plan says that they are.
     async fn opened(&self) -> Result<&Opened, StoreError> {
-        let open = || Opened::new(&self.bucket, self.upload, self.insists, self.hidden.clone(), self.abandoned);
         let failed = |cause| StoreError::Unopened { at: locate(&self.bucket, ""), cause };
-        self.opened.get_or_try_init(open).await.map_err(failed)
+        self.opened.get_or_try_init(|| Opened::of(self)).await.map_err(failed)
     }
 }
 
@@ -111,8 +124,8 @@ impl Store for S3 {
         Box::pin(self.opened().await?.upload(key, body, mode, meter)).await
     }
 
-    async fn copy(&self, from: &Key, to: &Key, bytes: u64, meter: &Meter) -> Result<(), StoreError> {
-        Box::pin(self.opened().await?.copy(from, to, bytes, meter)).await
+    async fn copy(&self, from: &Key, to: &Key, measure: Moved, meter: &Meter) -> Result<(), StoreError> {
+        Box::pin(self.opened().await?.copy(from, to, measure, meter)).await
     }
 
     async fn get(&self, key: &Key, into: PathBuf, meter: &Meter) -> Result<Moved, StoreError> {
@@ -190,6 +203,8 @@ struct Opened {
     proxy: Option<String>,
     /// How old an unfinished upload must be to be nobody's.
     abandoned: SignedDuration,
+    /// How many bytes one request may copy.
+    copied_at_once: u64,
     learnt: Learnt,
 }
 
@@ -225,26 +240,22 @@ struct Head {
 }
 
 impl Opened {
-    async fn new(
-        bucket: &Bucket,
-        upload: Upload,
-        insists: bool,
-        hidden: Hidden,
-        abandoned: SignedDuration,
-    ) -> Result<Self, OpenError> {
+    async fn of(store: &S3) -> Result<Self, OpenError> {
+        let S3 { bucket, upload, hidden, insists, abandoned, copied_at_once, .. } = store;
         let clock = ServerClock::default();
         let proxy = proxy::of(bucket)?;
-        let client = client::open(bucket, &upload, insists, proxy.is_some(), &clock, &hidden).await?;
+        let client = client::open(bucket, upload, *insists, proxy.is_some(), &clock, hidden).await?;
         Ok(Self {
             client,
             bucket: bucket.clone(),
-            upload,
+            upload: *upload,
             buffers: Buffers::new(upload.concurrency),
             pace: Pace::new(upload.bandwidth.map(|rate| rate.0)),
             clock,
-            hidden,
+            hidden: hidden.clone(),
             proxy,
-            abandoned,
+            abandoned: *abandoned,
+            copied_at_once: *copied_at_once,
             learnt: Learnt::default(),
         })
     }

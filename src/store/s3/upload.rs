@@ -29,7 +29,7 @@ use crate::plan::{Checksum, Encryption};
 use crate::store::{Body, Mode, Moved, StoreError, blocking, failed};
 
 /// How many parts an object may have; of a larger file the parts are larger.
-const MOST_PARTS: u64 = 10_000;
+pub(super) const MOST_PARTS: u64 = 10_000;
 
 /// How often to wait for another write of an object to end, and how long each time.
 const CONFLICTS: u32 = 10;
@@ -156,7 +156,7 @@ impl Opened {
     }
 
     /// Begins an object of several parts.
-    async fn begin(&self, key: &Key) -> Result<Begun, StoreError> {
+    pub(super) async fn begin(&self, key: &Key) -> Result<Begun, StoreError> {
         loop {
             let sends_checksum = self.sends_checksums();
             let request = self.client.create_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
@@ -252,7 +252,7 @@ impl Opened {
     }
 
     /// Makes one object of the parts.
-    async fn complete(
+    pub(super) async fn complete(
         &self,
         key: &Key,
         upload: &Begun,
@@ -285,7 +285,7 @@ impl Opened {
 
     /// Takes the parts of an unfinished object away again, and those too that a server was still writing meanwhile.
     /// What cannot be taken away is swept by a later run.
-    async fn abort(&self, key: &Key, upload: &str) {
+    pub(super) async fn abort(&self, key: &Key, upload: &str) {
         for _ in 0..ABORTS {
             let abort = self.client.abort_multipart_upload().bucket(self.bucket.name()).key(self.full(key));
             if abort.upload_id(upload).send().await.is_err() {
@@ -326,7 +326,7 @@ impl Opened {
         }
     }
 
-    fn counted(&self, key: &Key, moved: Moved, meter: &Meter) -> Result<Moved, StoreError> {
+    pub(super) fn counted(&self, key: &Key, moved: Moved, meter: &Meter) -> Result<Moved, StoreError> {
         if meter.add(moved.bytes) { Ok(moved) } else { Err(StoreError::Stopped { at: self.locate(key.as_str()) }) }
     }
 
@@ -381,9 +381,9 @@ fn lacks_a_part(error: &StoreError) -> bool {
 
 /// An upload of several parts that has begun.
 #[derive(Debug)]
-struct Begun {
+pub(super) struct Begun {
     /// The server's name for it.
-    id: String,
+    pub(super) id: String,
     /// How the object will be encrypted, where the server says so.
     encryption: Option<ServerSideEncryption>,
 }
