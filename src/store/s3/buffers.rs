@@ -1,9 +1,15 @@
 //! The memory that moving bytes may take: a fixed number of buffers, each as long as one part.
+//!
+//! What is measured on its way from or to a file is read, or written, piece by piece: a piece is still in the processor's cache
+//! when its digest is computed, and a part is not.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many bytes a piece has.
+pub(super) const PIECE: usize = 128 << 10;
 
 /// A fixed number of buffers, which come back when they are dropped.
 #[derive(Clone, Debug)]
@@ -18,12 +24,11 @@ impl Buffers {
         Self { idle: Arc::default(), permits: Arc::new(Semaphore::new(count)) }
     }
 
-    /// Waits for an empty buffer.
+    /// Waits for a buffer, which may hold what it held last: to clear it would be to fill it with zeros for nothing.
     pub(super) async fn take(&self) -> Buffer {
         // The semaphore is never closed.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        let mut bytes = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        bytes.clear();
+        let bytes = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         Buffer { bytes, idle: Arc::clone(&self.idle), _permit: permit }
     }
 }

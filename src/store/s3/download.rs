@@ -10,7 +10,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
-use super::buffers::Buffer;
+use super::buffers::{Buffer, PIECE};
 use super::refusal::Refused;
 use super::{Head, Opened, size, until_stopped};
 use crate::event::Meter;
@@ -192,8 +192,10 @@ fn take_in(
 ) -> Result<Moved, Broken> {
     let mut tally = Tally::default();
     while let Some(part) = arriving.blocking_recv() {
-        tally.add(&part);
-        sink(&part).map_err(Broken::Unwritten)?;
+        for piece in part.chunks(PIECE) {
+            tally.add(piece);
+            sink(piece).map_err(Broken::Unwritten)?;
+        }
         if !meter.add(part.len() as u64) {
             return Err(Broken::Stopped);
         }

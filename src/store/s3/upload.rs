@@ -18,7 +18,7 @@ use aws_sdk_s3::types::{
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::buffers::Buffer;
+use super::buffers::{Buffer, PIECE};
 use super::refusal::Refused;
 use super::sign::Signature;
 use super::{Head, Opened, until_stopped};
@@ -437,19 +437,23 @@ impl Source {
         self.length.div_ceil(self.part_size)
     }
 
-    /// Reads the bytes from `offset` on into a buffer: as many as a part has, or as there are.
-    fn fill(&self, offset: u64, buffer: &mut Buffer) -> Result<(), StoreError> {
+    /// Reads the bytes from `offset` on into a buffer, as many as a part has, or as there are, and measures them.
+    fn fill(&self, offset: u64, buffer: &mut Buffer, tally: &mut Tally) -> Result<(), StoreError> {
         let length = self.part_size.min(self.length - offset);
         buffer.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
-        self.file.read_exact_at(buffer, offset).map_err(failed("read", &self.path))
+        for (piece, at) in buffer.chunks_mut(PIECE).zip((offset..).step_by(PIECE)) {
+            self.file.read_exact_at(piece, at).map_err(failed("read", &self.path))?;
+            tally.add(piece);
+        }
+        Ok(())
     }
 
     /// Reads a file that is no longer than a part.
     async fn read_whole(self, mut buffer: Buffer) -> Result<(Buffer, Moved), StoreError> {
         blocking(move || {
-            self.fill(0, &mut buffer)?;
-            let moved = Moved::of(&buffer);
-            Ok((buffer, moved))
+            let mut tally = Tally::default();
+            self.fill(0, &mut buffer, &mut tally)?;
+            Ok((buffer, tally.into()))
         })
         .await
     }
@@ -464,8 +468,7 @@ impl Source {
     ) -> Result<(ReadPart, Tally), StoreError> {
         let source = self.clone();
         blocking(move || {
-            source.fill((number - 1) * source.part_size, &mut buffer)?;
-            tally.add(&buffer);
+            source.fill((number - 1) * source.part_size, &mut buffer, &mut tally)?;
             let crc64nvme = Crc64::of(&buffer);
             let sha256 = is_signed.then(|| Sha256::of(&buffer));
             Ok((ReadPart { bytes: Bytes::from_owner(buffer), crc64nvme, sha256 }, tally))
