@@ -18,7 +18,7 @@ use crate::store::{Mode, Moved, StoreError};
 /// How many bytes S3 copies in one request.
 pub(super) const AT_ONCE: u64 = 5 << 30;
 
-/// How many bytes of a larger object are copied in one request, so that it is seen to move.
+/// How many bytes of a larger object are copied in one request: several are under way at a time.
 const PART: u64 = 1 << 30;
 
 /// How often a copy is asked for at most: whoever asks can do without.
@@ -39,10 +39,11 @@ impl Opened {
             return Err(StoreError::Exists { at: self.locate(to.as_str()) });
         }
         if measure.bytes > self.copied_at_once {
-            return self.copy_in_parts(from, to, measure, meter).await;
+            self.copy_in_parts(from, to, measure, meter).await?;
+        } else {
+            let copied = Box::pin(self.copy_whole(from, to, measure.bytes));
+            until_stopped(meter, || self.locate(to.as_str()), copied).await?;
         }
-        let copied = Box::pin(self.copy_whole(from, to, measure.bytes));
-        until_stopped(meter, || self.locate(to.as_str()), copied).await?;
         self.counted(to, measure, meter).map(drop)
     }
 
@@ -70,7 +71,7 @@ impl Opened {
     async fn copy_in_parts(&self, from: &Key, to: &Key, measure: Moved, meter: &Meter) -> Result<(), StoreError> {
         let upload = self.begin(to).await?;
         let copied = until_stopped(meter, || self.locate(to.as_str()), async {
-            let parts = self.copy_parts(from, to, &upload.id, measure.bytes, meter).await?;
+            let parts = self.copy_parts(from, to, &upload.id, measure.bytes).await?;
             self.complete(to, &upload, parts, measure, Mode::Create).await
         });
         let copied = Box::pin(copied).await;
@@ -80,22 +81,18 @@ impl Opened {
         copied.map(drop)
     }
 
+    /// Has the parts of a new object copied, several at a time.
     async fn copy_parts(
         &self,
         from: &Key,
         to: &Key,
         upload: &str,
         bytes: u64,
-        meter: &Meter,
     ) -> Result<Vec<CompletedPart>, StoreError> {
         let step = PART.min(self.copied_at_once).max(bytes.div_ceil(MOST_PARTS));
         let parts = (0..bytes.div_ceil(step)).zip(1..).map(|(index, number)| {
-            let (start, end) = (index * step, bytes.min((index + 1) * step));
-            async move {
-                let part = self.copy_part(from, to, upload, number, (start, end)).await?;
-                let is_wanted = meter.add(end - start);
-                if is_wanted { Ok(part) } else { Err(StoreError::Stopped { at: self.locate(to.as_str()) }) }
-            }
+            let range = (index * step, bytes.min((index + 1) * step));
+            self.copy_part(from, to, upload, number, range)
         });
         stream::iter(parts).buffered(self.upload.concurrency).try_collect().await
     }
