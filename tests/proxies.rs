@@ -1,5 +1,7 @@
 //! Stories of the proxy that the environment names.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::time::{Duration, Instant};
 
 use crate::fixture::{Outcome, Site, minimal};
@@ -63,6 +65,22 @@ fn a_bucket_is_reached_through_the_proxy_that_the_environment_names() {
 }
 
 #[test]
+fn a_proxy_may_speak_tls_itself() {
+    let (server, proxy, folder) = (s3s::server(), Forward::start(Some(WHO)), tempfile::tempdir().unwrap());
+    let before = |endpoint: String| Tls::before(&Server { endpoint, ..server.clone() }, Certificate::Good);
+    let (tls, front) = (before(server.endpoint.clone()), before(proxy.endpoint()));
+    let ca = folder.path().join("both.pem");
+    let authorities = [&tls, &front].map(|tls| std::fs::read_to_string(tls.server.ca.as_ref().unwrap()).unwrap());
+    std::fs::write(&ca, authorities.concat()).unwrap();
+    let site = site(&Server { ca: Some(ca), ..tls.server.clone() }, &server.new_bucket());
+    let outcome =
+        run(&site, &["run", "plan.toml"], &[("HTTPS_PROXY", &format!("https://{WHO}@{}", front.server.endpoint))]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let seen = proxy.seen();
+    assert!(!seen.is_empty() && seen.iter().all(|request| request.starts_with("CONNECT ")), "{seen:?}");
+}
+
+#[test]
 fn a_proxy_is_left_alone_where_it_is_not_meant() {
     let server = s3s::server();
     let proxy = Forward::start(None);
@@ -92,12 +110,14 @@ fn a_proxy_that_does_not_let_through_is_named_with_what_to_do() {
     let proxy = Forward::start(Some(WHO));
     let (at, wrong) = (proxy.endpoint(), format!("http://somebody:planted@{}", proxy.endpoint()));
     let through = format!("through the proxy `http://{at}`");
-    let (letting, gone) = (Forward::start(None), Server { endpoint: "127.0.0.1:9".to_owned(), ..tls.server.clone() });
+    let nowhere = |server: &Server| Server { endpoint: "127.0.0.1:9".to_owned(), ..server.clone() };
+    let (letting, gone, silent) = (Forward::start(None), nowhere(&tls.server), nowhere(&server));
     let open = format!("http://{}", letting.endpoint());
     for (server, around, seen, help) in [
         (&tls.server, ("HTTPS_PROXY", &*wrong), &*through, "say who asks in the variable that names the proxy"),
         (&server, ("HTTP_PROXY", &wrong), &through, "`http://NAME:PASSWORD@HOST:PORT`"),
         (&gone, ("HTTPS_PROXY", &open), "tunnel error: unsuccessful", "may it be reached through this proxy?"),
+        (&silent, ("HTTP_PROXY", &open), "as no S3 server does, with HTTP status 502", "does the server run?"),
         (&server, ("HTTP_PROXY", "http://planted:planted@127.0.0.1:9"), "127.0.0.1:9", "does the proxy run"),
         (
             &tls.server,

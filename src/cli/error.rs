@@ -186,6 +186,7 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
                           `HITKEEP_S3_` variables";
     const HUNG_UP: &str = "the server, or a proxy before it, hangs up: if it speaks TLS there, say `use_ssl = true`";
     const WHO_ASKS: &str = "say who asks in the variable that names the proxy: `http://NAME:PASSWORD@HOST:PORT`";
+    const UNTRUSTED: &str = "name the CA of this server in `ca_bundle`, if it is your own";
     const NO_PROXY: &str = "does the proxy run that the environment names, and is its address right?";
     const REMEDIES: &[(&str, &str)] = &[
         ("is open in", STOPPED),
@@ -217,7 +218,8 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
         ("AccessDenied", "the key may not do this: it needs to list, get, put and delete below the prefix"),
         ("no credentials found", NO_KEY),
         ("loading credentials", NO_KEY),
-        ("UnknownIssuer", "name the CA of this server in `ca_bundle`, if it is your own"),
+        ("UnknownIssuer", UNTRUSTED),
+        ("BadSignature", UNTRUSTED),
         (
             "not valid for name",
             "is `endpoint` the name that the certificate was made for? It must hold the one that is asked for",
@@ -225,21 +227,34 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
         ("certificate expired", "have the server's certificate renewed; or is the clock of this host wrong?"),
         ("InvalidContentType", "the server speaks plain HTTP at this port: say `use_ssl = false`"),
         ("with HTTP status 407", WHO_ASKS),
+        (
+            "as no S3 server does, with HTTP status 5",
+            "what answers stands before the server, and may not reach it: is `endpoint` right, with its port, and does the server run?",
+        ),
         ("as no S3 server does", "are `endpoint`, with its port, and `use_ssl` right? Something else answers there"),
         ("invalid HTTP version parsed", "what answers speaks no HTTP: if it is TLS, say `use_ssl = true`"),
         ("connection closed before message completed", HUNG_UP),
         ("Connection reset", HUNG_UP),
         ("proxy authorization required", WHO_ASKS),
-        ("tunnel error: unsuccessful", "is `endpoint` right, with its port, and may it be reached through this proxy?"),
+        (
+            "tunnel error: unsuccessful",
+            "is `endpoint` right, with its port, and may it be reached through this proxy? If that asks who comes, does the variable say so?",
+        ),
         ("names no proxy", "write it as `http://HOST:PORT`, or except the server from it in `NO_PROXY`"),
         ("Connection refused", "is `endpoint` right, with its port, and does the server run? Nobody listens there"),
         ("the secret cannot be had from", "put it where the plan says that it is, or say where it is"),
         ("the certificates in", "name the CA's certificates in `ca_bundle`, in PEM"),
         ("dns error", "is the name of the endpoint right? With `url_style = \"path\"` the bucket is no part of it"),
     ];
-    // A proxy that is there says itself that a server is not.
-    if said.contains("through the proxy") && (said.contains("Connection refused") || said.contains("dns error")) {
-        return Some(NO_PROXY);
+    if said.contains("through the proxy") {
+        // A proxy that is there says itself that a server is not.
+        if said.contains("Connection refused") || said.contains("dns error") {
+            return Some(NO_PROXY);
+        }
+        // Some proxies ask with the status that is a server's to ask with.
+        if said.contains("with HTTP status 401") {
+            return Some(WHO_ASKS);
+        }
     }
     REMEDIES.iter().find(|(words, _)| said.contains(words)).map(|(_, help)| *help)
 }

@@ -13,7 +13,7 @@ use super::listening::Listening;
 use super::proxy::Head;
 
 const REFUSED: &str = "HTTP/1.1 407 Proxy Authentication Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-const ABSENT: &str = "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+const ABSENT: &str = "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 18\r\n\r\n<html>Gone.</html>";
 const CONNECTED: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// A proxy, until it is dropped.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::{BeforeDeserializationInterceptorContextRef, InterceptorContext};
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -138,7 +139,8 @@ fn retry_partition() -> RetryPartition {
 }
 
 /// Tells the SDK what will be no better the next time: a certificate that is not to be trusted, TLS where plain HTTP is
-/// spoken or the other way round, a proxy that does not know who asks, and, for someone who does not insist, a server that was never there.
+/// spoken or the other way round, a proxy that does not know who asks, and, for someone who does not insist, a server that
+/// was never there.
 #[derive(Debug)]
 struct Hopelessness {
     insists: bool,
@@ -165,13 +167,19 @@ impl ClassifyRetry for Hopelessness {
         let error = context.output_or_error().and_then(|outcome| outcome.err()?.as_connector_error());
         let said = error.map(|error| chain(error)).unwrap_or_default();
         let is_one_of = |words: &[&str]| words.iter().any(|words| said.contains(words));
+        let is_absent = is_one_of(&ABSENT) || context.response().is_some_and(is_gateways);
         let is_awaited = self.insists || self.clock.was_read();
-        if is_one_of(&FOR_GOOD) || (is_one_of(&ABSENT) && !is_awaited) {
+        if is_one_of(&FOR_GOOD) || (is_absent && !is_awaited) {
             RetryAction::RetryForbidden
         } else {
             RetryAction::NoActionIndicated
         }
     }
+}
+
+/// Tells whether an answer is that of a gateway or a proxy which cannot reach the server.
+fn is_gateways(answer: &HttpResponse) -> bool {
+    matches!(answer.status().as_u16(), 502 | 504)
 }
 
 fn http_client(bucket: &Bucket, upload: &Upload, is_by_proxy: bool) -> Result<SharedHttpClient, OpenError> {
@@ -261,6 +269,9 @@ impl Intercept for ServerClock {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        if is_gateways(answer.response()) {
+            return Ok(());
+        }
         self.was_read.store(true, Ordering::Relaxed);
         let date = answer.response().headers().get("date").map(jiff::fmt::rfc2822::parse);
         if let Some(Ok(date)) = date {

@@ -100,7 +100,7 @@ where
 fn is_foreign<E>(error: &SdkError<E, HttpResponse>, status: u16, code: &str) -> bool {
     let SdkError::ServiceError(refusal) = error else { return false };
     let has_words = refusal.raw().body().bytes().is_some_and(|body| !body.is_empty());
-    code == NOT_FOUND || status == 407 || (code.is_empty() && (status < 400 || (status < 500 && has_words)))
+    code == NOT_FOUND || status == 407 || (code.is_empty() && (status < 400 || has_words))
 }
 
 /// Tells whether a request failed on its way, and not before there was one, going by what is `said` where the SDK does not
