@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use hitkeep_plan::store::faulty::{Fault, Faulty};
 use hitkeep_plan::store::local::Local;
 use hitkeep_plan::store::memory::Memory;
 use hitkeep_plan::store::{Body, Mode, Store, StoreError};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 
 use crate::fixture::{names, walk};
 
@@ -192,6 +194,15 @@ fn lock_file(root: &Path, prefix: &str) -> PathBuf {
     root.join(prefix).join(".lock")
 }
 
+/// Returns one more descriptor of a file that this process has open.
+fn duplicate(file: &Path) -> OwnedFd {
+    let of_file = |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target == file);
+    let mut open = fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap);
+    let number = open.find_map(|entry| entry.file_name().to_str()?.parse().ok().filter(|_| of_file(entry))).unwrap();
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
+    rustix::process::pidfd_getfd(own, number, PidfdGetfdFlags::empty()).unwrap()
+}
+
 #[tokio::test]
 async fn a_lock_forgets_a_holder_that_is_gone() {
     let folder = tempfile::tempdir().unwrap();
@@ -201,8 +212,11 @@ async fn a_lock_forgets_a_holder_that_is_gone() {
     let lock = store.lock(&"p".parse().unwrap(), "me").await.unwrap();
     let second = store.lock(&"p".parse().unwrap(), "you").await;
     assert!(matches!(&second, Err(StoreError::Busy { holder, .. }) if holder == "me"), "{second:?}");
+    // As a command has the file that is just being started.
+    let still_open = duplicate(&lock_file(folder.path(), "p"));
     drop(lock);
     store.lock(&"p".parse().unwrap(), "you").await.unwrap();
+    drop(still_open);
 }
 
 #[tokio::test]

@@ -359,19 +359,14 @@ fn is_absence(error: &io::Error) -> bool {
 
 /// Takes the kernel's lock on a file in `folder`, which holds the holder's words. The kernel lets go of it when the
 /// process ends, however it ends; the file stays, because removing it would let two runs lock two files of one name.
-fn lock(folder: &Path, holder: &str) -> Result<File, StoreError> {
+fn lock(folder: &Path, holder: &str) -> Result<Locked, StoreError> {
     make_folder(folder)?;
     let path = folder.join(LOCK_FILE);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let mut file = open.map_err(failed("open", &path))?;
-    lock_alone(&mut file, folder, &path)?;
-    let note = |file: &mut File| {
-        file.set_len(0)?;
-        file.write_all(holder.as_bytes())
-    };
-    note(&mut file).map_err(failed("write", &path))?;
+    let mut locked = lock_alone(open.map_err(failed("open", &path))?, folder, &path)?;
+    locked.note(holder).map_err(failed("write", &path))?;
     sweep(folder);
-    Ok(file)
+    Ok(locked)
 }
 
 /// Finds out whether a folder could be locked, without making anything there.
@@ -379,19 +374,38 @@ fn try_lock(folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(LOCK_FILE);
     match OpenOptions::new().read(true).write(true).open(&path) {
         Err(error) if is_absence(&error) => Ok(()),
-        opened => lock_alone(&mut opened.map_err(failed("open", &path))?, folder, &path),
+        opened => lock_alone(opened.map_err(failed("open", &path))?, folder, &path).map(drop),
     }
 }
 
 /// Takes the kernel's lock on a folder's file, or says who has it, in the words that are in it.
-fn lock_alone(file: &mut File, folder: &Path, path: &Path) -> Result<(), StoreError> {
-    match rustix::fs::flock(&*file, FlockOperation::NonBlockingLockExclusive) {
+fn lock_alone(mut file: File, folder: &Path, path: &Path) -> Result<Locked, StoreError> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut holder = String::new();
             file.read_to_string(&mut holder).map_err(failed("read", path))?;
             Err(StoreError::Busy { at: folder.display().to_string(), holder })
         }
-        taken => taken.map_err(|error| failed("lock", path)(error.into())),
+        taken => taken.map(|()| Locked(file)).map_err(|error| failed("lock", path)(error.into())),
+    }
+}
+
+/// A file with the kernel's lock on it, which goes with this. To close the file would not be enough: a command that is just
+/// being started has it open too, for a moment.
+struct Locked(File);
+
+impl Locked {
+    /// Writes who has the lock.
+    fn note(&mut self, holder: &str) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.write_all(holder.as_bytes())
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // What could not be unlocked is unlocked when nobody has the file open any more.
+        _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -421,7 +435,7 @@ fn is_flock_of(line: &str, inode: u64) -> bool {
 /// Takes the kernel's lock on another file in `folder`, which readers share. It holds the words of whoever came last.
 ///
 /// A reader that may not write there shares the lock all the same, once there is the file.
-fn mark(folder: &Path, purpose: Purpose, holder: &str) -> Result<File, StoreError> {
+fn mark(folder: &Path, purpose: Purpose, holder: &str) -> Result<Locked, StoreError> {
     if !folder.exists() {
         return Err(StoreError::Missing { at: folder.display().to_string() });
     }
@@ -443,11 +457,12 @@ fn mark(folder: &Path, purpose: Purpose, holder: &str) -> Result<File, StoreErro
         }
         taken => taken.map_err(|error| failed("lock", &path)(error.into()))?,
     }
+    let mut locked = Locked(file);
     if is_writable {
-        give_to_owner(&file, folder).map_err(failed("give away", &path))?;
-        file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(failed("write", &path))?;
+        give_to_owner(&locked.0, folder).map_err(failed("give away", &path))?;
+        locked.note(holder).map_err(failed("write", &path))?;
     }
-    Ok(file)
+    Ok(locked)
 }
 
 /// Gives a file to the owner of its folder: a restore is often run by root, and must not keep others from deleting later.
