@@ -23,7 +23,7 @@ use proptest::prelude::*;
 use crate::fixture::{Site, minimal};
 use crate::redact::{self, golden, narrow};
 use crate::s3::plan;
-use crate::servers::{Server, ceph, garage, servers};
+use crate::servers::{Server, ceph, garage, minio, servers};
 
 fn territory(job: &str, is_archive: bool, beginning: &str) -> Territory {
     Territory { job: job.parse().unwrap(), is_archive, beginning: beginning.to_owned() }
@@ -264,7 +264,7 @@ async fn tell(client: &Client, bucket: &str, rules: Vec<LifecycleRule>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_is_told_the_plans_rules_beside_those_of_others() {
-    for server in [ceph::server(), garage::server()].into_iter().flatten() {
+    for server in [ceph::server(), garage::server(), minio::server()].into_iter().flatten() {
         let (site, bucket) = site(&server, "lifecycle = { expire_after = \"400d\" }", "");
         let client = server.client();
         tell(&client, &bucket, rules_of_others(&server)).await;
@@ -411,7 +411,7 @@ async fn what_a_bucket_moves_to_another_class_is_read_as_before() {
 
 #[test]
 fn a_server_without_lifecycle_says_so() {
-    for server in servers().into_iter().filter(|server| !["ceph", "garage"].contains(&server.name)) {
+    for server in servers().into_iter().filter(|server| !["ceph", "garage", "minio"].contains(&server.name)) {
         let (site, bucket) = site(&server, "lifecycle = { expire_after = \"400d\" }", "");
         let refused = site.run(&["lifecycle", "plan.toml", "--apply"]);
         let said = "its server has no lifecycle, and cannot be told what the plan wants: remove `lifecycle`, and let `keep` delete";

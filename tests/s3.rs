@@ -143,8 +143,8 @@ async fn what_is_too_large_for_one_request_is_copied_in_parts() {
         let copy = async |from: &str, to: &str| store.copy(&key(from), &key(to), moved, &meter).await;
 
         let copied = copy("original", "copy").await;
-        if server.name == "versity" {
-            // It gives each part the checksum of the whole original, and then refuses what does not add up.
+        if ["versity", "minio"].contains(&server.name) {
+            // The one gives each part the checksum of the whole original, the other none, and both then miss what adds up.
             assert!(matches!(copied, Err(StoreError::Refused { .. })), "{copied:?}");
         } else {
             assert!(copied.is_ok(), "{}: {copied:?}", server.name);
@@ -567,7 +567,9 @@ async fn uploads_that_nobody_will_end_are_swept_after_a_day() {
         let lock = async |store: S3| store.lock(&"hitkeep".parse().unwrap(), "me").await.unwrap().release().await;
         let store = || S3::new(&bucket_of(&server, &bucket, folder.path()), UPLOAD);
         lock(store()).await;
-        assert_eq!(unfinished(&server, &bucket).await.len(), 1000, "{}: younger than a day", server.name);
+        // MinIO has one page alone.
+        let shown = if server.name == "minio" { keys.len() } else { 1000 };
+        assert_eq!(unfinished(&server, &bucket).await.len(), shown, "{}: younger than a day", server.name);
         tokio::time::sleep(OLD).await;
         // Versity's gateway shows the first page alone: the rest is for the next run.
         let runs = if server.name == "versity" { 2 } else { 1 };

@@ -187,6 +187,7 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
     const HUNG_UP: &str = "the server, or a proxy before it, hangs up: if it speaks TLS there, say `use_ssl = true`";
     const WHO_ASKS: &str = "say who asks in the variable that names the proxy: `http://NAME:PASSWORD@HOST:PORT`";
     const UNTRUSTED: &str = "name the CA of this server in `ca_bundle`, if it is your own";
+    const UNENCRYPTED: &str = "let the server encrypt, or leave `encryption` out, if it does so by itself or need not";
     const NO_PROXY: &str = "does the proxy run that the environment names, and is its address right?";
     const REMEDIES: &[(&str, &str)] = &[
         ("is open in", STOPPED),
@@ -203,7 +204,8 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
             "Increasing the memory limit",
             "let DuckDB use more, with `memory_limit` in `[local]`: an index takes about 100 bytes for each row of its table, and long values several times their size",
         ),
-        ("does not encrypt", "let the server encrypt, or leave `encryption` out, if it does so by itself or need not"),
+        ("does not encrypt", UNENCRYPTED),
+        ("KMS is not configured", UNENCRYPTED),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),

@@ -13,7 +13,7 @@ use crate::name::{Name, Prefix, Shard};
 use crate::plan::{Bucket, Destination, Lifecycle, Plan, Store, Upload};
 use crate::run::exit;
 use crate::store::Store as _;
-use crate::store::s3::S3;
+use crate::store::s3::{Odd, S3};
 use crate::survey;
 use crate::work::{self, BucketRule, BucketRules, RuleChange, Territory};
 
@@ -156,7 +156,8 @@ impl LifecycleRules {
         let effects = work::effects(&written.rules, &place.territories);
         let (outcome, exit_code) = match written.odd {
             None => ("written, and read back as it was sent".to_owned(), exit::DONE),
-            Some(odd) => (format!("written, but {odd}: look what is there"), exit::DESTINATION),
+            Some(Odd::Uploads) => (format!("written; {}", Odd::Uploads), exit::DONE),
+            Some(odd) => (format!("written, but {odd}"), exit::DESTINATION),
         };
         Ok(Told { rules: Some(written.rules), effects, outcome, exit_code, ..told })
     }

@@ -49,7 +49,7 @@ use crate::plan::{Bucket, Checksum, Upload};
 use crate::secret::Hidden;
 
 pub use self::client::OpenError;
-pub use self::lifecycle::Rewritten;
+pub use self::lifecycle::{Odd, Rewritten};
 
 /// The folder of leases below a prefix; like the lock file of a directory it is no object that a listing shows.
 const LEASES: &str = ".lock";

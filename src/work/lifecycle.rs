@@ -256,6 +256,14 @@ impl BucketRule {
         }
     }
 
+    /// Returns what is left of it where unfinished uploads are not cleared up; nothing where it does no more.
+    #[must_use]
+    pub fn without_uploads(&self) -> Option<Self> {
+        let rest = Self { uploads_abort: None, ..self.clone() };
+        let acts = rest.expires.is_some() || !rest.moves.is_empty() || rest.versions_expire.is_some();
+        (acts || !rest.besides.is_empty()).then_some(rest)
+    }
+
     /// Tells whether it is about anything below a folder.
     #[must_use]
     pub fn meets(&self, territory: &Territory) -> bool {

@@ -11,6 +11,7 @@ pub(crate) mod garage;
 pub(crate) mod home;
 mod listening;
 mod metadata;
+pub(crate) mod minio;
 pub(crate) mod proxy;
 pub(crate) mod s3s;
 mod sink;
@@ -138,7 +139,10 @@ impl Server {
 
 /// Returns every server that can be had here, in a steady order.
 pub(crate) fn servers() -> Vec<Server> {
-    [Some(s3s::server()), versity::server(), garage::server(), ceph::server()].into_iter().flatten().collect()
+    [Some(s3s::server()), versity::server(), minio::server(), garage::server(), ceph::server()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Returns a server that was started, beside what keeps it running; where it could not be, says so.

@@ -4,6 +4,7 @@
 //! as they came, and read once more afterwards: servers are known to drop what they do not understand.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketVersioningStatus, ExpirationStatus,
@@ -29,8 +30,28 @@ pub(super) struct Configured {
 pub struct Rewritten {
     /// What the bucket has now.
     pub rules: BucketRules,
-    /// What is not as it was sent, in words; nothing where all is.
-    pub odd: Option<String>,
+    /// What is not as it was sent; nothing where all is.
+    pub odd: Option<Odd>,
+}
+
+/// What a server has not kept of what it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Odd {
+    /// A rule, whose id this is, is gone or another.
+    Rule(String),
+    /// Its rules clear up no unfinished uploads.
+    Uploads,
+}
+
+impl fmt::Display for Odd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(id) => write!(f, "the server has not kept rule `{id}` as it was sent: look what is there"),
+            Self::Uploads => f.write_str(
+                "no rule of this server clears up unfinished uploads: it may do so by itself, as MinIO does",
+            ),
+        }
+    }
 }
 
 impl S3 {
@@ -51,20 +72,33 @@ impl S3 {
     pub async fn replace_rules(&self, own: &BTreeSet<String>, wanted: &[BucketRule]) -> Result<Rewritten, StoreError> {
         let opened = self.opened().await?;
         let before = opened.lifecycle().await?.unwrap_or_default();
-        let others = of_others(&before, own);
-        let made: Vec<(String, LifecycleRule)> =
-            wanted.iter().filter_map(|rule| Some((rule.id.clone(), made(rule)?))).collect();
-        let sent = before.rules.iter().cloned().map(well_formed).collect();
-        let merged = merge(sent, LifecycleRule::id, own, made);
-        opened.put_lifecycle(merged, &before).await?;
+        match opened.put_merged(&before, own, wanted).await {
+            // MinIO, of whose rules none clears up unfinished uploads, takes no rule that does nothing else.
+            Err(StoreError::Refused { code, .. }) if code == "InvalidArgument" || code == "MalformedXML" => {
+                let lesser: Vec<BucketRule> = wanted.iter().filter_map(BucketRule::without_uploads).collect();
+                opened.put_merged(&before, own, &lesser).await?;
+            }
+            written => written?,
+        }
         let after = opened.lifecycle().await?.unwrap_or_default();
         let rules = opened.bucket_rules(&after).await;
-        let found = of_others(&after, own);
-        let changed = others.iter().find(|rule| !found.contains(rule)).map(|rule| rule.id().unwrap_or("without id"));
-        let lost = wanted.iter().find(|rule| !rules.rules.contains(rule)).map(|rule| rule.id.as_str());
-        let odd = changed.or(lost).map(|id| format!("the server has not kept rule `{id}` as it was sent"));
+        let odd = changed(&of_others(&before, own), &of_others(&after, own)).or_else(|| lost(wanted, &rules.rules));
         Ok(Rewritten { rules, odd })
     }
+}
+
+/// Finds a rule that is not there any more as it was.
+fn changed(before: &[LifecycleRule], after: &[LifecycleRule]) -> Option<Odd> {
+    let changed = before.iter().find(|rule| !after.contains(rule))?;
+    Some(Odd::Rule(changed.id().unwrap_or("without id").to_owned()))
+}
+
+/// Finds a rule that is not there as it is wanted, or at least that it does not do all.
+fn lost(wanted: &[BucketRule], there: &[BucketRule]) -> Option<Odd> {
+    let lost: Vec<&BucketRule> = wanted.iter().filter(|rule| !there.contains(rule)).collect();
+    let is_there_else = |rule: &BucketRule| rule.without_uploads().is_none_or(|rule| there.contains(&rule));
+    let other = lost.iter().find(|rule| !is_there_else(rule)).map(|rule| Odd::Rule(rule.id.clone()));
+    other.or_else(|| (!lost.is_empty()).then_some(Odd::Uploads))
 }
 
 /// Returns the rules that have none of the ids `own`.
@@ -104,6 +138,18 @@ impl Opened {
             Err(error) if matches!(error.answer(), Some((501 | 405, _) | (400, "NotImplemented"))) => Ok(None),
             Err(error) => Err(self.failed_at_rules("read", error)),
         }
+    }
+
+    /// Writes all rules, with `wanted` in the place of those with the ids `own`.
+    async fn put_merged(
+        &self,
+        before: &Configured,
+        own: &BTreeSet<String>,
+        wanted: &[BucketRule],
+    ) -> Result<(), StoreError> {
+        let made = wanted.iter().filter_map(|rule| Some((rule.id.clone(), made(rule)?))).collect();
+        let sent = before.rules.iter().cloned().map(well_formed).collect();
+        self.put_lifecycle(merge(sent, LifecycleRule::id, own, made), before).await
     }
 
     /// Writes all rules at once, with what else was said of them before.
