@@ -228,6 +228,34 @@ fn of_two_runs_at_one_time_that_are_held_up_one_seals_and_the_other_waits_for_it
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_take_a_lease_at_one_time_the_first_by_name_stays_and_the_other_makes_way() {
+    const MARK: &str = "/.lock/taking-";
+    for server in servers() {
+        for (name, ours_stays) in [("taking-0", false), ("taking-f", true)] {
+            let (folder, bucket) = (tempfile::tempdir().unwrap(), server.new_bucket());
+            let held = Some((MARK, Duration::from_secs(1)));
+            let slow = Proxy::before(&server, Faults { held, ..Faults::default() });
+            let store = |server: &Server| S3::new(&bucket_of(server, &bucket, folder.path()), UPLOAD);
+            let (held_up, direct) = (store(&slow.server), store(&server));
+            let taking = tokio::spawn(async move { take(&held_up, "me").await });
+            while slow.counts().held == 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let other = key(&format!("place/.lock/{name}"));
+            let body = Body::Bytes(ANOTHER.into());
+            direct.put(&other, body, Mode::Replace, &Meter::default()).await.unwrap();
+            // Ours is held up for a second, and waits two more at most before it looks again.
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            let marks = server.client().list_objects_v2().bucket(&bucket).prefix("root/place/.lock/taking-");
+            let marks = marks.send().await.unwrap().contents.unwrap().len();
+            assert_eq!(marks, 1 + usize::from(ours_stays), "{}: {name}", server.name);
+            direct.delete(&other).await.unwrap();
+            taking.await.unwrap().unwrap().release().await;
+        }
+    }
+}
+
 #[test]
 fn a_lease_is_taken_through_a_burst_of_slow_answers() {
     for server in servers() {

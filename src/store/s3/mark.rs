@@ -83,23 +83,52 @@ struct Own {
 impl Opened {
     /// Marks a prefix, or says who is in the way.
     pub(super) async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
-        self.set_mark(prefix, purpose.into(), holder).await
+        self.mark_alone(prefix, purpose.into(), holder, |_, _| false).await
     }
 
     /// Marks that the lease of a prefix is being taken, after waiting for others who take it, or says who that is.
+    ///
+    /// Of several who do so at one time the first by name stays where it is and waits until the others have gone, who see it
+    /// there: were all to go, they could meet again and again.
     pub(super) async fn mark_taking(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
         let begun = Instant::now();
+        let is_patient = || begun.elapsed() < PATIENCE;
+        let stays = |own: &Own, other: &Other| own.key < other.key && is_patient();
         loop {
-            match self.set_mark(prefix, Kind::Taking, holder).await {
-                Err(StoreError::Busy { .. }) if begun.elapsed() < PATIENCE => tokio::time::sleep(pause()).await,
+            match self.mark_alone(prefix, Kind::Taking, holder, stays).await {
+                Err(StoreError::Busy { .. }) if is_patient() => tokio::time::sleep(pause()).await,
                 ended => return ended,
             }
         }
     }
 
-    async fn set_mark(&self, prefix: &Prefix, kind: Kind, holder: &str) -> Result<Lock, StoreError> {
+    /// Sets a mark where nobody is who does not go together with it. Where somebody has come meanwhile, it is taken away
+    /// again, unless it `stays` until the other is gone.
+    async fn mark_alone(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        holder: &str,
+        stays: impl Fn(&Own, &Other) -> bool,
+    ) -> Result<Lock, StoreError> {
         // What the server's clock says is known once it has answered.
-        self.check_alone(prefix, kind, None).await?;
+        if let Some(other) = self.other(prefix, kind, None).await? {
+            return Err(other.in_the_way());
+        }
+        let own = self.set_mark(prefix, kind, holder).await?;
+        let error = loop {
+            match self.other(prefix, kind, Some(&own)).await {
+                Ok(None) => return Ok(own.into_lock()),
+                Ok(Some(other)) if stays(&own, &other) => tokio::time::sleep(pause()).await,
+                Ok(Some(other)) => break other.in_the_way(),
+                Err(error) => break error,
+            }
+        };
+        own.remove().await;
+        Err(error)
+    }
+
+    async fn set_mark(&self, prefix: &Prefix, kind: Kind, holder: &str) -> Result<Own, StoreError> {
         let folder = prefix.join(&Prefix::of(LEASES.to_owned()));
         let key = folder.key(&Key::of(format!("{}{}", kind.beginning(), Uuid::now_v7().simple())));
         let own = Own {
@@ -112,27 +141,25 @@ impl Opened {
             kms_key: self.kms_key(),
         };
         own.put(&own.note).await.map_err(self.failed(kind.verbs().1, prefix.as_str()))?;
-        match self.check_alone(prefix, kind, Some(&own.key)).await {
-            Ok(()) => Ok(own.into_lock()),
-            Err(error) => {
-                own.remove().await;
-                Err(error)
-            }
-        }
+        Ok(own)
     }
 
-    /// Goes on only if nobody is there who does not go together with a mark of this kind, but for the mark `own`.
-    async fn check_alone(&self, prefix: &Prefix, kind: Kind, own: Option<&str>) -> Result<(), StoreError> {
+    /// Finds the first that is there, by name, and does not go together with a mark of this kind, but for our `own`.
+    async fn other(&self, prefix: &Prefix, kind: Kind, own: Option<&Own>) -> Result<Option<Other>, StoreError> {
         let folder = self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())));
         for others in kind.disturbances() {
             let beginning = format!("{folder}{}", others.beginning());
             for key in self.mark_keys(prefix, &beginning, kind.verbs().0).await? {
-                if own != Some(self.full(&key).as_str()) {
-                    self.check_ended_mark(prefix, &key, *others).await?;
+                let full = self.full(&key);
+                if own.is_some_and(|own| own.key == full) {
+                    continue;
+                }
+                if let Some(holder) = self.holder_of_mark(&key).await? {
+                    return Ok(Some(Other { kind: *others, key: full, holder, at: self.locate(prefix.as_str()) }));
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Lists the marks whose full keys have this beginning.
@@ -149,32 +176,48 @@ impl Opened {
         Ok(found)
     }
 
-    /// Goes on if another's mark is gone or its time is over; then it is taken away, since its holder was killed.
-    async fn check_ended_mark(&self, prefix: &Prefix, key: &Key, kind: Kind) -> Result<(), StoreError> {
+    /// Tells who holds another's mark and until when; nothing where it is gone, or its time is over: then it is taken away,
+    /// since its holder was killed.
+    async fn holder_of_mark(&self, key: &Key) -> Result<Option<String>, StoreError> {
         let note: Option<Note> = match self.read_small(key, Part::Whole).await {
             Ok(bytes) => serde_json::from_slice(&bytes).ok(),
-            Err(StoreError::Missing { .. }) => return Ok(()),
+            Err(StoreError::Missing { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         match note {
             Some(note) if note.expires_at > self.clock.now() => {
-                let holder = format!("{}; this ends at {:.0} unless it is renewed", note.holder, note.expires_at);
-                Err(in_the_way(kind, self.locate(prefix.as_str()), holder))
+                Ok(Some(format!("{}; this ends at {:.0} unless it is renewed", note.holder, note.expires_at)))
             }
             _ => {
                 // One that stays binds nobody.
                 drop(self.delete(key).await);
-                Ok(())
+                Ok(None)
             }
         }
     }
 }
 
-fn in_the_way(kind: Kind, at: String, holder: String) -> StoreError {
-    match kind {
-        Kind::Reading => StoreError::InUse { at, purpose: Purpose::Reading, holder },
-        Kind::Deleting => StoreError::InUse { at, purpose: Purpose::Deleting, holder },
-        Kind::Taking => StoreError::Busy { at, holder },
+/// Another's mark.
+#[derive(Debug)]
+struct Other {
+    kind: Kind,
+    /// Its key, as the bucket has it.
+    key: String,
+    /// Who has set it and until when, for a person.
+    holder: String,
+    /// The place that is marked.
+    at: String,
+}
+
+impl Other {
+    /// Returns the error that it is in the way.
+    fn in_the_way(self) -> StoreError {
+        let Self { holder, at, .. } = self;
+        match self.kind {
+            Kind::Reading => StoreError::InUse { at, purpose: Purpose::Reading, holder },
+            Kind::Deleting => StoreError::InUse { at, purpose: Purpose::Deleting, holder },
+            Kind::Taking => StoreError::Busy { at, holder },
+        }
     }
 }
 
