@@ -234,10 +234,11 @@ async fn of_two_who_take_a_lease_at_one_time_the_first_by_name_stays_and_the_oth
     for server in servers() {
         for (name, ours_stays) in [("taking-0", false), ("taking-f", true)] {
             let (folder, bucket) = (tempfile::tempdir().unwrap(), server.new_bucket());
-            let held = Some((MARK, Duration::from_secs(1)));
+            let held = Some((MARK, Duration::from_secs(4)));
             let slow = Proxy::before(&server, Faults { held, ..Faults::default() });
             let store = |server: &Server| S3::new(&bucket_of(server, &bucket, folder.path()), UPLOAD);
             let (held_up, direct) = (store(&slow.server), store(&server));
+            direct.list(&Prefix::default()).await.unwrap();
             let taking = tokio::spawn(async move { take(&held_up, "me").await });
             while slow.counts().held == 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -245,8 +246,8 @@ async fn of_two_who_take_a_lease_at_one_time_the_first_by_name_stays_and_the_oth
             let other = key(&format!("place/.lock/{name}"));
             let body = Body::Bytes(ANOTHER.into());
             direct.put(&other, body, Mode::Replace, &Meter::default()).await.unwrap();
-            // Ours is held up for a second, and waits two more at most before it looks again.
-            tokio::time::sleep(Duration::from_secs(4)).await;
+            // Ours is held up for four seconds, and waits two more at most before it looks again.
+            tokio::time::sleep(Duration::from_secs(7)).await;
             let marks = server.client().list_objects_v2().bucket(&bucket).prefix("root/place/.lock/taking-");
             let marks = marks.send().await.unwrap().contents.unwrap().len();
             assert_eq!(marks, 1 + usize::from(ours_stays), "{}: {name}", server.name);

@@ -2,12 +2,13 @@
 //! by themselves.
 //!
 //! Each writes a mark first and looks for others' then. A bucket shows a write to whoever looks after it, so of two that
-//! come at one time and do not go together at least one sees the other, and goes.
+//! come at one time and do not go together at least one sees the other, and goes; or it waits until it is alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::lease::{AbortOnDrop, MARGIN, Note, RENEWAL, ROUND};
@@ -19,7 +20,7 @@ use crate::store::{Lease, Lock, Part, Purpose, StoreError};
 /// How long to wait for another that takes a lease: it is soon done, or it was killed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long two that take a lease at one time keep out of each other's way at most, before they try again.
+/// How long two that take a lease at one time wait at most before they look again.
 const LONGEST_PAUSE: u128 = 2000;
 
 /// What a mark is for.
@@ -83,43 +84,44 @@ struct Own {
 impl Opened {
     /// Marks a prefix, or says who is in the way.
     pub(super) async fn mark(&self, prefix: &Prefix, purpose: Purpose, holder: &str) -> Result<Lock, StoreError> {
-        self.mark_alone(prefix, purpose.into(), holder, |_, _| false).await
+        self.mark_alone(prefix, purpose.into(), holder, Duration::ZERO).await
     }
 
     /// Marks that the lease of a prefix is being taken, after waiting for others who take it, or says who that is.
     ///
-    /// Of several who do so at one time the first by name stays where it is and waits until the others have gone, who see it
-    /// there: were all to go, they could meet again and again.
+    /// Of several who do so at one time the first by name stays where it is, and the others go when they see it: were all to
+    /// go, they could meet again and again.
     pub(super) async fn mark_taking(&self, prefix: &Prefix, holder: &str) -> Result<Lock, StoreError> {
         let begun = Instant::now();
-        let is_patient = || begun.elapsed() < PATIENCE;
-        let stays = |own: &Own, other: &Other| own.key < other.key && is_patient();
         loop {
-            match self.mark_alone(prefix, Kind::Taking, holder, stays).await {
-                Err(StoreError::Busy { .. }) if is_patient() => tokio::time::sleep(pause()).await,
+            match self.mark_alone(prefix, Kind::Taking, holder, PATIENCE).await {
+                Err(StoreError::Busy { .. }) if begun.elapsed() < PATIENCE => tokio::time::sleep(pause()).await,
                 ended => return ended,
             }
         }
     }
 
     /// Sets a mark where nobody is who does not go together with it. Where somebody has come meanwhile, it is taken away
-    /// again, unless it `stays` until the other is gone.
+    /// again; unless it is the first by name, and the other goes within its `patience`.
     async fn mark_alone(
         &self,
         prefix: &Prefix,
         kind: Kind,
         holder: &str,
-        stays: impl Fn(&Own, &Other) -> bool,
+        patience: Duration,
     ) -> Result<Lock, StoreError> {
         // What the server's clock says is known once it has answered.
         if let Some(other) = self.other(prefix, kind, None).await? {
             return Err(other.in_the_way());
         }
         let own = self.set_mark(prefix, kind, holder).await?;
+        let set = Instant::now();
         let error = loop {
             match self.other(prefix, kind, Some(&own)).await {
                 Ok(None) => return Ok(own.into_lock()),
-                Ok(Some(other)) if stays(&own, &other) => tokio::time::sleep(pause()).await,
+                Ok(Some(other)) if own.key < other.key && set.elapsed() < patience => {
+                    tokio::time::sleep(pause()).await;
+                }
                 Ok(Some(other)) => break other.in_the_way(),
                 Err(error) => break error,
             }
@@ -140,11 +142,17 @@ impl Opened {
             encryption: self.encryption(),
             kms_key: self.kms_key(),
         };
-        own.put(&own.note).await.map_err(self.failed(kind.verbs().1, prefix.as_str()))?;
-        Ok(own)
+        match own.put(&own.note).await {
+            Ok(()) => Ok(own),
+            Err(error) => {
+                // What was not answered may have been done.
+                own.remove().await;
+                Err(self.failed(kind.verbs().1, prefix.as_str())(error))
+            }
+        }
     }
 
-    /// Finds the first that is there, by name, and does not go together with a mark of this kind, but for our `own`.
+    /// Finds somebody who does not go together with a mark of this kind, but for our `own`: of each kind the first by name.
     async fn other(&self, prefix: &Prefix, kind: Kind, own: Option<&Own>) -> Result<Option<Other>, StoreError> {
         let folder = self.beginning(&prefix.join(&Prefix::of(LEASES.to_owned())));
         for others in kind.disturbances() {
@@ -221,7 +229,7 @@ impl Other {
     }
 }
 
-/// Returns how long to keep out of another's way: another time for each, so that they do not meet again.
+/// Returns how long to wait before the next look: another time for each, so that they do not meet again.
 fn pause() -> Duration {
     // The last bits of such a name are random.
     let chosen = Uuid::now_v7().as_u128() % LONGEST_PAUSE;
@@ -262,6 +270,10 @@ impl Own {
     async fn renew(self, ends_at: Arc<AtomicI64>) {
         loop {
             tokio::time::sleep(RENEWAL).await;
+            // What has ended is anybody's to take away, and stays ended.
+            if Timestamp::now().as_second() >= ends_at.load(Ordering::Relaxed) {
+                return;
+            }
             let note = self.note.renewed(self.clock.now());
             // A round that is cut short, or of which the server says nothing, leaves the end where it is.
             if let Ok(Ok(())) = tokio::time::timeout(ROUND, self.put(&note)).await {
