@@ -290,6 +290,36 @@ async fn a_bucket_is_told_the_plans_rules_beside_those_of_others() {
     }
 }
 
+/// A rule of MinIO's own kind, and the MD5 that is sent with it.
+const MINIOS: (&str, &str) = (
+    "<LifecycleConfiguration><Rule><ID>all</ID><Status>Enabled</Status><Filter><Prefix>logs/</Prefix></Filter>\
+     <Expiration><Days>9</Days><ExpiredObjectAllVersions>true</ExpiredObjectAllVersions></Expiration></Rule>\
+     </LifecycleConfiguration>",
+    "1pTPrcC2+FzrErhxcwa/Nw==",
+);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_with_what_s3_does_not_know_is_not_written_over() {
+    let Some(server) = minio::server() else { return };
+    let (site, bucket) = site(&server, "lifecycle = { expire_after = \"400d\" }", "");
+    let client = server.client();
+    let rules = BucketLifecycleConfiguration::builder().set_rules(Some(rules_of_others(&server))).build().unwrap();
+    let put = client.put_bucket_lifecycle_configuration().bucket(&bucket).lifecycle_configuration(rules);
+    let rewritten = put.customize().mutate_request(|request| {
+        *request.body_mut() = MINIOS.0.into();
+        request.headers_mut().insert("content-length", MINIOS.0.len().to_string());
+        request.headers_mut().insert("content-md5", MINIOS.1);
+        request.headers_mut().remove("x-amz-checksum-crc32");
+        request.headers_mut().remove("x-amz-sdk-checksum-algorithm");
+    });
+    rewritten.send().await.unwrap();
+    let there = told(&client, &bucket).await;
+    let refused = site.run(&["lifecycle", "plan.toml", "--apply"]);
+    let said = "a rule there has `ExpiredObjectAllVersions`, which would be lost: change the bucket's rules yourself";
+    assert!(refused.code == 5 && redact::plain(&refused.stderr).contains(said), "{refused:?}");
+    assert_eq!(told(&client, &bucket).await, there);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_bucket_deletes_nobody_else_does() {
     let Some(server) = ceph::server() else { return };

@@ -130,7 +130,7 @@ impl Opened {
             Finding::warning(
                 CHECK,
                 "the bucket has not been told the plan's `lifecycle`",
-                "`lifecycle --apply` tells it",
+                "`lifecycle --apply` tells it, and says what its server does not take",
             )
         });
         if found.is_empty() && missing.is_none() {

@@ -5,7 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
+use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketVersioningStatus, ExpirationStatus,
     LifecycleExpiration, LifecycleRule, LifecycleRuleAndOperator, LifecycleRuleFilter, NoncurrentVersionExpiration,
@@ -23,6 +27,61 @@ pub(super) struct Configured {
     pub(super) rules: Vec<LifecycleRule>,
     /// The size below which nothing is moved, which is said of all rules at once.
     least_moved: Option<TransitionDefaultMinimumObjectSize>,
+    /// An element that the SDK does not know and so would not send back.
+    unknown: Option<String>,
+}
+
+/// The elements that the SDK knows of the rules of a bucket.
+const KNOWN: [&str; 24] = [
+    "LifecycleConfiguration",
+    "Rule",
+    "ID",
+    "Status",
+    "Prefix",
+    "Filter",
+    "And",
+    "Tag",
+    "Key",
+    "Value",
+    "ObjectSizeGreaterThan",
+    "ObjectSizeLessThan",
+    "Expiration",
+    "Days",
+    "Date",
+    "ExpiredObjectDeleteMarker",
+    "Transition",
+    "StorageClass",
+    "NoncurrentVersionExpiration",
+    "NoncurrentVersionTransition",
+    "NoncurrentDays",
+    "NewerNoncurrentVersions",
+    "AbortIncompleteMultipartUpload",
+    "DaysAfterInitiation",
+];
+
+/// Looks in the rules of a bucket for an element that the SDK does not know, such as MinIO's own.
+#[derive(Clone, Debug, Default)]
+struct Reader(Arc<OnceLock<String>>);
+
+impl Intercept for Reader {
+    fn name(&self) -> &'static str {
+        "unknown elements"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        answer: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = String::from_utf8_lossy(answer.response().body().bytes().unwrap_or_default());
+        let names = body.split('<').skip(1).filter_map(|tag| tag.split(['>', '/', ' ', '\n', '\r', '\t']).next());
+        let mut names = names.filter(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()));
+        if let Some(name) = names.find(|name| !KNOWN.contains(name)) {
+            self.0.get_or_init(|| name.to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// The rules of a bucket after they were written.
@@ -68,10 +127,16 @@ impl S3 {
     /// Puts `wanted` in the place of the rules with the ids `own`, leaves those of others as they are, and reads all again.
     ///
     /// # Errors
-    /// When the rules cannot be read or written. What the server then has is what it had, or what was sent.
+    /// When the rules cannot be read or written, or have what could not be sent back. What the server then has is what it
+    /// had, or what was sent.
     pub async fn replace_rules(&self, own: &BTreeSet<String>, wanted: &[BucketRule]) -> Result<Rewritten, StoreError> {
         let opened = self.opened().await?;
         let before = opened.lifecycle().await?.unwrap_or_default();
+        if let Some(name) = &before.unknown {
+            let at = opened.rules_place();
+            let cause = format!("a rule there has `{name}`, which would be lost: change the bucket's rules yourself");
+            return Err(StoreError::Unreachable { doing: "write", at, cause });
+        }
         match opened.put_merged(&before, own, wanted).await {
             // MinIO, of whose rules none clears up unfinished uploads, takes no rule that does nothing else.
             Err(StoreError::Refused { code, .. }) if code == "InvalidArgument" || code == "MalformedXML" => {
@@ -93,12 +158,17 @@ fn changed(before: &[LifecycleRule], after: &[LifecycleRule]) -> Option<Odd> {
     Some(Odd::Rule(changed.id().unwrap_or("without id").to_owned()))
 }
 
-/// Finds a rule that is not there as it is wanted, or at least that it does not do all.
+/// Finds a rule that is not there as it is wanted, or tells that none clears up unfinished uploads and all else is there.
 fn lost(wanted: &[BucketRule], there: &[BucketRule]) -> Option<Odd> {
     let lost: Vec<&BucketRule> = wanted.iter().filter(|rule| !there.contains(rule)).collect();
-    let is_there_else = |rule: &BucketRule| rule.without_uploads().is_none_or(|rule| there.contains(&rule));
-    let other = lost.iter().find(|rule| !is_there_else(rule)).map(|rule| Odd::Rule(rule.id.clone()));
-    other.or_else(|| (!lost.is_empty()).then_some(Odd::Uploads))
+    let clears_uploads = there.iter().any(|rule| rule.uploads_abort.is_some());
+    let is_lesser = |wanted: &BucketRule| {
+        !clears_uploads && there.iter().find(|rule| rule.id == wanted.id) == wanted.without_uploads().as_ref()
+    };
+    match lost.iter().find(|rule| !is_lesser(rule)) {
+        Some(rule) => Some(Odd::Rule(rule.id.clone())),
+        None => (!lost.is_empty()).then_some(Odd::Uploads),
+    }
 }
 
 /// Returns the rules that have none of the ids `own`.
@@ -127,11 +197,14 @@ fn in_order(mut rule: LifecycleRule) -> LifecycleRule {
 impl Opened {
     /// Reads the rules as the bucket has them; nothing where the server has no such thing.
     pub(super) async fn lifecycle(&self) -> Result<Option<Configured>, StoreError> {
-        match self.client.get_bucket_lifecycle_configuration().bucket(self.bucket.name()).send().await {
-            Ok(found) => {
-                let least_moved = found.transition_default_minimum_object_size;
-                Ok(Some(Configured { rules: found.rules.unwrap_or_default(), least_moved }))
-            }
+        let reader = Reader::default();
+        let get = self.client.get_bucket_lifecycle_configuration().bucket(self.bucket.name());
+        match get.customize().interceptor(reader.clone()).send().await {
+            Ok(found) => Ok(Some(Configured {
+                rules: found.rules.unwrap_or_default(),
+                least_moved: found.transition_default_minimum_object_size,
+                unknown: reader.0.get().cloned(),
+            })),
             Err(error) if matches!(error.answer(), Some((404, code)) if code != "NoSuchBucket") => {
                 Ok(Some(Configured::default()))
             }
@@ -167,7 +240,12 @@ impl Opened {
     }
 
     fn failed_at_rules<E: Refused>(&self, doing: &'static str, error: E) -> StoreError {
-        error.worded(doing, format!("{}?lifecycle", locate(&self.bucket, "")), &self.server(), &self.hidden)
+        error.worded(doing, self.rules_place(), &self.server(), &self.hidden)
+    }
+
+    /// Names the rules of the bucket for a person.
+    fn rules_place(&self) -> String {
+        format!("{}?lifecycle", locate(&self.bucket, ""))
     }
 
     pub(super) async fn bucket_rules(&self, found: &Configured) -> BucketRules {

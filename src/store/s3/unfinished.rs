@@ -3,6 +3,7 @@
 //! A killed run leaves one. So does an answer that is lost on the way: the SDK asks again, and nobody knows the name of
 //! the first.
 
+use aws_sdk_s3::operation::list_multipart_uploads::builders::ListMultipartUploadsFluentBuilder;
 use aws_sdk_s3::types::MultipartUpload;
 use jiff::{SignedDuration, Timestamp};
 
@@ -31,39 +32,40 @@ impl Opened {
     /// Lists the uploads inside a prefix that may be a run's; nothing where the server does not list them.
     pub(super) async fn unfinished(&self, prefix: &Prefix) -> Option<Vec<MultipartUpload>> {
         let beginning = self.beginning(prefix);
-        let mut found = self.uploads(&beginning).await?;
-        if found.is_empty() {
-            // MinIO takes a prefix for a whole key, and shows what it has begun since it was started to who names none.
-            found = self.uploads("").await.unwrap_or_default();
-        }
-        found.retain(|upload| {
+        let is_ours = |upload: &MultipartUpload| {
             upload.key.as_deref().and_then(|key| key.strip_prefix(&beginning)).is_some_and(is_of_a_run)
-        });
-        Some(found)
-    }
-
-    /// Lists the uploads whose keys begin like this.
-    async fn uploads(&self, beginning: &str) -> Option<Vec<MultipartUpload>> {
+        };
         let (mut found, mut after) = (Vec::new(), None::<(String, Option<String>)>);
         loop {
             let (key, upload) = after.clone().unzip();
-            let page = self.client.list_multipart_uploads().bucket(self.bucket.name()).prefix(beginning);
-            let page = match page.set_key_marker(key).set_upload_id_marker(upload.flatten()).send().await {
+            let page = self.listing(&beginning).set_key_marker(key).set_upload_id_marker(upload.flatten());
+            let page = match page.send().await {
                 Ok(page) => page,
                 // Versity's gateway refuses the marker that it has given: what it does not show is for the next run.
-                Err(_) if after.is_some() => return Some(found),
+                Err(_) if after.is_some() => break,
                 Err(_) => return None,
             };
             let is_last = page.is_truncated != Some(true);
             // The marker of an upload is left out where a page ends with the last one of a key.
             let next = page.next_key_marker.map(|key| (key, page.next_upload_id_marker));
-            found.extend(page.uploads.unwrap_or_default());
+            found.extend(page.uploads.unwrap_or_default().into_iter().filter(is_ours));
             // A server that gives the same page again would do so for ever.
             if is_last || next.is_none() || next == after {
-                return Some(found);
+                break;
             }
             after = next;
         }
+        if found.is_empty() && !beginning.is_empty() {
+            // MinIO takes a prefix for a whole key. Without one it shows at once all that was begun since it was started.
+            let all = self.listing("").send().await.ok().and_then(|page| page.uploads);
+            found.extend(all.unwrap_or_default().into_iter().filter(is_ours));
+        }
+        Some(found)
+    }
+
+    /// Asks for the uploads whose keys begin like this.
+    fn listing(&self, beginning: &str) -> ListMultipartUploadsFluentBuilder {
+        self.client.list_multipart_uploads().bucket(self.bucket.name()).prefix(beginning)
     }
 }
 
