@@ -379,6 +379,18 @@ fn a_place_that_gets_full_meanwhile_is_no_fault_of_the_source() {
 }
 
 #[test]
+fn an_address_without_the_prefix_of_the_job_is_told_where_the_sets_are() {
+    let (site, _) = backed_up();
+    let below = site.path("backups/hitkeep").display().to_string();
+    let listed = site.succeed(&["list", "backups"]).stdout;
+    assert!(listed.ends_with(&format!("\nno set here; there are sets in {below}\n")), "{listed}");
+    let refused = site.run(&["restore", "backups", "--to", "new"]);
+    let said = format!("there is no set in {}; there are sets in {below}", site.path("backups").display());
+    assert!(refused.code == 2 && redact::plain(&refused.stderr).contains(&said), "{refused:?}");
+    site.succeed(&["restore", &below, "--to", "new"]);
+}
+
+#[test]
 fn where_to_restore_to_must_be_a_directory() {
     let (site, _) = backed_up();
     fs::write(site.path("file"), "no directory").unwrap();

@@ -91,7 +91,8 @@ impl List {
             let catalogue = spot.catalogue(self.asked()).await?;
             let kept = kept(subject.plan.as_ref(), spot, &catalogue).await?;
             let shards = spot.shards().await;
-            found.push(Found { spot, catalogue, kept, shards });
+            let below = if catalogue.sets.is_empty() { spot.places_below().await } else { Vec::new() };
+            found.push(Found { spot, catalogue, kept, shards, below });
         }
         match (self.set, self.json) {
             (Some(set), false) => show_one(&found, set).await?,
@@ -118,6 +119,8 @@ struct Found<'s> {
     kept: BTreeMap<SnapshotId, String>,
     /// The shards that have sets in folders of their own there.
     shards: BTreeSet<Shard>,
+    /// The places below that have sets, where it has none.
+    below: Vec<String>,
 }
 
 /// Returns why each set stays, in a few words. What is kept of the newest sets does not depend on older ones.
@@ -142,14 +145,14 @@ async fn kept(
 }
 
 fn text(found: &[Found<'_>]) -> String {
-    let place = |Found { spot, catalogue, kept, shards }: &Found<'_>| {
+    let place = |Found { spot, catalogue, kept, shards, below }: &Found<'_>| {
         let shard = catalogue.sets.last().and_then(Set::shard);
         let shard = shard.map(|shard| format!(", shard {shard} of the installation")).unwrap_or_default();
         let heading = format!("{} in {}{shard}\n", spot.title(), spot.place.at);
-        let sets = if catalogue.sets.is_empty() {
-            "no set yet\n".to_owned()
-        } else {
-            table::sets(catalogue, kept, Timestamp::now())
+        let sets = match below.as_slice() {
+            _ if !catalogue.sets.is_empty() => table::sets(catalogue, kept, Timestamp::now()),
+            [] => "no set yet\n".to_owned(),
+            below => format!("no set here; there are sets in {}\n", below.join(", ")),
         };
         let shards: Vec<String> = shards.iter().map(|shard| format!("`--shard {shard}`")).collect();
         let besides = format!("sets of shards: {}\n", shards.join(", "));
@@ -160,7 +163,7 @@ fn text(found: &[Found<'_>]) -> String {
 
 fn json(found: &[Found<'_>], wanted: Option<SetName>) -> Result<String, CliError> {
     let mut places = Vec::new();
-    for Found { spot, catalogue, kept, shards } in found {
+    for Found { spot, catalogue, kept, shards, .. } in found {
         let id = wanted.map(|set| set.find(catalogue, &spot.place)).transpose()?;
         let sets = catalogue
             .sets

@@ -9,7 +9,7 @@ use super::desk;
 use super::error::CliError;
 use super::shard::Portion;
 use crate::event::{Event, Listener};
-use crate::name::{Name, RunId, Shard, SnapshotId};
+use crate::name::{Name, Prefix, RunId, Shard, SnapshotId};
 use crate::plan::{Job, Plan, Upload};
 use crate::record::{Catalogue, Doubt};
 use crate::store::local::Local;
@@ -184,11 +184,31 @@ pub(super) fn plan_spots(plan: &Plan, job: Job<'_>) -> Vec<Spot> {
     spots.collect()
 }
 
+/// How many folders of an address without sets are looked into.
+const LOOKED_INTO: usize = 20;
+
 impl Spot {
     /// Returns the shards that have a folder of their own in the prefix, in order; none where nobody can say.
     pub(super) async fn shards(&self) -> BTreeSet<Shard> {
         let folders = self.store.folders(&self.place.prefix, "").await.unwrap_or_default();
         folders.iter().filter_map(|name| Shard::of_folder(name)).collect()
+    }
+
+    /// Returns the places directly below an address that hold sets, besides those of shards: it may lack the prefix of the job.
+    pub(super) async fn places_below(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.job.is_none() {
+            let folders = self.store.folders(&self.place.prefix, "").await.unwrap_or_default();
+            let folders = folders.iter().filter(|name| Shard::of_folder(name).is_none()).take(LOOKED_INTO);
+            for folder in folders.filter_map(|name| name.parse::<Prefix>().ok()) {
+                let prefix = self.place.prefix.join(&folder);
+                let sets = survey::catalogue(self.store.as_ref(), &prefix, Asked::Newest(1), &Own::default()).await;
+                if sets.is_ok_and(|catalogue| !catalogue.sets.is_empty()) {
+                    found.push(format!("{}/{folder}", self.place.at.trim_end_matches('/')));
+                }
+            }
+        }
+        found
     }
 
     /// Names the place the way the plan does: `nightly → disk`.
