@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::put_bucket_lifecycle_configuration::builders::PutBucketLifecycleConfigurationFluentBuilder;
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, BucketVersioningStatus, ExpirationStatus, LifecycleExpiration, LifecycleRule,
     LifecycleRuleAndOperator, LifecycleRuleFilter, NoncurrentVersionExpiration, Tag, VersioningConfiguration,
@@ -257,9 +258,13 @@ fn in_order(mut rule: LifecycleRule) -> LifecycleRule {
     rule
 }
 
-async fn tell(client: &Client, bucket: &str, rules: Vec<LifecycleRule>) {
+fn telling(client: &Client, bucket: &str, rules: Vec<LifecycleRule>) -> PutBucketLifecycleConfigurationFluentBuilder {
     let rules = BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build().unwrap();
-    client.put_bucket_lifecycle_configuration().bucket(bucket).lifecycle_configuration(rules).send().await.unwrap();
+    client.put_bucket_lifecycle_configuration().bucket(bucket).lifecycle_configuration(rules)
+}
+
+async fn tell(client: &Client, bucket: &str, rules: Vec<LifecycleRule>) {
+    telling(client, bucket, rules).send().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,9 +308,7 @@ async fn a_rule_with_what_s3_does_not_know_is_not_written_over() {
     let Some(server) = minio::server() else { return };
     let (site, bucket) = site(&server, "lifecycle = { expire_after = \"400d\" }", "");
     let client = server.client();
-    let rules = BucketLifecycleConfiguration::builder().set_rules(Some(rules_of_others(&server))).build().unwrap();
-    let put = client.put_bucket_lifecycle_configuration().bucket(&bucket).lifecycle_configuration(rules);
-    let rewritten = put.customize().mutate_request(|request| {
+    let rewritten = telling(&client, &bucket, rules_of_others(&server)).customize().mutate_request(|request| {
         *request.body_mut() = MINIOS.0.into();
         request.headers_mut().insert("content-length", MINIOS.0.len().to_string());
         request.headers_mut().insert("content-md5", MINIOS.1);

@@ -91,7 +91,7 @@ impl List {
             let catalogue = spot.catalogue(self.asked()).await?;
             let kept = kept(subject.plan.as_ref(), spot, &catalogue).await?;
             let shards = spot.shards().await;
-            let below = if catalogue.sets.is_empty() { spot.places_below().await } else { Vec::new() };
+            let below = spot.places_below(&catalogue).await;
             found.push(Found { spot, catalogue, kept, shards, below });
         }
         match (self.set, self.json) {
@@ -150,8 +150,8 @@ fn text(found: &[Found<'_>]) -> String {
         let shard = shard.map(|shard| format!(", shard {shard} of the installation")).unwrap_or_default();
         let heading = format!("{} in {}{shard}\n", spot.title(), spot.place.at);
         let sets = match below.as_slice() {
-            _ if !catalogue.sets.is_empty() => table::sets(catalogue, kept, Timestamp::now()),
-            [] => "no set yet\n".to_owned(),
+            [] if catalogue.sets.is_empty() => "no set yet\n".to_owned(),
+            [] => table::sets(catalogue, kept, Timestamp::now()),
             below => format!("no set here; there are sets in {}\n", below.join(", ")),
         };
         let shards: Vec<String> = shards.iter().map(|shard| format!("`--shard {shard}`")).collect();

@@ -164,7 +164,7 @@ impl Restore {
             let (at, shards) = (&first.place.at, named(&shards));
             return Err(work::Refusal::NoSet(format!("there are only sets of shards in {at}: {shards}")).into());
         }
-        let below = if catalogue.sets.is_empty() { first.places_below().await } else { Vec::new() };
+        let below = first.places_below(&catalogue).await;
         if !below.is_empty() {
             let (at, below) = (&first.place.at, below.join(", "));
             return Err(work::Refusal::NoSet(format!("there is no set in {at}; there are sets in {below}")).into());

@@ -194,10 +194,11 @@ impl Spot {
         folders.iter().filter_map(|name| Shard::of_folder(name)).collect()
     }
 
-    /// Returns the places directly below an address that hold sets, besides those of shards: it may lack the prefix of the job.
-    pub(super) async fn places_below(&self) -> Vec<String> {
+    /// Returns the places directly below an address that hold sets, besides those of shards, where it holds none itself: it
+    /// may lack the prefix of the job.
+    pub(super) async fn places_below(&self, catalogue: &Catalogue) -> Vec<String> {
         let mut found = Vec::new();
-        if self.job.is_none() {
+        if self.job.is_none() && catalogue.sets.is_empty() {
             let folders = self.store.folders(&self.place.prefix, "").await.unwrap_or_default();
             let folders = folders.iter().filter(|name| Shard::of_folder(name).is_none()).take(LOOKED_INTO);
             for folder in folders.filter_map(|name| name.parse::<Prefix>().ok()) {
