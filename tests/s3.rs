@@ -460,6 +460,7 @@ fn faults() -> Vec<(&'static str, Faults, End, End)> {
         ("answers lost", Faults { lost_answers: 2, ..none() }, Heals, Heals),
         ("stalled", Faults { stall: Some(strike(2, 3_000_000)), ..none() }, Heals, Heals),
         ("downloads cut short", Faults { truncate: Some(strike(3, 1_000_000)), ..none() }, Heals, Heals),
+        ("downloads that need many answers", Faults { truncate: Some(strike(1, 600_000)), ..none() }, Heals, Heals),
         ("every download cut short", Faults { truncate: Some(strike(1, 1_000)), ..none() }, Heals, Unreachable),
     ]
 }

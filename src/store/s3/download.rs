@@ -1,4 +1,5 @@
-//! Fetching an object: part by part, several at a time, put in order and measured as they come in.
+//! Fetching an object: part by part, several at a time, put in order and measured as they come in. What came before an answer
+//! broke off is kept.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -6,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
@@ -18,13 +20,13 @@ use crate::measure::Tally;
 use crate::name::Key;
 use crate::store::{Moved, Part, StoreError, blocking, failed};
 
-/// How often the body of an answer is asked for again after it broke off. The SDK asks again for answers, not bodies.
+/// How many answers in a row may break off with less than a piece. The SDK asks again for answers, not bodies.
 const TRIES: u32 = 8;
 
 /// How long a body may go on without a byte.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// How long to wait before the second try for a body; twice as long before each further one.
+/// How long to wait when an answer broke off; twice as long each further time in a row.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Opened {
@@ -79,7 +81,8 @@ impl Opened {
             let wanted = Wanted::part(start, step.min(length - start), etag.clone());
             async move {
                 let mut buffer = self.buffers.take().await;
-                self.read_into(key, &wanted, &mut buffer).await?;
+                buffer.clear();
+                self.read_into(key, wanted, &mut buffer).await?;
                 Ok::<_, StoreError>(buffer)
             }
         };
@@ -106,7 +109,7 @@ impl Opened {
             }
         };
         let mut bytes = Vec::new();
-        self.read_into(key, &wanted, &mut bytes).await?;
+        self.read_into(key, wanted, &mut bytes).await?;
         Ok(bytes)
     }
 
@@ -115,25 +118,25 @@ impl Opened {
         self.head(key).await?.ok_or_else(|| StoreError::Missing { at: self.locate(key.as_str()) })
     }
 
-    /// Reads an object or a range of it, again when the body breaks off.
-    async fn read_into(&self, key: &Key, wanted: &Wanted, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        let mut pauses = (0..TRIES - 1).map(|number| PAUSE * 2_u32.pow(number));
+    /// Reads an object or a range of it; where the body breaks off, what is missing is asked for.
+    async fn read_into(&self, key: &Key, mut wanted: Wanted, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        let mut failures = 0;
         loop {
+            let there = into.len();
             let get = self.client.get_object().bucket(self.bucket.name()).key(self.full(key));
-            let answer = match get.set_range(wanted.range.clone()).set_if_match(wanted.etag.clone()).send().await {
+            let answer = match get.set_range(wanted.range(there)).set_if_match(wanted.etag.clone()).send().await {
                 Ok(answer) => answer,
                 Err(error) if error.is_missing() => return Err(StoreError::Missing { at: self.locate(key.as_str()) }),
                 Err(error) => return Err(self.failed("fetch", key.as_str())(error)),
             };
-            let length = wanted.length.unwrap_or(size(answer.content_length));
-            match (read_body(answer.body, length, into).await, pauses.next()) {
-                (Ok(()), _) => return Ok(()),
-                (Err(_), Some(pause)) => tokio::time::sleep(pause).await,
-                (Err(cause), None) => {
-                    let at = self.locate(key.as_str());
-                    return Err(StoreError::Unreachable { doing: "fetch", at, cause: self.hidden.hide(&cause) });
-                }
+            let length = wanted.learn(&answer);
+            let Err(cause) = read_body(answer.body, length, into).await else { return Ok(()) };
+            failures = if into.len() - there < PIECE { failures + 1 } else { 1 };
+            if failures == TRIES {
+                let at = self.locate(key.as_str());
+                return Err(StoreError::Unreachable { doing: "fetch", at, cause: self.hidden.hide(&cause) });
             }
+            tokio::time::sleep(PAUSE * 2_u32.pow(failures - 1)).await;
         }
     }
 }
@@ -141,19 +144,32 @@ impl Opened {
 /// What is asked for of an object; all of it unless said otherwise.
 #[derive(Clone, Debug, Default)]
 struct Wanted {
-    /// The range, as HTTP writes it.
-    range: Option<String>,
+    /// Where it begins.
+    start: u64,
+    /// How many bytes it has, once that is known.
+    length: Option<u64>,
     /// The object must still be the one that has this tag.
     etag: Option<String>,
-    /// How many bytes the answer must have, where that is known.
-    length: Option<u64>,
 }
 
 impl Wanted {
     /// Returns a wish for `length` bytes from `start` on, of the object that has this tag.
     fn part(start: u64, length: u64, etag: Option<String>) -> Self {
-        let range = Some(format!("bytes={start}-{}", start + length - 1));
-        Self { range, etag, length: Some(length) }
+        Self { start, length: Some(length), etag }
+    }
+
+    /// Returns the range that is missing when so many bytes are there, as HTTP writes it; nothing while no length is known.
+    fn range(&self, there: usize) -> Option<String> {
+        let last = self.start + self.length?.checked_sub(1)?;
+        Some(format!("bytes={}-{last}", self.start + there as u64))
+    }
+
+    /// Learns from the first answer what was not known, since the rest must be of the same object; returns the length.
+    fn learn(&mut self, answer: &GetObjectOutput) -> u64 {
+        if self.length.is_none() {
+            self.etag.clone_from(&answer.e_tag);
+        }
+        *self.length.get_or_insert(size(answer.content_length))
     }
 }
 
@@ -203,16 +219,21 @@ fn take_in(
     Ok(tally.into())
 }
 
-/// Reads a body to its end, which is not its end unless so many bytes came.
+/// Reads a body to its end, which is not its end unless so many bytes are there then.
 async fn read_body(mut body: ByteStream, length: u64, into: &mut Vec<u8>) -> Result<(), String> {
-    into.clear();
-    into.reserve(usize::try_from(length).unwrap_or(0));
+    let length = usize::try_from(length).map_err(|_| "it is larger than this machine's memory")?;
+    into.reserve(length.saturating_sub(into.len()));
     loop {
         match tokio::time::timeout(SILENCE, body.next()).await {
             Err(_) => return Err(format!("no byte came for {} s", SILENCE.as_secs())),
+            // A server that overlooks the range sends all of the object.
+            Ok(Some(Ok(bytes))) if bytes.len() > length - into.len() => {
+                return Err("the answer is longer than what was asked for".to_owned());
+            }
             Ok(Some(Ok(bytes))) => into.extend_from_slice(&bytes),
+            // What breaks off behind the last byte is whole.
+            Ok(Some(Err(_)) | None) if into.len() == length => return Ok(()),
             Ok(Some(Err(error))) => return Err(format!("the answer broke off: {error}")),
-            Ok(None) if into.len() as u64 == length => return Ok(()),
             Ok(None) => return Err(format!("the answer ended after {} bytes", into.len())),
         }
     }
