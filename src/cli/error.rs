@@ -206,6 +206,10 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
         ),
         ("does not encrypt", UNENCRYPTED),
         ("KMS is not configured", UNENCRYPTED),
+        (
+            "InternalError",
+            "what is wrong stands in the server's log; where the plan has `encryption`, it may have no key to encrypt with",
+        ),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),
         ("InvalidAccessKeyId", "the server does not know this `access_key_id`"),

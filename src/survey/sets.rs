@@ -225,10 +225,15 @@ impl Look<'_> {
         if ids.len() <= count {
             return self.at_all().await;
         }
-        let newest = stream::iter(ids.iter().rev().take(count));
-        let sets: Vec<Set> = newest.map(|id| self.at_set(&names, *id)).buffered(ABREAST).try_collect().await?;
+        let mut older = ids.iter().rev();
+        let mut sets = Vec::new();
+        while sets.len() < count && older.len() > 0 {
+            let newest = stream::iter(older.by_ref().take(count - sets.len()));
+            let found = newest.map(|id| self.at_set(&names, *id)).buffered(ABREAST);
+            sets.extend(found.try_collect::<Vec<_>>().await?.into_iter().flatten());
+        }
         let mut catalogue = self.belonging(&names, &sets).await?;
-        catalogue.unseen = ids.len() - count;
+        catalogue.unseen = older.len();
         catalogue.extend(sets);
         Ok(catalogue)
     }
@@ -237,13 +242,14 @@ impl Look<'_> {
     async fn until_found(self, at: At) -> Result<Catalogue, StoreError> {
         let names = self.names(at).await?;
         let mut catalogue = self.home(&names).await?;
+        catalogue.unseen = names.all().len();
         for id in candidates(&names, at) {
-            catalogue.extend([self.at_set(&names, id).await?]);
+            catalogue.extend(self.at_set(&names, id).await?);
+            catalogue.unseen -= 1;
             if at.find(&catalogue).is_some() {
                 break;
             }
         }
-        catalogue.unseen = names.all().len() - catalogue.sets.len();
         Ok(catalogue)
     }
 
@@ -321,12 +327,17 @@ impl Look<'_> {
         Ok(Names { stored: shared.iter().filter_map(|name| name.parse().ok()).collect(), ..names })
     }
 
-    async fn at_set(self, names: &Names, id: SnapshotId) -> Result<Set, StoreError> {
+    /// Looks at one set; nothing where a folder is all that there is of it, as some servers name one for minutes whose
+    /// objects are gone.
+    async fn at_set(self, names: &Names, id: SnapshotId) -> Result<Option<Set>, StoreError> {
         let record = self.record(names, id).await?;
         let databases = self.databases(record.as_ref()).await?;
         let held = stream::iter(databases).map(|database| self.held(database, id)).buffered(ABREAST);
-        let held = held.try_filter_map(async |held| Ok(held)).try_collect().await?;
-        self.judge(names, id, record, held).await
+        let held: Vec<Held> = held.try_filter_map(async |held| Ok(held)).try_collect().await?;
+        if record.is_none() && held.is_empty() && !names.announced.contains(&id) {
+            return Ok(None);
+        }
+        self.judge(names, id, record, held).await.map(Some)
     }
 
     /// Returns the databases that a set may hold: those of its run record, or every one that there are snapshots of.
