@@ -24,7 +24,7 @@ use proptest::prelude::*;
 use crate::fixture::{Site, minimal};
 use crate::redact::{self, golden, narrow};
 use crate::s3::plan;
-use crate::servers::{Server, ceph, garage, minio, servers};
+use crate::servers::{Server, ceph, minio, servers};
 
 fn territory(job: &str, is_archive: bool, beginning: &str) -> Territory {
     Territory { job: job.parse().unwrap(), is_archive, beginning: beginning.to_owned() }
@@ -267,9 +267,13 @@ async fn tell(client: &Client, bucket: &str, rules: Vec<LifecycleRule>) {
     telling(client, bucket, rules).send().await.unwrap();
 }
 
+fn has_lifecycle(server: &Server) -> bool {
+    ["ceph", "garage", "minio", "seaweed"].contains(&server.name)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_is_told_the_plans_rules_beside_those_of_others() {
-    for server in [ceph::server(), garage::server(), minio::server()].into_iter().flatten() {
+    for server in servers().into_iter().filter(has_lifecycle) {
         let (site, bucket) = site(&server, "lifecycle = { expire_after = \"400d\" }", "");
         let client = server.client();
         tell(&client, &bucket, rules_of_others(&server)).await;
@@ -444,7 +448,7 @@ async fn what_a_bucket_moves_to_another_class_is_read_as_before() {
 
 #[test]
 fn a_server_without_lifecycle_says_so() {
-    for server in servers().into_iter().filter(|server| !["ceph", "garage", "minio"].contains(&server.name)) {
+    for server in servers().into_iter().filter(|server| !has_lifecycle(server)) {
         let (site, bucket) = site(&server, "lifecycle = { expire_after = \"400d\" }", "");
         let refused = site.run(&["lifecycle", "plan.toml", "--apply"]);
         let said = "its server has no lifecycle, and cannot be told what the plan wants: remove `lifecycle`, and let `keep` delete";

@@ -14,6 +14,7 @@ mod metadata;
 pub(crate) mod minio;
 pub(crate) mod proxy;
 pub(crate) mod s3s;
+pub(crate) mod seaweed;
 mod sink;
 mod stranger;
 pub(crate) mod tls;
@@ -139,7 +140,7 @@ impl Server {
 
 /// Returns every server that can be had here, in a steady order.
 pub(crate) fn servers() -> Vec<Server> {
-    [Some(s3s::server()), versity::server(), minio::server(), garage::server(), ceph::server()]
+    [Some(s3s::server()), versity::server(), minio::server(), seaweed::server(), garage::server(), ceph::server()]
         .into_iter()
         .flatten()
         .collect()
