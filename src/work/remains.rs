@@ -11,9 +11,6 @@ use crate::name::{DatabaseId, Name, Prefix, SnapshotId};
 /// The least that is worth it, in bytes: a smaller file is sent in less time than it takes to ask for another.
 const LEAST: u64 = 64 << 10;
 
-/// The most that S3 copies in one request, in bytes. A larger file is sent.
-const MOST: u64 = 5 << 30;
-
 /// What one such run has left of one database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remains {
@@ -37,9 +34,8 @@ impl Remains {
 
 /// Returns what of the remains may be taken over for a database of a set: of other sets, and as far as it is worth it.
 pub(super) fn of_use(remains: &[Remains], database: DatabaseId, snapshot: SnapshotId) -> Vec<Remains> {
-    let is_worth_it = |bytes: u64| (LEAST..=MOST).contains(&bytes);
     let of_use = |remains: &Remains| {
-        let files = remains.files.iter().filter(|(_, bytes)| is_worth_it(**bytes));
+        let files = remains.files.iter().filter(|(_, bytes)| **bytes >= LEAST);
         Remains { files: files.map(|(name, bytes)| (name.clone(), *bytes)).collect(), ..remains.clone() }
     };
     // What lies under the set's own name is cleared away first.
@@ -95,13 +91,9 @@ mod tests {
         let cases: [(&str, &[Found<'_>], &[Found<'_>]); 7] = [
             ("nothing was left", &[], &[]),
             (
-                "files that are small or too large",
-                &[(
-                    first,
-                    "shared",
-                    &[("a", 0), ("b", 64 * KIB - 1), ("c", 64 * KIB), ("d", 5 * GIB), ("e", 5 * GIB + 1)],
-                )],
-                &[(first, "shared", &[("c", 64 * KIB), ("d", 5 * GIB)])],
+                "files that are small, and one that takes more than one request to copy",
+                &[(first, "shared", &[("a", 0), ("b", 64 * KIB - 1), ("c", 64 * KIB), ("d", 6 * GIB)])],
+                &[(first, "shared", &[("c", 64 * KIB), ("d", 6 * GIB)])],
             ),
             ("no file that is worth it", &[(first, "shared", &[("a", 1)])], &[]),
             ("another database", &[(first, TENANT, &[("a", GIB)])], &[]),
