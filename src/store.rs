@@ -159,7 +159,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn list(&self, prefix: &Prefix) -> Result<BTreeMap<Key, u64>, StoreError>;
 
     /// Lists the folders directly inside `prefix` that hold an object, however deep: their names alone, in order, from
-    /// the name `from` on. One whose objects are gone may be named for minutes more, as SeaweedFS does.
+    /// the name `from` on. Some servers, as SeaweedFS, go on naming one for a while after its last object was deleted.
     ///
     /// This is the cheap look at a place of many objects: what lies in the folders is not listed.
     ///

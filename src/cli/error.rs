@@ -208,7 +208,7 @@ pub(super) fn remedy(said: &str) -> Option<&'static str> {
         ("KMS is not configured", UNENCRYPTED),
         (
             "InternalError",
-            "what is wrong stands in the server's log; where the plan has `encryption`, it may have no key to encrypt with",
+            "the server's log says what is wrong; where the plan has `encryption`, it may have no key to encrypt with",
         ),
         ("NoSuchBucket", "make the bucket first: this program makes none"),
         ("No such key", "the server does not know this `access_key_id`"),

@@ -58,7 +58,7 @@ impl Names {
 pub struct Catalogue {
     /// The sets, oldest first.
     pub sets: Vec<Set>,
-    /// How many more there are that were not looked at; of old ones, only those that have a run record are counted.
+    /// How many more are named there that were not looked at; of old ones, only those that have a run record are counted.
     pub unseen: usize,
     /// The series that the place belongs to, where that was found out from more than these sets; else it is that of most
     /// of them.

@@ -327,8 +327,7 @@ impl Look<'_> {
         Ok(Names { stored: shared.iter().filter_map(|name| name.parse().ok()).collect(), ..names })
     }
 
-    /// Looks at one set; nothing where a folder is all that there is of it, as some servers name one for minutes whose
-    /// objects are gone.
+    /// Looks at one set; nothing where a folder is all that there is of it, which some servers name for a while.
     async fn at_set(self, names: &Names, id: SnapshotId) -> Result<Option<Set>, StoreError> {
         let record = self.record(names, id).await?;
         let databases = self.databases(record.as_ref()).await?;

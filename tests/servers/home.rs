@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What stays until the tests have ended, however they ended: it is told of each process, and sees its input close.
 const KEEPER: &str = r#"while read -r started; do processes="$processes $started"; done
@@ -84,7 +85,16 @@ impl Drop for Home {
     }
 }
 
-/// Returns the address of a port that nobody listens on.
+/// Returns the address of a port that nobody listens on, below those that Linux gives to whoever asks for any: it stays free
+/// until it is used.
 pub(crate) fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    const PORTS: std::ops::Range<u32> = 20_000..32_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(100).wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        let address = format!("127.0.0.1:{}", PORTS.start + number % (PORTS.end - PORTS.start));
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
 }

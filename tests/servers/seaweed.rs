@@ -7,13 +7,19 @@ use std::sync::OnceLock;
 use super::home::{Home, free_address};
 use super::{Creation, Habits, Server, available, find_program};
 
-/// Returns the store, started on first use.
+/// Returns the store, started on first use; it has no key to encrypt with, and answers with an error of its own when it is asked to.
 pub(crate) fn server() -> Option<Server> {
     static STARTED: OnceLock<Result<(Server, Home), String>> = OnceLock::new();
-    available(STARTED.get_or_init(start))
+    available(STARTED.get_or_init(|| start(None)))
 }
 
-fn start() -> Result<(Server, Home), String> {
+/// Returns one that encrypts when it is asked to, started on first use.
+pub(crate) fn encrypting() -> Option<Server> {
+    static STARTED: OnceLock<Result<(Server, Home), String>> = OnceLock::new();
+    available(STARTED.get_or_init(|| start(Some("stories have a key"))))
+}
+
+fn start(key: Option<&str>) -> Result<(Server, Home), String> {
     let program = find_program("weed")?;
     let mut home = Home::new("seaweed");
     let server = Server {
@@ -42,8 +48,7 @@ fn start() -> Result<(Server, Home), String> {
         daemon.arg(format!("-{part}.port.grpc={}", port(&free_address())));
     }
     daemon.arg(format!("-s3.port={}", port(&server.endpoint)));
-    // Without this it refuses to encrypt, with an error of its own.
-    daemon.env("WEED_S3_SSE_KEY", "stories have a key");
+    daemon.envs(key.map(|key| ("WEED_S3_SSE_KEY", key)));
     home.start(&mut daemon);
     server.wait_until_ready(&home.log());
     Ok((server, home))

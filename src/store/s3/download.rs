@@ -14,19 +14,19 @@ use tokio::sync::mpsc;
 
 use super::buffers::{Buffer, PIECE};
 use super::refusal::Refused;
-use super::{Head, Opened, size, until_stopped};
+use super::{Head, Opened, until_stopped};
 use crate::event::Meter;
 use crate::measure::Tally;
 use crate::name::Key;
 use crate::store::{Moved, Part, StoreError, blocking, failed};
 
-/// How many answers in a row may break off with less than a piece. The SDK asks again for answers, not bodies.
+/// How many answers in a row that bring less than a piece end a download. The SDK asks again for answers, not bodies.
 const TRIES: u32 = 8;
 
 /// How long a body may go on without a byte.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// How long to wait when an answer broke off; twice as long each further time in a row.
+/// How long to wait when an answer broke off; twice as long for each further one in a row that brings less than a piece.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Opened {
@@ -82,7 +82,7 @@ impl Opened {
             async move {
                 let mut buffer = self.buffers.take().await;
                 buffer.clear();
-                self.read_into(key, wanted, &mut buffer).await?;
+                self.read_into(key, &wanted, &mut buffer).await?;
                 Ok::<_, StoreError>(buffer)
             }
         };
@@ -109,7 +109,7 @@ impl Opened {
             }
         };
         let mut bytes = Vec::new();
-        self.read_into(key, wanted, &mut bytes).await?;
+        self.read_into(key, &wanted, &mut bytes).await?;
         Ok(bytes)
     }
 
@@ -118,8 +118,8 @@ impl Opened {
         self.head(key).await?.ok_or_else(|| StoreError::Missing { at: self.locate(key.as_str()) })
     }
 
-    /// Reads an object or a range of it; where the body breaks off, what is missing is asked for.
-    async fn read_into(&self, key: &Key, mut wanted: Wanted, into: &mut Vec<u8>) -> Result<(), StoreError> {
+    /// Reads an object or a part of it, again when the answer breaks off. Of a part, what came before is kept.
+    async fn read_into(&self, key: &Key, wanted: &Wanted, into: &mut Vec<u8>) -> Result<(), StoreError> {
         let mut failures = 0;
         loop {
             let there = into.len();
@@ -129,25 +129,31 @@ impl Opened {
                 Err(error) if error.is_missing() => return Err(StoreError::Missing { at: self.locate(key.as_str()) }),
                 Err(error) => return Err(self.failed("fetch", key.as_str())(error)),
             };
-            let length = wanted.learn(&answer);
-            let Err(cause) = read_body(answer.body, length, into).await else { return Ok(()) };
-            failures = if into.len() - there < PIECE { failures + 1 } else { 1 };
+            let read = match wanted.length(there, &answer) {
+                Ok(length) => read_body(answer.body, length, into).await,
+                Err(cause) => Err(cause.to_owned()),
+            };
+            let Err(cause) = read else { return Ok(()) };
+            if wanted.may_go_on() {
+                failures = if into.len() - there < PIECE { failures + 1 } else { 0 };
+            } else {
+                failures += 1;
+                into.clear();
+            }
             if failures == TRIES {
                 let at = self.locate(key.as_str());
                 return Err(StoreError::Unreachable { doing: "fetch", at, cause: self.hidden.hide(&cause) });
             }
-            tokio::time::sleep(PAUSE * 2_u32.pow(failures - 1)).await;
+            tokio::time::sleep(PAUSE * 2_u32.pow(failures.saturating_sub(1))).await;
         }
     }
 }
 
 /// What is asked for of an object; all of it unless said otherwise.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Wanted {
-    /// Where it begins.
-    start: u64,
-    /// How many bytes it has, once that is known.
-    length: Option<u64>,
+    /// Where the part begins, and how many bytes it has: one at least.
+    part: Option<(u64, u64)>,
     /// The object must still be the one that has this tag.
     etag: Option<String>,
 }
@@ -155,21 +161,30 @@ struct Wanted {
 impl Wanted {
     /// Returns a wish for `length` bytes from `start` on, of the object that has this tag.
     fn part(start: u64, length: u64, etag: Option<String>) -> Self {
-        Self { start, length: Some(length), etag }
+        Self { part: Some((start, length)), etag }
     }
 
-    /// Returns the range that is missing when so many bytes are there, as HTTP writes it; nothing while no length is known.
+    /// Returns the range that is missing when so many bytes are there, as HTTP writes it.
     fn range(&self, there: usize) -> Option<String> {
-        let last = self.start + self.length?.checked_sub(1)?;
-        Some(format!("bytes={}-{last}", self.start + there as u64))
+        self.part.map(|(start, length)| format!("bytes={}-{}", start + there as u64, start + length - 1))
     }
 
-    /// Learns from the first answer what was not known, since the rest must be of the same object; returns the length.
-    fn learn(&mut self, answer: &GetObjectOutput) -> u64 {
-        if self.length.is_none() {
-            self.etag.clone_from(&answer.e_tag);
+    /// Tells whether what is missing is surely of the same object as what is there. The whole of an object is small, and may be
+    /// written anew at any time.
+    fn may_go_on(&self) -> bool {
+        self.part.is_some() && self.etag.is_some()
+    }
+
+    /// Returns how long a buffer with so many bytes is when the answer is whole. One that is not as long as what is missing is
+    /// of a server that overlooks ranges.
+    fn length(&self, there: usize, answer: &GetObjectOutput) -> Result<usize, &'static str> {
+        let said = answer.content_length.and_then(|length| usize::try_from(length).ok());
+        let length = there + said.ok_or("the answer does not say how long it is")?;
+        let is_other = self.etag.is_some() && answer.e_tag.is_some() && self.etag != answer.e_tag;
+        if is_other || self.part.is_some_and(|(_, wanted)| wanted != length as u64) {
+            return Err("the answer is not what was asked for");
         }
-        *self.length.get_or_insert(size(answer.content_length))
+        Ok(length)
     }
 }
 
@@ -219,22 +234,53 @@ fn take_in(
     Ok(tally.into())
 }
 
-/// Reads a body to its end, which is not its end unless so many bytes are there then.
-async fn read_body(mut body: ByteStream, length: u64, into: &mut Vec<u8>) -> Result<(), String> {
-    let length = usize::try_from(length).map_err(|_| "it is larger than this machine's memory")?;
-    into.reserve(length.saturating_sub(into.len()));
-    loop {
+/// Reads a body until so many bytes are there.
+async fn read_body(mut body: ByteStream, length: usize, into: &mut Vec<u8>) -> Result<(), String> {
+    into.try_reserve(length - into.len()).map_err(|_| format!("there is no memory for {length} bytes"))?;
+    while into.len() < length {
         match tokio::time::timeout(SILENCE, body.next()).await {
             Err(_) => return Err(format!("no byte came for {} s", SILENCE.as_secs())),
-            // A server that overlooks the range sends all of the object.
-            Ok(Some(Ok(bytes))) if bytes.len() > length - into.len() => {
-                return Err("the answer is longer than what was asked for".to_owned());
-            }
             Ok(Some(Ok(bytes))) => into.extend_from_slice(&bytes),
-            // What breaks off behind the last byte is whole.
-            Ok(Some(Err(_)) | None) if into.len() == length => return Ok(()),
             Ok(Some(Err(error))) => return Err(format!("the answer broke off: {error}")),
             Ok(None) => return Err(format!("the answer ended after {} bytes", into.len())),
         }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_what_was_asked_for_or_is_not_taken() {
+        const OTHER: &str = "the answer is not what was asked for";
+        let tag = |tag: &str| Some(tag.to_owned());
+        let whole = || Wanted::default();
+        let part = || Wanted::part(800, 100, tag("a"));
+        for (case, wanted, there, length, etag, expected) in [
+            ("a whole object", whole(), 0, Some(7), tag("a"), Ok(7)),
+            ("an empty one", whole(), 0, Some(0), None, Ok(0)),
+            (
+                "one of a length that is not said",
+                whole(),
+                0,
+                None,
+                tag("a"),
+                Err("the answer does not say how long it is"),
+            ),
+            ("a part", part(), 0, Some(100), tag("a"), Ok(100)),
+            ("what is missing of one", part(), 60, Some(40), tag("a"), Ok(100)),
+            ("a part by a server that has no tags", part(), 60, Some(40), None, Ok(100)),
+            ("the whole instead of a part", part(), 0, Some(900), tag("a"), Err(OTHER)),
+            ("the part from its begin on", part(), 60, Some(100), tag("a"), Err(OTHER)),
+            ("a part of another object", part(), 60, Some(40), tag("b"), Err(OTHER)),
+        ] {
+            let answer = GetObjectOutput::builder().set_content_length(length).set_e_tag(etag).build();
+            assert_eq!(wanted.length(there, &answer), expected, "{case}");
+        }
+        let asked = [whole().range(0), part().range(0), part().range(60)];
+        assert_eq!(asked, [None, tag("bytes=800-899"), tag("bytes=860-899")]);
+        assert!(part().may_go_on() && !whole().may_go_on() && !Wanted::part(0, 1, None).may_go_on());
     }
 }
