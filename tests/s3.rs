@@ -99,7 +99,11 @@ async fn every_server_keeps_the_contract() {
         let store = store(&server, folder.path(), UPLOAD);
         // What a server promises is known once the lease was taken, as each run does first.
         store.lock(&"first".parse().unwrap(), "the contract").await.unwrap().release().await;
-        contract::check(store, folder.path(), creation).await;
+        contract::check(store.clone(), folder.path(), creation).await;
+        // SeaweedFS names it for a while, and a story of its own says what comes of that.
+        if server.name != "seaweed" {
+            contract::check_that_folders_go(&*store).await;
+        }
     }
 }
 

@@ -41,7 +41,8 @@ async fn every_store_keeps_the_contract() {
     for (name, store) in stores {
         let scratch = folder.path().join("scratch").join(name);
         fs::create_dir_all(&scratch).unwrap();
-        contract::check(store, &scratch, Creation::Exclusive).await;
+        contract::check(store.clone(), &scratch, Creation::Exclusive).await;
+        contract::check_that_folders_go(&*store).await;
     }
 }
 

@@ -40,6 +40,18 @@ pub async fn check(store: Arc<dyn Store>, scratch: &Path, creation: Creation) {
     who_deletes_is_alone(&*store).await;
 }
 
+/// Puts a store to one promise more, which not every server keeps at once: a folder goes with its last object.
+///
+/// # Panics
+/// When a folder is named that holds nothing.
+pub async fn check_that_folders_go(store: &dyn Store) {
+    put(store, "going/stays/1", b"x", Mode::Create).await.unwrap();
+    put(store, "going/goes/deep/down/1", b"x", Mode::Create).await.unwrap();
+    store.delete(&key("going/goes/deep/down/1")).await.unwrap();
+    let left = store.folders(&"going".parse().unwrap(), "").await.unwrap();
+    assert_eq!(Vec::from_iter(left), ["stays"], "a folder without objects is none");
+}
+
 fn key(text: &str) -> Key {
     text.parse().unwrap()
 }

@@ -61,16 +61,9 @@ impl Home {
 
     /// Runs a command in the folder to its end, which must be a good one, and returns what it prints.
     pub(crate) fn run(&self, command: &mut Command) -> String {
-        self.try_run(command).unwrap_or_else(|why| panic!("{why}"))
-    }
-
-    /// Runs a command in the folder to its end, and returns what it prints, or what it says where that is no good one.
-    pub(crate) fn try_run(&self, command: &mut Command) -> Result<String, String> {
         let output = command.current_dir(&self.folder).stdin(Stdio::null()).output().unwrap();
-        if !output.status.success() {
-            return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)));
-        }
-        Ok(String::from_utf8(output.stdout).unwrap())
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 
